@@ -1,0 +1,217 @@
+"""The rules that a configuration must keep, and its form as JSON.
+
+Key names and units stand in `configs/demo.py`. A section or key that a config lacks is not checked:
+a script that needs it finds out by itself. No jax is imported here: data workers stay light.
+"""
+
+import difflib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from orl_jax.errors import UserError
+from orl_jax.oracles.protocol import POLICIES
+
+MISSING = object()
+
+
+class Rule(NamedTuple):
+    """One key's limit: as a predicate, in words, and a value that keeps it."""
+
+    key: str
+    holds: Callable[[Any], bool]
+    limit: str
+    example: Any
+    names: tuple[str, ...] = ()
+
+
+def at_least(key: str, low: float, example: Any, why: str = "") -> Rule:
+    """The value is finite and not below `low`."""
+    return Rule(key, lambda v: math.isfinite(v) and v >= low, f"at least {low}{why}", example)
+
+
+def above(key: str, low: float, example: Any) -> Rule:
+    """The value is finite and greater than `low`."""
+    return Rule(key, lambda v: math.isfinite(v) and v > low, f"greater than {low}", example)
+
+
+def fraction(key: str, example: float) -> Rule:
+    """The value lies in [0, 1]."""
+    return Rule(key, lambda v: 0 <= v <= 1, "between 0 and 1", example)
+
+
+def one_of(key: str, names: tuple[str, ...]) -> Rule:
+    """The value is one of the names."""
+    return Rule(key, lambda v: v in names, f"one of {', '.join(names)}", names[0], names)
+
+
+RULES = (
+    at_least("seed", 0, 0),
+    at_least("data.frames", 1, 8),
+    at_least("data.image_size", 1, 32),
+    at_least("data.workers", 0, 0),
+    at_least("data.cache_mb", 0, 256),
+    one_of("data.bad_video", ("skip", "raise")),
+    one_of("model.adapter.name", ("qformer", "pool")),
+    at_least("model.lora.rank", 1, 8),
+    above("model.lora.alpha", 0, 16.0),
+    at_least("vision.steps", 0, 100),
+    at_least("vision.batch_size", 1, 32),
+    above("vision.learning_rate", 0, 1e-3),
+    at_least("sft.steps", 0, 100),
+    at_least("sft.seconds", 0, 0.0),
+    at_least("sft.batch_size", 1, 32),
+    above("sft.learning_rate", 0, 1e-3),
+    one_of("sft.answers", ("taught", "clean")),
+    one_of("rl.algorithm", ("grpo_rank",)),
+    at_least("rl.steps", 0, 60),
+    at_least("rl.batch_size", 1, 64, " prompt"),
+    at_least("rl.group_size", 2, 5, ": one answer alone has no rank"),
+    at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
+    at_least("rl.updates_per_rollout", 1, 1),
+    above("rl.learning_rate", 0, 3e-4),
+    above("rl.temperature", 0, 1.0),
+    at_least("rl.max_response_tokens", 1, 16),
+    one_of("rl.advantage.form", ("signed", "printed")),
+    fraction("rl.advantage.mix", 0.25),
+    one_of("rl.advantage.discount", ("log2", "printed", "product")),
+    Rule("rl.clip_low", lambda v: 0 < v <= 1, "in (0, 1]", 0.2),
+    above("rl.clip_high", 0, 0.2),
+    at_least("rl.kl_coefficient", 0, 0.05),
+    one_of("rl.kl_estimator", ("k1", "k2", "k3")),
+    at_least("rl.entropy_coefficient", 0, 0.0),
+    one_of("rl.normalisation", ("token", "sequence", "constant")),
+    one_of("rl.reference_refresh", ("never", "epoch")),
+    above("rl.max_grad_norm", 0, 1.0),
+    one_of("oracle.policy", POLICIES),
+    at_least("checkpoint.every_steps", 1, 50),
+    at_least("checkpoint.keep", 1, 2),
+)
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuses a configuration that breaks a rule, before any work is done. Changes nothing.
+
+    Raises:
+      UserError: one line with the key, its value, the limit and an override that would do.
+
+    Example: with `rl.group_size = 1`, "config.rl.group_size is 1; it must be at least 2: one answer
+    alone has no rank. For example --config.rl.group_size=5".
+    """
+    for rule in RULES:
+        value = lookup(config, rule.key)
+        if value is not MISSING and not _holds(rule, value):
+            raise UserError(
+                f"config.{rule.key} is {value!r}; it must be {rule.limit}. "
+                f"For example --config.{rule.key}={_nearest(value, rule)}"
+            )
+    _check_micro_batch(config)
+
+
+def check_whole_groups(responses: int, group_size: int) -> None:
+    """Refuses a batch that splits a group: ranks and advantages need all answers to a prompt.
+
+    Args:
+      responses: number of responses in a batch, over all prompts.
+      group_size: responses per prompt, G.
+
+    Raises:
+      UserError: `responses` is not a multiple of `group_size`.
+
+    Example: `check_whole_groups(12, 5)` raises; `check_whole_groups(15, 5)` does not.
+    """
+    if responses % group_size:
+        below, over = responses // group_size * group_size, -(-responses // group_size) * group_size
+        choices = f"{below} or {over}" if below else f"{over}"
+        raise UserError(
+            f"a batch of {responses} responses splits a group: rl.group_size is {group_size}, "
+            f"so take {choices} responses"
+        )
+
+
+def to_json(config: ConfigDict) -> str:
+    """The resolved configuration, indented, as in `config.json`; sequences become lists."""
+    return json.dumps(config.to_dict(), indent=2)
+
+
+def from_json(text: str) -> ConfigDict:
+    """The locked configuration that `to_json` wrote; sequences are tuples.
+
+    Raises:
+      UserError: not a JSON object.
+
+    Example: `from_json(to_json(config)) == config` where sequences in `config` are tuples.
+    """
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"the stored configuration is not JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"the stored configuration is a {type(tree).__name__}, not a JSON object")
+    return ConfigDict(_with_tuples(tree)).lock()
+
+
+def write(config: ConfigDict, workdir: str) -> None:
+    """Writes WORKDIR/config.json, whole or not at all; makes the folder."""
+    path = Path(workdir) / "config.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(to_json(config) + "\n")
+    os.replace(partial, path)
+
+
+def keys(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all sections and keys, e.g. "rl", "rl.group_size"."""
+    for name in config:
+        yield prefix + name
+        if isinstance(config[name], ConfigDict):
+            yield from keys(config[name], f"{prefix}{name}.")
+
+
+def lookup(config: ConfigDict, key: str) -> Any:
+    """The value of a dotted key, or `MISSING`."""
+    for name in key.split("."):
+        if not isinstance(config, ConfigDict) or name not in config:
+            return MISSING
+        config = config[name]
+    return config
+
+
+def closest(name: str, names: list[str], prefix: str = "") -> str:
+    """A hint for a message: "; did you mean PREFIX…?" with the name most like it, or nothing."""
+    found = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def _check_micro_batch(config: ConfigDict) -> None:
+    micro, batch = lookup(config, "rl.micro_batch"), lookup(config, "rl.batch_size")
+    if MISSING in (micro, batch) or micro == 0 or batch % micro == 0:
+        return
+    divisors = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+    raise UserError(
+        f"config.rl.micro_batch is {micro}; it must divide config.rl.batch_size = {batch} (both "
+        f"count prompts, whose groups stay whole). Choose 0 (the whole batch), {divisors}"
+    )
+
+
+def _holds(rule: Rule, value: Any) -> bool:
+    try:
+        return bool(rule.holds(value))
+    except TypeError:  # a string where a number belongs
+        return False
+
+
+def _nearest(value: Any, rule: Rule) -> Any:
+    """The name that was probably meant, else the rule's example."""
+    return (difflib.get_close_matches(str(value), rule.names, n=1) or [rule.example])[0]
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value

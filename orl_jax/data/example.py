@@ -1,0 +1,93 @@
+"""One data item as arrays: the part of the pipeline that runs in worker threads or processes."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.tokenizer import PromptEncoder
+from orl_jax.data.video import VideoError, read_frames
+from orl_jax.errors import UserError
+
+# Which text of an item is the response, by the name that `answers` has in the pipeline.
+ANSWERS = {"taught": "sft_answer", "clean": "answer", None: None}
+
+
+class ExampleReader:
+    """Decodes an item's video and encodes its texts; can be pickled if it has no cache.
+
+    Args:
+      encoder: makes ids of the texts.
+      frames: F, frames of a video.
+      image_size: side of a frame, in pixels.
+      video_folder: what the items' video paths are relative to.
+      answers: "taught", "clean", or None for examples without a response.
+      cache: keeps decoded frames.
+
+    Attributes:
+      layout: shape and dtype of each array of an example, by name:
+        "frames" uint8 [F, image_size, image_size, 3], "prompt_ids" int32 [L],
+        "prompt_mask" bool [L], "response_ids" int32 [T], "response_mask" bool [T].
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: PromptEncoder,
+        frames: int,
+        image_size: int,
+        video_folder: str | os.PathLike[str],
+        answers: str | None,
+        cache: FrameCache | None,
+    ) -> None:
+        if answers not in ANSWERS:
+            raise UserError(f'answers is "{answers}"; it must be "taught" or "clean"')
+        self._encoder = encoder
+        self._size = (frames, image_size)
+        self._folder = os.fspath(video_folder)
+        self._answer = ANSWERS[answers]
+        self._cache = cache
+        self.layout: dict[str, tuple[tuple[int, ...], type]] = {
+            "frames": ((frames, image_size, image_size, 3), np.uint8),
+            "prompt_ids": ((encoder.prompt_length,), np.int32),
+            "prompt_mask": ((encoder.prompt_length,), np.bool_),
+        }
+        if self._answer:
+            self.layout["response_ids"] = ((encoder.response_length,), np.int32)
+            self.layout["response_mask"] = ((encoder.response_length,), np.bool_)
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """An example, or why there is none.
+
+        Faults are values here: an exception would end grain's iterator, and with it the place in
+        the data.
+
+        Returns:
+          {"item": item} with the arrays of `layout`; or with "bad_video": (path, reason); or with
+          "user_error": message.
+        """
+        try:
+            return {"item": item, **self._texts(item), "frames": self._frames(item["video"])}
+        except VideoError as error:
+            return {"item": item, "bad_video": (error.path, error.reason)}
+        except UserError as error:
+            return {"item": item, "user_error": f"item {item['item_id']}: {error}"}
+
+    def _texts(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
+        ids, mask = self._encoder.encode_prompt(item["question"])
+        arrays = {"prompt_ids": ids, "prompt_mask": mask}
+        if self._answer:
+            ids, mask = self._encoder.encode_response(item[self._answer])
+            arrays |= {"response_ids": ids, "response_mask": mask}
+        return arrays
+
+    def _frames(self, video: str) -> np.ndarray:
+        path = os.path.join(self._folder, video)
+        if self._cache is None:
+            return read_frames(path, *self._size)
+        frames = self._cache.get((path, *self._size))
+        if frames is None:
+            frames = read_frames(path, *self._size)
+            self._cache.put((path, *self._size), frames)
+        return frames

@@ -1,0 +1,213 @@
+"""Goes through data items in batches: shuffled, decoded in workers, read ahead, resumable.
+
+grain shuffles, decodes and reads ahead; the `Loader` takes one example after the other from it and
+fills batches. So an unreadable video is skipped, and counted, at the same place whatever the number
+of workers, and the position in the data is one number: how many items have been taken. A loader
+resumes by building grain's pipeline anew behind that many items, which is exact with threads, with
+processes, and from one to the other.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from orl_jax.data.example import ExampleReader
+from orl_jax.data.source import Items
+from orl_jax.errors import UserError
+
+_READ_AHEAD_BYTES = 512_000_000
+_SHARED_MEMORY_BYTES = 4096  # smaller arrays are cheaper to send from a worker process as they are
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a loader goes through its items; the fields are the arguments of `make_loader`."""
+
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = True
+    epochs: int | None = None
+    workers: int = 0
+    threads: int = 2
+    bad_video: str = "skip"
+    pad_last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bad_video not in ("skip", "raise"):
+            raise UserError(
+                f'config.data.bad_video is "{self.bad_video}"; it must be skip or raise'
+            )
+        for name, least in (("batch_size", 1), ("workers", 0), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}; it must be in [0, 2^32)")
+
+
+class Loader(Iterator):
+    """Iterates over batches; made by `make_loader` and `batches`.
+
+    A batch is a dict of numpy arrays "frames" uint8 [B, F, H, W, 3], "prompt_ids" int32 [B, L],
+    "prompt_mask" bool [B, L], "response_ids" int32 [B, T], "response_mask" bool [B, T], "valid"
+    bool [B] (False for rows that only fill up the batch), and the list "items" of the valid rows'
+    data items.
+
+    Attributes:
+      wait_seconds: how long the caller has waited for batches.
+
+    Raises:
+      UserError: while iterating, for text that is too long, for an unreadable video where the
+        policy is "raise", and where there is nothing readable to make a batch of.
+    """
+
+    def __init__(self, items: Items, reader: ExampleReader, plan: Plan) -> None:
+        available = len(items) * (plan.epochs or 1)
+        if not available or (plan.epochs and not plan.pad_last and available < plan.batch_size):
+            raise UserError(f"{available} data items are too few for a batch of {plan.batch_size}")
+        self.wait_seconds = 0.0
+        self._items = items
+        self._reader = reader
+        self._plan = plan
+        self._position = 0  # items taken up to the end of the last batch
+        self._examples: grain.DatasetIterator | None = None
+        self._bad: set[str] = set()
+        self._bad_in_a_row = 0
+
+    @property
+    def bad_videos(self) -> int:
+        """Number of different videos that could not be read so far."""
+        return len(self._bad)
+
+    def __next__(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        try:
+            return self._next_batch()
+        finally:
+            self.wait_seconds += time.perf_counter() - start
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers. The loader can go on afterwards, with new ones."""
+        if self._examples is not None:
+            self._examples.close()
+            self._examples = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the next batch begins, for JSON; `set_state` goes back there."""
+        return {**self._identity(), "position": self._position, "bad_videos": sorted(self._bad)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Makes the next batch the one that followed `get_state`.
+
+        The number of workers and threads may differ from then.
+
+        Raises:
+          UserError: if the state is of another order: other seed, shuffling or number of items.
+        """
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise UserError(
+                    f"the saved data position is for {name}={state.get(name)}, this run has "
+                    f"{name}={value}: resume with the same data settings or use a new workdir"
+                )
+        self.close()
+        self._position = state["position"]
+        self._bad = set(state["bad_videos"])
+        self._bad_in_a_row = 0
+
+    def _identity(self) -> dict[str, Any]:
+        """What the order of the items depends on."""
+        return {
+            "seed": self._plan.seed, "shuffle": self._plan.shuffle, "items": len(self._items),
+        }  # fmt: skip
+
+    def _next_batch(self) -> dict[str, Any]:
+        size = self._plan.batch_size
+        arrays = {
+            name: np.empty((size, *shape), dtype)
+            for name, (shape, dtype) in self._reader.layout.items()
+        }
+        items: list[dict[str, Any]] = []
+        position = self._position
+        # Rows are copied one by one, so that a worker's shared memory is free again at once.
+        while len(items) < size and (example := self._take()) is not None:
+            position += 1
+            if self._usable(example):
+                for name, rows in arrays.items():
+                    rows[len(items)] = example[name]
+                items.append(example["item"])
+        if len(items) < size:
+            self._fill_up(arrays, items)
+        self._position = position
+        return {**arrays, "valid": np.arange(size) < len(items), "items": items}
+
+    def _take(self) -> dict[str, Any] | None:
+        if self._examples is None:
+            self._examples = iter(self._dataset())
+        return next(self._examples, None)
+
+    def _dataset(self) -> grain.IterDataset:
+        """grain's pipeline from the current position on."""
+        plan, ahead = self._plan, self._read_ahead()
+        source = grain.MapDataset.source(self._items)
+        if plan.shuffle:
+            source = source.shuffle(seed=plan.seed)
+        source = source.repeat(plan.epochs)[self._position :].map(self._reader)
+        if not plan.workers:
+            return source.to_iter_dataset(grain.ReadOptions(plan.threads, ahead))
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # grain asks for its own, also where nobody parses any
+        options = grain.MultiprocessingOptions(plan.workers, -(-ahead // plan.workers))
+        examples = source.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(options)
+        settings = grain.experimental.DatasetOptions(min_shm_size=_SHARED_MEMORY_BYTES)
+        return grain.experimental.WithOptionsIterDataset(examples, settings)
+
+    def _read_ahead(self) -> int:
+        """Examples to read ahead: two batches, if they are not too large."""
+        shape, _ = self._reader.layout["frames"]
+        affordable = _READ_AHEAD_BYTES // int(np.prod(shape))
+        return max(min(2 * self._plan.batch_size, affordable), self._plan.threads)
+
+    def _usable(self, example: dict[str, Any]) -> bool:
+        """Whether an example has its arrays; counts, reports or raises if not."""
+        if "user_error" in example:
+            raise UserError(example["user_error"])
+        if "bad_video" not in example:
+            self._bad_in_a_row = 0
+            return True
+        path, reason = example["bad_video"]
+        if self._plan.bad_video == "raise":
+            remedy = 'set config.data.bad_video to "skip" to go on without it'
+            raise UserError(f"unreadable video: {path} {reason}; {remedy}")
+        if path not in self._bad:
+            self._bad.add(path)
+            logging.warning("skipped an unreadable video: %s %s", path, reason)
+        self._bad_in_a_row += 1
+        # So many in a row hold at least one whole epoch, wherever they began.
+        if self._bad_in_a_row >= 2 * len(self._items) - 1:
+            raise UserError(f"none of {len(self._items)} videos can be read; {path} {reason}")
+        return False
+
+    def _fill_up(self, arrays: dict[str, np.ndarray], items: list[dict[str, Any]]) -> None:
+        """Ends the last batch, or the iteration."""
+        if items and self._plan.pad_last:
+            for rows in arrays.values():
+                rows[len(items) :] = rows[len(items) - 1]
+        elif self._position == 0:
+            raise UserError(
+                f"only {len(items)} of {len(self._items)} data items can be read, too few for a "
+                f"batch of {self._plan.batch_size}; unreadable videos: {self.bad_videos}"
+            )
+        else:
+            raise StopIteration

@@ -1,0 +1,44 @@
+"""The conversation template: once, for training, rollout and evaluation.
+
+Vicuna v1 with a video in the first turn, as LLaVA and the baseline train it (`conv_vicuna_v1`). The
+baseline evaluates with another template than it trains with; here there is one.
+"""
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+IMAGE_TOKEN = "<image>"  # stands where the visual tokens go
+END_TOKEN = "</s>"  # ends an answer
+
+
+def format_prompt(question: str, system: str = SYSTEM) -> str:
+    """The prompt up to where the answer begins.
+
+    Args:
+      question: what the user asks. `<image>` in it is dropped: a user's text must not add media.
+      system: the sentences that open the conversation.
+
+    Example: `format_prompt("What moves?", "Hi.") == "Hi. USER: <image>\\nWhat moves? ASSISTANT:"`.
+    """
+    return f"{system} USER: {IMAGE_TOKEN}\n{strip_all(question, (IMAGE_TOKEN,))} ASSISTANT:"
+
+
+def format_example(question: str, answer: str, system: str = SYSTEM) -> str:
+    """The prompt with its answer and the end token: what training reads.
+
+    Example: `format_example("Who?", "Me.", "Hi.")` ends in "ASSISTANT: Me.</s>".
+    """
+    answer = strip_all(answer, (IMAGE_TOKEN, END_TOKEN))
+    return f"{format_prompt(question, system)} {answer}{END_TOKEN}"
+
+
+def strip_all(text: str, markers: tuple[str, ...]) -> str:
+    """`text` without any of `markers`, nor white space at its ends.
+
+    Repeats until none is left, as dropping one may make another: "<im<image>age>".
+    """
+    while any(marker in text for marker in markers):
+        for marker in markers:
+            text = text.replace(marker, "")
+    return text.strip()

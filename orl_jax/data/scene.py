@@ -1,0 +1,132 @@
+"""Scenes of the embedded world: one to three coloured shapes, each with a behaviour over time.
+
+A scene is a plain description, fixed by its seed; `render.py` draws it and `question.py` asks about it.
+Every object has a lane of its own (a row or a column), so that objects pass each other without hiding
+one another, and every motion spans the picture, so that a few frames are enough to see it.
+"""
+
+import dataclasses
+
+import numpy as np
+
+SHAPES = ("circle", "square", "triangle", "cross")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
+BEHAVIOURS = ("forward", "backward", "bounce", "still", "appear", "vanish")
+MOTIONS = ("forward", "forward", "backward", "backward", "bounce", "still")
+# Colour-shape pairs that the train, validation and test splits never show; the composition split is
+# built around them.
+HELD_OUT_PAIRS = (("red", "triangle"), ("green", "cross"), ("blue", "circle"), ("yellow", "square"))
+# When an event happens, as a share of the clip; the gaps between the ranges keep the classes apart.
+EVENT_TIMES = {"near the start": (0.18, 0.27), "halfway": (0.45, 0.55), "near the end": (0.73, 0.82)}
+LANES = (0.19, 0.5, 0.81)  # centres, as a share of the picture
+NEAR, FAR = 0.16, 0.84  # ends of a motion along the lane
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """One object of a scene.
+
+    Attributes:
+      colour, shape: names from `COLOURS` and `SHAPES`.
+      behaviour: a name from `BEHAVIOURS`; `forward` is rightwards in a row, downwards in a column.
+      lane: position across the lanes, share of the picture.
+      place: position along the lane where the object rests (still, appear, vanish) or starts (bounce).
+      event: when it appears or vanishes, share of the clip; 0 for other behaviours.
+      moment: the name of `event` in `EVENT_TIMES`, or "".
+      radius: half the size, share of the picture.
+    """
+
+    colour: str
+    shape: str
+    behaviour: str
+    lane: float
+    place: float
+    event: float
+    moment: str
+    radius: float
+
+    @property
+    def name(self) -> str:
+        """For example `red circle`."""
+        return f"{self.colour} {self.shape}"
+
+    def along(self, time: np.ndarray) -> np.ndarray:
+        """Position along the lane at `time` [N] in 0..1, share of the picture."""
+        if self.behaviour == "forward":
+            return NEAR + (FAR - NEAR) * time
+        if self.behaviour == "backward":
+            return FAR - (FAR - NEAR) * time
+        if self.behaviour == "bounce":
+            start, wall = (NEAR, FAR) if self.place < 0.5 else (FAR, NEAR)
+            return wall + (start - wall) * np.abs(1 - 2 * time)
+        return np.full_like(time, self.place)
+
+    def visible(self, time: np.ndarray) -> np.ndarray:
+        """Whether it is in the picture at `time` [N], bool."""
+        if self.behaviour == "appear":
+            return time >= self.event
+        if self.behaviour == "vanish":
+            return time < self.event
+        return np.ones_like(time, dtype=bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A clip's content. `rows` says whether lanes are rows (left-right motion) or columns (up-down)."""
+
+    things: tuple[Thing, ...]
+    rows: bool
+    background: int
+
+
+def sample_scene(rng: np.random.Generator, *, composition: bool = False) -> Scene:
+    """Draws a scene.
+
+    Args:
+      rng: the only source of randomness, so a scene is fixed by its seed.
+      composition: when true, the first object is one of `HELD_OUT_PAIRS`; otherwise none is.
+
+    Example: `sample_scene(np.random.default_rng(0)).things[0].name`.
+    """
+    count = int(rng.choice([1, 2, 3], p=[0.2, 0.4, 0.4]))
+    lanes = rng.permutation(LANES)[:count] + rng.uniform(-0.03, 0.03, count)
+    pairs = _sample_pairs(rng, count, composition)
+    things = tuple(
+        _sample_thing(rng, pair, lane, eventful=index == 0)
+        for index, (pair, lane) in enumerate(zip(pairs, lanes, strict=True))
+    )
+    order = rng.permutation(count)  # the eventful object is not always the first one asked about
+    things = tuple(things[i] for i in order)
+    return Scene(things, rows=bool(rng.integers(2)), background=int(rng.integers(10, 60)))
+
+
+def _sample_pairs(
+    rng: np.random.Generator, count: int, composition: bool
+) -> list[tuple[str, str]]:
+    """Colours differ within a scene, so that an object can be named by its colour; shapes may repeat."""
+    colours = [str(colour) for colour in rng.permutation(COLOURS)[:count]]
+    pairs = []
+    for index, colour in enumerate(colours):
+        if composition and index == 0:
+            held_out = HELD_OUT_PAIRS[int(rng.integers(len(HELD_OUT_PAIRS)))]
+            colours[1:] = [c if c != held_out[0] else colour for c in colours[1:]]
+            pairs.append(held_out)
+            continue
+        shapes = [shape for shape in SHAPES if (colours[index], shape) not in HELD_OUT_PAIRS]
+        pairs.append((colours[index], shapes[int(rng.integers(len(shapes)))]))
+    return pairs
+
+
+def _sample_thing(
+    rng: np.random.Generator, pair: tuple[str, str], lane: float, eventful: bool
+) -> Thing:
+    # Most scenes hold one event, for temporal questions; the other objects move, mostly across.
+    names = ("appear", "vanish") if eventful and rng.random() < 0.65 else MOTIONS
+    behaviour = names[int(rng.integers(len(names)))]
+    moment, event = "", 0.0
+    if behaviour in ("appear", "vanish"):
+        moment = list(EVENT_TIMES)[int(rng.integers(len(EVENT_TIMES)))]
+        event = float(rng.uniform(*EVENT_TIMES[moment]))
+    place = float(rng.choice([rng.uniform(0.15, 0.32), rng.uniform(0.68, 0.85)]))
+    radius = float(rng.uniform(0.14, 0.155))
+    return Thing(*pair, behaviour, float(lane), place, event, moment, radius)

@@ -1,0 +1,188 @@
+"""Random access to the items of a data set that tensorflow-datasets has packaged (array_record)."""
+
+import operator
+import pathlib
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from orl_jax.errors import UserError
+
+FEATURES = (
+    "item_id",
+    "video",
+    "question",
+    "answer",
+    "paraphrases",
+    "sft_answer",
+    "task_type",
+    "difficulty",
+)
+_REMEDY = "run scripts/prepare_data.py first, or set config.data.folder to where it was written"
+
+
+class Items(Protocol):
+    """What the pipeline reads: data items by index; a list of dicts will do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+def open_split(folder: str | pathlib.Path, split: str) -> "Split":
+    """Opens one split of the data set that lies somewhere in `folder`.
+
+    Args:
+      folder: what `scripts/prepare_data.py` wrote; `dataset_info.json` is looked for in it and up
+        to three levels down (NAME/CONFIG/VERSION). The highest version counts.
+      split: "train", or with tensorflow-datasets' slices, "train[:10%]".
+
+    Returns:
+      A sequence of data items, python dicts:
+      {"item_id": str, "video": str (relative to the folder), "question": str, "answer": str,
+      "paraphrases": list of str, "sft_answer": str, "task_type": str, "difficulty": int}, and any
+      features beyond these.
+
+    Raises:
+      UserError: if the folder, the data set, one of its features or the split is missing.
+
+    Example: `open_split("data/shapes", "test")[0]["question"]`.
+    """
+    builder = _builder(pathlib.Path(folder))
+    missing = [name for name in FEATURES if name not in (builder.info.features or ())]
+    if missing:
+        raise UserError(f"the data set in {folder} lacks {', '.join(missing)}: {_REMEDY}")
+    try:
+        records = Split(builder.as_data_source(split))
+    except (KeyError, ValueError, AssertionError) as error:
+        sizes = [f"{name} ({info.num_examples})" for name, info in builder.info.splits.items()]
+        there = ", ".join(sorted(sizes)) or "none"
+        raise UserError(f'no items "{split}" in {folder}; its splits are: {there}') from error
+    except (OSError, NotImplementedError) as error:
+        raise UserError(f'split "{split}" in {folder} cannot be read: {error}') from error
+    _probe(records, f'split "{split}" in {folder}')
+    return records
+
+
+class Split(Sequence):
+    """A tensorflow-datasets data source with text as str, lists as list and numbers as int."""
+
+    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        record = self._records[index % len(self)]
+        return {name: _plain(value) for name, value in record.items()}
+
+
+class Selection(Sequence):
+    """Some items of others, looked up when they are asked for; see `select`."""
+
+    def __init__(self, items: Items, indices: Sequence[int]) -> None:
+        self.items = items
+        self.indices = np.asarray(indices, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.items[int(self.indices[operator.index(index)])]
+
+
+def select(
+    items: Items,
+    *,
+    max_items: int | None = None,
+    difficulty: tuple[int, int] | None = None,
+    task_types: Collection[str] | None = None,
+) -> Selection:
+    """The first items that fit, in their order.
+
+    Reads items only as far as it must: none for `max_items` alone, else up to the last one needed.
+
+    Args:
+      items: data items.
+      max_items: at most so many.
+      difficulty: lowest and highest, both included.
+      task_types: names of task types.
+
+    Raises:
+      UserError: if nothing is left.
+
+    Example: `select(train, difficulty=(1, 1))` is the easy half of a curriculum.
+    """
+    limit = len(items) if max_items is None else max_items
+    if difficulty is None and task_types is None:
+        indices = range(min(limit, len(items)))
+    else:
+        indices = _matching(items, limit, difficulty, task_types)
+    if not len(indices):
+        raise UserError(
+            f"none of {len(items)} data items is left with max_items={max_items}, "
+            f"difficulty={difficulty}, task_types={task_types}"
+        )
+    return Selection(items, indices)
+
+
+def _matching(
+    items: Items,
+    limit: int,
+    difficulty: tuple[int, int] | None,
+    task_types: Collection[str] | None,
+) -> list[int]:
+    found: list[int] = []
+    for index in range(len(items)):
+        if len(found) >= limit:
+            break
+        item = items[index]
+        easy_enough = difficulty is None or difficulty[0] <= item["difficulty"] <= difficulty[1]
+        if easy_enough and (task_types is None or item["task_type"] in task_types):
+            found.append(index)
+    return found
+
+
+def _builder(folder: pathlib.Path) -> tfds.core.DatasetBuilder:
+    """The data set of `folder`, in its highest version."""
+    if not folder.is_dir():
+        raise UserError(f"no data folder {folder}: {_REMEDY}")
+    depths = ("", "*/", "*/*/", "*/*/*/")
+    found = [path.parent for depth in depths for path in folder.glob(depth + "dataset_info.json")]
+    if not found:
+        raise UserError(f"no data set in {folder} (no dataset_info.json): {_REMEDY}")
+    if len({path.parent for path in found}) > 1:
+        names = ", ".join(sorted(str(path) for path in found))
+        raise UserError(f"several data sets in {folder} ({names}): name the folder of one of them")
+    try:
+        return tfds.builder_from_directory(max(found, key=_version))
+    except Exception as error:  # whatever the parsers of its files raise
+        raise UserError(f"the data set in {folder} cannot be read ({error}): {_REMEDY}") from error
+
+
+def _probe(records: Split, name: str) -> None:
+    """Reads the first and the last item, as array_record opens its files only then."""
+    try:
+        _ = records[0], records[-1]
+    except (OSError, RuntimeError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{name} cannot be read ({reason}): {_REMEDY}") from error
+
+
+def _version(folder: pathlib.Path) -> tuple[int, ...]:
+    """Numbers of "1.10.0", so that it counts for more than "1.9.0"."""
+    return tuple(int(part) for part in folder.name.split(".") if part.isdigit())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(entry) for entry in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,222 @@
+"""LLaMA (arXiv 2302.13971, 2307.09288; `LlamaForCausalLM` of transformers is the reference).
+
+RMSNorm, rotary positions (rotate-half), SwiGLU, grouped-query attention, LoRA on all seven projections.
+One forward serves prefill, decoding and training: tokens [B, G, T] attend to themselves causally and to
+any number of past segments of keys and values. A segment whose group axis is 1 is shared by the G
+responses of a prompt, so that the prompt is computed and stored once.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from orl_jax.models.lora import LoRADense
+
+_MASKED = -1e30  # finite, so that a fully masked row gives no NaN
+
+
+class Segment(NamedTuple):
+    """Keys and values of past tokens in every layer (N layers, C key-value heads of width K).
+
+    The group axis is G, or 1 where the group shares the segment.
+    """
+
+    keys: Float[Array, "N B G S C K"]
+    values: Float[Array, "N B G S C K"]
+    mask: Bool[Array, "B G S"]
+
+
+class Llama(nn.Module):
+    """A decoder without its embedding lookup: hidden states in, hidden states out.
+
+    Parameters of the layers are stacked on a leading axis and scanned, `unroll` layers at a time: a
+    loop compiles fast and needs little memory for many layers, a few small ones run faster unrolled.
+    `heads` must be a multiple of `kv_heads`; `embedding_std` is of fresh embeddings.
+    """
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    mlp_width: int
+    rope_base: float = 10000.0
+    norm_epsilon: float = 1e-5
+    embedding_std: float = 0.02
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    remat: bool = False
+    unroll: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        """Declares the layers; shapes are those of `LlamaForCausalLM`, kernels transposed."""
+        self.embedding = self.param(
+            "embedding",
+            nn.initializers.normal(self.embedding_std),
+            (self.vocabulary, self.width),
+        )
+        block = nn.remat(LlamaBlock, prevent_cse=False) if self.remat else LlamaBlock
+        self.blocks = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(nn.broadcast, nn.broadcast, 0),
+            length=self.layers,
+            unroll=self.unroll,
+        )(
+            self.heads, self.kv_heads, self.mlp_width, self.norm_epsilon,
+            self.lora_rank, self.lora_alpha, self.dtype, name="layers",
+        )  # fmt: skip
+        self.norm = RMSNorm(self.norm_epsilon, self.dtype)
+        self.lm_head = self.param(
+            "lm_head", nn.initializers.lecun_normal(), (self.width, self.vocabulary)
+        )
+
+    def embed(self, ids: Int[Array, "*batch"]) -> Float[Array, "*batch D"]:
+        """Token embeddings."""
+        return self.embedding[ids].astype(self.dtype)
+
+    def vocabulary_kernel(self) -> Float[Array, "D V"]:
+        """The projection from hidden states to logits; losses and the sampler apply it themselves."""
+        return self.lm_head.astype(self.dtype)
+
+    def __call__(
+        self,
+        x: Float[Array, "B G T D"],
+        positions: Int[Array, "B G T"],
+        mask: Bool[Array, "B G T"],
+        past: tuple[Segment, ...] = (),
+    ) -> tuple[Float[Array, "B G T D"], Segment]:
+        """Hidden states after the last norm, and the keys and values of the tokens in `x`.
+
+        Args:
+          x: embedded tokens.
+          positions: rotary positions, counted without padding.
+          mask: false for padding; padding is never attended to.
+          past: segments that every token of `x` may attend to.
+        """
+        causal = jnp.tril(jnp.ones((x.shape[2], x.shape[2]), bool))
+        masks = [segment.mask[:, :, None, :] for segment in past]
+        masks.append(causal[None, None] & mask[:, :, None, :])
+        rotary = rotary_angles(positions, self.width // self.heads, self.rope_base)
+        layer_past = tuple((segment.keys, segment.values) for segment in past)
+        x, (keys, values) = self.blocks(x, rotary, tuple(masks), layer_past)
+        return self.norm(x), Segment(keys, values, mask)
+
+
+class LlamaBlock(nn.Module):
+    """One layer; a scan body over stacked parameters and per-layer past keys and values."""
+
+    heads: int
+    kv_heads: int
+    mlp_width: int
+    norm_epsilon: float
+    lora_rank: int
+    lora_alpha: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B G T D"],
+        rotary: Float[Array, "B G T half"],
+        masks: tuple[Bool[Array, "B _ _ _"], ...],
+        past: tuple[tuple[Array, Array], ...],
+    ) -> tuple[Float[Array, "B G T D"], tuple[Array, Array]]:
+        width = x.shape[-1]
+        head_width = width // self.heads
+
+        def project(name: str, features: int, values: Array) -> Array:
+            layer = LoRADense(features, self.lora_rank, self.lora_alpha, self.dtype, name=name)
+            return layer(values)
+
+        def heads(name: str, count: int, values: Array) -> Array:
+            y = project(name, count * head_width, values)
+            return y.reshape(*y.shape[:-1], count, head_width)
+
+        y = RMSNorm(self.norm_epsilon, self.dtype, name="attention_norm")(x)
+        queries = rotate(heads("q", self.heads, y), rotary)
+        keys = rotate(heads("k", self.kv_heads, y), rotary)
+        values = heads("v", self.kv_heads, y)
+        y = attend(queries, (*past, (keys, values)), masks)
+        x = x + project("o", width, y.reshape(*x.shape[:-1], self.heads * head_width))
+        y = RMSNorm(self.norm_epsilon, self.dtype, name="mlp_norm")(x)
+        gate = jax.nn.silu(project("gate", self.mlp_width, y))
+        x = x + project("down", width, gate * project("up", self.mlp_width, y))
+        return x, (keys, values)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm with a scale, computed in float32."""
+
+    epsilon: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
+        return (y * scale).astype(self.dtype)
+
+
+def rotary_angles(
+    positions: Int[Array, "*batch"], head_width: int, base: float
+) -> Float[Array, "*batch half"]:
+    """Angles of the rotary embedding (arXiv 2104.09864): position / base^(2i / head_width)."""
+    exponents = jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width
+    return positions[..., None].astype(jnp.float32) * base**-exponents
+
+
+def rotate(
+    x: Float[Array, "*batch H K"], angles: Float[Array, "*batch half"]
+) -> Float[Array, "*batch H K"]:
+    """Rotates the two halves of each head against each other (Hugging Face's rotate-half order)."""
+    cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)
+
+
+def attend(
+    queries: Float[Array, "B G T H K"],
+    segments: tuple[tuple[Array, Array], ...],
+    masks: tuple[Bool[Array, "B _ _ _"], ...],
+) -> Float[Array, "B G T H K"]:
+    """Attention over several segments of keys and values [B, G or 1, S, C, K], one softmax over all.
+
+    Masks [B, G or 1, T or 1, S] are true where a query may look. Scores and softmax are float32.
+    """
+    *lead, heads, width = queries.shape
+    kv_heads = segments[0][0].shape[-2]
+    grouped = queries.reshape(*lead, kv_heads, heads // kv_heads, width) * width**-0.5
+    scores = [
+        jnp.where(mask[:, :, None, None], _scores(grouped, keys), _MASKED)
+        for (keys, _), mask in zip(segments, masks, strict=True)
+    ]
+    weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(queries.dtype)
+    bounds = [keys.shape[2] for keys, _ in segments]
+    parts = jnp.split(weights, [sum(bounds[: i + 1]) for i in range(len(bounds) - 1)], axis=-1)
+    mixed = sum(_mix(part, values) for part, (_, values) in zip(parts, segments, strict=True))
+    return mixed.reshape(queries.shape)
+
+
+def _scores(queries: Array, keys: Array) -> Array:
+    """[B, G, T, C, R, K] x [B, G or 1, S, C, K] -> float32 [B, G, C, R, T, S]."""
+    if keys.shape[1] == 1:
+        out = jnp.einsum("bgtcrk,bsck->bgcrts", queries, keys[:, 0])
+    else:
+        out = jnp.einsum("bgtcrk,bgsck->bgcrts", queries, keys)
+    return out.astype(jnp.float32)
+
+
+def _mix(weights: Array, values: Array) -> Array:
+    """[B, G, C, R, T, S] x [B, G or 1, S, C, K] -> [B, G, T, C, R, K]."""
+    if values.shape[1] == 1:
+        return jnp.einsum("bgcrts,bsck->bgtcrk", weights, values[:, 0])
+    return jnp.einsum("bgcrts,bgsck->bgtcrk", weights, values)

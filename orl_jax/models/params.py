@@ -1,0 +1,82 @@
+"""Which parameters a stage trains: regex tables that must cover every parameter.
+
+Parameters are nested dicts; a path is their keys joined by "/", for example
+`language/layers/q/lora_a`. A stage trains one part of the tree and holds the other fixed.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from orl_jax.errors import UserError
+
+Flat = dict[str, Any]
+Rules = Sequence[tuple[str, str]]
+
+
+def flatten(params: Mapping[str, Any]) -> Flat:
+    """Nested parameters to a flat dict keyed by path."""
+    return flatten_dict(params, sep="/")
+
+
+def combine(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested parts, later ones over earlier ones, as one tree: the inverse of `partition`."""
+    flat: Flat = {}
+    for part in parts:
+        flat |= flatten(part)
+    return unflatten_dict(flat, sep="/")
+
+
+def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Splits parameters into (trained, frozen) by the first rule whose regex matches the whole path.
+
+    Args:
+      params: nested parameters (or their shapes).
+      rules: pairs (regex, "train" | "freeze"), for example
+        `((".*/lora_[ab]", "train"), (".*", "freeze"))`.
+
+    Returns:
+      Two nested dicts.
+
+    Raises:
+      UserError: a parameter that no rule covers, by name; a rule with another action; nothing trained.
+    """
+    for pattern, action in rules:
+        if action not in ("train", "freeze"):
+            raise UserError(f"rule {pattern!r} says {action!r}; choose train or freeze")
+    parts: dict[str, Flat] = {"train": {}, "freeze": {}}
+    for path, value in flatten(params).items():
+        action = next((action for regex, action in rules if re.fullmatch(regex, path)), None)
+        if action is None:
+            raise UserError(f"no rule of `trainable` covers the parameter {path}; add one for it")
+        parts[action][path] = value
+    if not parts["train"]:
+        raise UserError("the rules of `trainable` train no parameter; let one of them say train")
+    return unflatten_dict(parts["train"], sep="/"), unflatten_dict(parts["freeze"], sep="/")
+
+
+def fill(initial: Mapping[str, Any], pretrained: Mapping[str, Any]) -> dict[str, Any]:
+    """`initial` parameters with the `pretrained` ones in their place; init fills only the gaps.
+
+    Raises:
+      UserError: a pretrained parameter that the model lacks or that has another shape, by name.
+    """
+    flat = flatten(initial)
+    for path, value in flatten(pretrained).items():
+        if path not in flat:
+            raise UserError(f"the checkpoint holds {path}, which this model does not have")
+        if flat[path].shape != value.shape:
+            raise UserError(
+                f"{path} has shape {tuple(value.shape)} in the checkpoint and "
+                f"{tuple(flat[path].shape)} in the model; check config.model"
+            )
+        flat[path] = jax.numpy.asarray(value, flat[path].dtype)
+    return unflatten_dict(flat, sep="/")
+
+
+def count(tree: Any) -> int:
+    """Number of numbers in a tree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

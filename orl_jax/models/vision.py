@@ -1,0 +1,116 @@
+"""CLIP's vision transformer (arXiv 2103.00020; `CLIPVisionModel` of transformers is the reference).
+
+Class token, pre-LayerNorm, quick-GELU. As in LLaVA the features are the patch tokens of one hidden
+layer (`select_layer` -2: the input of the last layer), so layers above it are never built.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, UInt8
+
+# Channel means and deviations of CLIP's training pictures, in units of full intensity.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def normalise(frames: UInt8[Array, "... H W 3"]) -> Float[Array, "... H W 3"]:
+    """Pixels in 0..255 to CLIP's zero-mean, unit-deviation range."""
+    return (frames.astype(jnp.float32) / 255.0 - jnp.array(MEAN)) / jnp.array(STD)
+
+
+def quick_gelu(x: Array) -> Array:
+    """OpenAI's approximation of GELU, `x * sigmoid(1.702 x)`."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+class ClipVision(nn.Module):
+    """Pictures to patch features: float [N, H, W, 3] (see `normalise`) -> [N, P, width].
+
+    P = (image_size / patch_size)². Parameters of the layers are stacked on a leading axis.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int
+    patch_size: int
+    image_size: int
+    select_layer: int = -2
+    remat: bool = False
+    unroll: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def patches(self) -> int:
+        """Number of patch tokens of one picture."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @nn.compact
+    def __call__(self, pictures: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
+        x = self._patch_embedding(pictures.astype(self.dtype))
+        class_token = self.param("class_embedding", nn.initializers.normal(self.width**-0.5), (self.width,))
+        class_token = jnp.broadcast_to(class_token.astype(self.dtype), (x.shape[0], 1, self.width))
+        x = jnp.concatenate([class_token, x], axis=1)
+        positions = self.param(
+            "position_embedding",
+            nn.initializers.normal(self.width**-0.5),
+            (self.patches + 1, self.width),
+        )
+        x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="pre_norm")(
+            x + positions.astype(self.dtype)
+        )
+        block = nn.remat(VisionBlock, prevent_cse=False) if self.remat else VisionBlock
+        stack = nn.scan(
+            block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.layers + 1 + self.select_layer,
+            unroll=self.unroll,
+        )
+        x, _ = stack(self.heads, self.mlp_width, self.dtype, name="layers")(x, None)
+        return x[:, 1:]
+
+    def _patch_embedding(self, pictures: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
+        count, size, patch = pictures.shape[0], self.image_size, self.patch_size
+        side = size // patch
+        x = pictures.reshape(count, side, patch, side, patch, 3)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(count, side * side, patch * patch * 3)
+        return nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")(x)
+
+
+class VisionBlock(nn.Module):
+    """One pre-LayerNorm transformer layer. Takes and returns a scan carry."""
+
+    heads: int
+    mlp_width: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "N S D"], _: None) -> tuple[Float[Array, "N S D"], None]:
+        y = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="attention_norm")(x)
+        x = x + Attention(self.heads, self.dtype, name="attention")(y, y)
+        y = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="mlp_norm")(x)
+        y = quick_gelu(nn.Dense(self.mlp_width, dtype=self.dtype, name="up")(y))
+        return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y), None
+
+
+class Attention(nn.Module):
+    """Bidirectional multi-head attention with biases; queries [N, S, D] over keys [N, R, E]."""
+
+    heads: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "N S D"], source: Float[Array, "N R E"]
+    ) -> Float[Array, "N S D"]:
+        width = x.shape[-1]
+
+        def heads(name: str, values: Array) -> Array:
+            y = nn.Dense(width, dtype=self.dtype, name=name)(values)
+            return y.reshape(*y.shape[:-1], self.heads, width // self.heads)
+
+        y = jax.nn.dot_product_attention(heads("q", x), heads("k", source), heads("v", source))
+        return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape))

@@ -1,0 +1,150 @@
+"""The video-language model on one page: CLIP encoder, adapter, LLaMA.
+
+    frames -> encode -> features -> adapt -> visual tokens -> prefill (with the prompt) -> respond
+
+Each step is a method for `VLM.apply({"params": params}, ..., method=...)`, pure in its parameters.
+The prompt's ids hold one `<image>` id for each visual token; the embeddings there are replaced.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from orl_jax.models.llama import Llama, Segment
+from orl_jax.models.pooling import PoolAdapter
+from orl_jax.models.qformer import QFormerAdapter
+from orl_jax.models.vision import ClipVision, normalise
+
+
+class VLM(nn.Module):
+    """Three modules and the id of the `<image>` token."""
+
+    vision: ClipVision
+    adapter: nn.Module
+    language: Llama
+    image_id: int
+
+    def encode(self, frames: UInt8[Array, "B F H W 3"]) -> Float[Array, "B F P E"]:
+        """Patch features of every frame."""
+        batch, count = frames.shape[:2]
+        features = self.vision(normalise(frames.reshape(batch * count, *frames.shape[2:])))
+        return features.reshape(batch, count, *features.shape[1:])
+
+    def adapt(self, features: Float[Array, "B F P E"]) -> Float[Array, "B N D"]:
+        """Visual tokens in the language model's width."""
+        return self.adapter(features)
+
+    def prefill(
+        self,
+        visual: Float[Array, "B N D"],
+        prompt_ids: Int[Array, "B L"],
+        prompt_mask: Bool[Array, "B L"],
+    ) -> tuple[Float[Array, "B D"], Segment]:
+        """Reads the left-padded prompts.
+
+        Returns the hidden state of each last token, and the prompt's keys and values as a segment that
+        the group shares (group axis 1).
+        """
+        x = self.embed_prompt(visual, prompt_ids)
+        positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=1) - 1, 0)
+        hidden, segment = self.language(x[:, None], positions[:, None], prompt_mask[:, None])
+        return hidden[:, 0, -1], segment
+
+    def embed_prompt(
+        self, visual: Float[Array, "B N D"], prompt_ids: Int[Array, "B L"]
+    ) -> Float[Array, "B L D"]:
+        """Token embeddings with the visual tokens in place of the `<image>` ids, in order."""
+        is_image = prompt_ids == self.image_id
+        order = jnp.clip(jnp.cumsum(is_image, axis=1) - 1, 0, visual.shape[1] - 1)
+        spread = jnp.take_along_axis(visual, order[..., None], axis=1)
+        return jnp.where(is_image[..., None], spread, self.language.embed(prompt_ids))
+
+    def respond(
+        self,
+        last_hidden: Float[Array, "B D"],
+        prompt: Segment,
+        response_ids: Int[Array, "B G T"],
+        response_mask: Bool[Array, "B G T"],
+    ) -> Float[Array, "B G T D"]:
+        """Hidden states that predict each response token, given the prefilled prompt.
+
+        The first token is predicted by the prompt's last hidden state, the others by the responses.
+        """
+        batch, group, length = response_ids.shape
+        first = jnp.broadcast_to(last_hidden[:, None, None], (batch, group, 1, *last_hidden.shape[1:]))
+        if length == 1:
+            return first
+        positions = prompt.mask.sum(axis=-1)[..., None] + jnp.arange(length - 1)
+        positions = jnp.broadcast_to(positions, (batch, group, length - 1))
+        x = self.language.embed(response_ids[..., :-1])
+        hidden, _ = self.language(x, positions, response_mask[..., :-1], (prompt,))
+        return jnp.concatenate([first, hidden], axis=2)
+
+    def hidden_states(
+        self,
+        visual: Float[Array, "B N D"],
+        prompt_ids: Int[Array, "B L"],
+        prompt_mask: Bool[Array, "B L"],
+        response_ids: Int[Array, "B G T"],
+        response_mask: Bool[Array, "B G T"],
+    ) -> Float[Array, "B G T D"]:
+        """`prefill`, then `respond`: the teacher-forced forward of SFT and of the RL update."""
+        last_hidden, prompt = self.prefill(visual, prompt_ids, prompt_mask)
+        return self.respond(last_hidden, prompt, response_ids, response_mask)
+
+    def decode(
+        self,
+        token: Int[Array, "B G"],
+        position: Int[Array, "B G"],
+        past: tuple[Segment, ...],
+    ) -> tuple[Float[Array, "B G D"], Segment]:
+        """One decoding step: the hidden state after `token`, and the token's own keys and values."""
+        x = self.language.embed(token)[:, :, None]
+        mask = jnp.ones((*token.shape, 1), bool)
+        hidden, segment = self.language(x, position[..., None], mask, past)
+        return hidden[:, :, 0], segment
+
+    def vocabulary_kernel(self) -> Float[Array, "D V"]:
+        """The projection from hidden states to logits."""
+        return self.language.vocabulary_kernel()
+
+    def __call__(self, frames: Array, prompt_ids: Array, prompt_mask: Array) -> Array:
+        """Touches every parameter once; used to initialise them."""
+        visual = self.adapt(self.encode(frames))
+        last_hidden, _ = self.prefill(visual, prompt_ids, prompt_mask)
+        return last_hidden @ self.vocabulary_kernel()
+
+
+def build_vlm(config: ConfigDict, *, vocabulary: int, image_id: int, lora_rank: int) -> VLM:
+    """The model of `config.model`, whose sections are the modules' fields by name.
+
+    Args:
+      config: the whole config; reads `model.{vision,adapter,language,lora}` and `data.frames`.
+      vocabulary: number of token ids.
+      image_id: id of the `<image>` token.
+      lora_rank: 0 builds the language model without adapters (full fine-tuning of a small one).
+    """
+    model = config.model
+    vision = ClipVision(image_size=config.data.image_size, **model.vision)
+    language = Llama(
+        vocabulary=vocabulary, lora_rank=lora_rank, lora_alpha=model.lora.alpha, **model.language
+    )
+    settings: dict[str, Any] = dict(model.adapter)
+    name = settings.pop("name")
+    if name == "qformer":
+        adapter = QFormerAdapter(
+            frames=config.data.frames, language_width=language.width, **settings
+        )
+    else:
+        adapter = PoolAdapter(
+            frames=config.data.frames, patches=vision.patches, language_width=language.width
+        )
+    return VLM(vision=vision, adapter=adapter, language=language, image_id=image_id)
+
+
+def visual_tokens(config: ConfigDict) -> int:
+    """Number of prompt positions that a video takes under `config`."""
+    return build_vlm(config, vocabulary=1, image_id=0, lora_rank=0).adapter.visual_tokens

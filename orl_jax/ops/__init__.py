@@ -1,0 +1,1 @@
+"""Pure functions of arrays: ranks and gains, advantages, log-probabilities, losses."""

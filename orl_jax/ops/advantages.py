@@ -1,0 +1,113 @@
+"""Advantages of a group of responses from the Oracle's and the policy's own ranks (GRPO_rank).
+
+Source: arXiv 2510.02561 ("printed"). Deviations, all deliberate:
+
+* "signed" is our recommended form. As printed, a response that the Oracle puts first and the policy
+  last gets the *most negative* advantage, so that the policy is rewarded for agreeing with itself.
+  "signed" measures the same disagreement with its sign mended, and anchors it on the Oracle's rank
+  by `mix` < 1.
+* The discount quoted in the paper's text does not reproduce its numbers; `discount="printed"` does.
+* The paper does not treat ties. Here tied responses share gains, and a group that the Oracle ties
+  whole has zero advantage and penalty in both forms.
+
+No `stop_gradient` is needed for gradients with respect to scores (only comparisons of ranks enter,
+their gradient is zero), and none is applied: `losses.clipped_policy_loss` treats advantages as
+constants.
+"""
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Real
+
+from orl_jax.ops.ranking import gains
+
+FORMS = ("signed", "printed")
+
+
+def rank_advantages(
+    oracle_ranks: Real[ArrayLike, "*batch G"],
+    predicted_ranks: Real[ArrayLike, "*batch G"],
+    *,
+    form: str = "signed",
+    mix: float = 0.25,
+    discount: str = "log2",
+) -> Float[Array, "*batch G"]:
+    """Advantage of every response in its group; zero-sum and bounded in both forms.
+
+    With delta of `rank_penalties` and g = `gains(oracle_ranks, discount)`:
+
+      signed:  A_i = (1 - mix) (g_i - mean_j(g_j)) - mix delta_i
+                   = g_i - (1 - mix) mean_j(g_j) - mix h_i
+      printed: A_i = mean_j(delta_j) - delta_i
+
+    Args:
+      oracle_ranks: 0 is best; equal ranks are ties. Groups without a valid ranking must hold finite
+        values (any; all zeros is fine) and be masked out of the loss.
+      predicted_ranks: the policy's own order, e.g. `ranks` of the log-probabilities.
+      form: "signed" or "printed". "printed" does not imply a discount: the paper's numbers need
+        `form="printed", discount="printed"`.
+      mix: in [0, 1], "signed" only: 0 uses the Oracle's rank alone; 1 is the mended penalty, which
+        is zero exactly where the policy's order agrees with the Oracle's weak order. Static under
+        `jit`.
+      discount: see `ranking.gains`.
+
+    Returns:
+      float32; signed values lie in (-1, 1) for "log2". Zeros where the Oracle ties the whole group.
+
+    Raises:
+      ValueError: unknown form or discount, mix outside [0, 1].
+
+    Example: `rank_advantages(jnp.array([0, 1]), jnp.array([1, 0]), mix=0.0)` is [0.1845, -0.1845].
+    """
+    if not 0 <= mix <= 1:
+        raise ValueError(f"mix is {mix}; it must lie in [0, 1]")
+    delta = rank_penalties(oracle_ranks, predicted_ranks, form=form, discount=discount)
+    if form == "printed":
+        return jnp.mean(delta, axis=-1, keepdims=True) - delta
+    gain = gains(oracle_ranks, discount)
+    centred = gain - jnp.mean(gain, axis=-1, keepdims=True)
+    return (1 - mix) * jnp.where(_tied_whole(oracle_ranks), 0.0, centred) - mix * delta
+
+
+def rank_penalties(
+    oracle_ranks: Real[ArrayLike, "*batch G"],
+    predicted_ranks: Real[ArrayLike, "*batch G"],
+    *,
+    form: str = "signed",
+    discount: str = "log2",
+) -> Float[Array, "*batch G"]:
+    """The penalty delta of every response: how far the two orders differ about it.
+
+      signed:  delta_i = h_i - g_i, where h_i averages `gains(predicted_ranks)` over the responses
+               that the Oracle ties with i (an order inside a tie is neither right nor wrong);
+               zero-sum; positive where the policy gives *too much* credit
+      printed: delta_i = 1 - D(p_i) / D(r_i), positive where the policy gives *too little* credit
+
+    D of a tied rank is the shared gain of `ranking.gains`. Zeros where the Oracle ties the whole
+    group.
+
+    Args, raises: see `rank_advantages`.
+
+    Example: the Oracle's best of two, ranked second by the policy, has printed delta
+    1 - D(1) / D(0) = 0.2075 (`form="printed", discount="printed"`).
+    """
+    if form not in FORMS:
+        raise ValueError(f"unknown form {form!r}; choose one of {', '.join(FORMS)}")
+    oracle_gain, predicted_gain = gains(oracle_ranks, discount), gains(predicted_ranks, discount)
+    if form == "printed":
+        delta = 1 - predicted_gain / oracle_gain
+    else:
+        delta = _mean_over_ties(predicted_gain, oracle_ranks) - oracle_gain
+    return jnp.where(_tied_whole(oracle_ranks), 0.0, delta)
+
+
+def _mean_over_ties(values: Array, ranks: ArrayLike) -> Array:
+    """Mean of `values` [..., G] over the responses that share a rank, itself included."""
+    ranks = jnp.asarray(ranks)
+    tied = (ranks[..., :, None] == ranks[..., None, :]).astype(values.dtype)
+    return jnp.sum(tied * values[..., None, :], axis=-1) / jnp.sum(tied, axis=-1)
+
+
+def _tied_whole(ranks: ArrayLike) -> Bool[Array, "..."]:
+    ranks = jnp.asarray(ranks)
+    return jnp.all(ranks == ranks[..., :1], axis=-1, keepdims=True)

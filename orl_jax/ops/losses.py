@@ -1,0 +1,175 @@
+"""The clipped policy loss, KL estimates and the masked means that they are reduced by.
+
+Arrays are per token, [..., G, T]; a group's advantages are [..., G] and hold for all tokens of a
+response. `mask` is true on response tokens (end-of-sequence included). A group without a valid
+ranking has an all-zero mask: it is then absent from numerators and denominators alike.
+
+To accumulate gradients over micro-batches of whole groups, compute `mask_denominator` once over the
+full batch and pass it to every call: the micro-batches' losses (and gradients) then add up to the
+full batch's.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+NORMALISATIONS = ("token", "sequence", "constant")
+KL_KINDS = ("k1", "k2", "k3")
+
+Mask = Float[Array, "*batch T"] | Bool[Array, "*batch T"]
+GroupMask = Float[Array, "*batch G T"] | Bool[Array, "*batch G T"]
+
+
+class PolicyLoss(NamedTuple):
+    """The loss to minimise and what to log of it; all scalars.
+
+    The metrics are over the tokens of this call, whatever the normalisation; weight them by
+    `tokens` to combine micro-batches. With an empty mask all are 0.
+    """
+
+    loss: Float[Array, ""]
+    ratio_mean: Float[Array, ""]
+    ratio_max: Float[Array, ""]
+    clip_low_fraction: Float[Array, ""]
+    clip_high_fraction: Float[Array, ""]
+    tokens: Float[Array, ""]
+
+
+def clipped_policy_loss(
+    log_prob: Float[Array, "*batch G T"],
+    old_log_prob: Float[Array, "*batch G T"],
+    advantages: Float[Array, "*batch G"],
+    mask: GroupMask,
+    *,
+    clip_low: float,
+    clip_high: float,
+    normalisation: str = "token",
+    denominator: float | Float[Array, ""] | None = None,
+) -> PolicyLoss:
+    """-mean(min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A)), ratio = pi / pi_old.
+
+    PPO's surrogate (arXiv 1707.06347, eq. 7) with DAPO's two limits (arXiv 2503.14476). Gradients
+    flow through `log_prob` only. With ratio = 1 (one update per rollout) nothing is clipped.
+
+    Args:
+      log_prob, old_log_prob: of the sampled tokens under the current and the sampling policy.
+      advantages: of the responses.
+      mask: see the module; values outside are ignored.
+      clip_low, clip_high: distances from 1 at which the ratio is clipped, e.g. 0.2 and 0.28.
+      normalisation, denominator: see `masked_mean`.
+
+    Raises:
+      ValueError: unknown normalisation.
+    """
+    advantages = jax.lax.stop_gradient(advantages)[..., None]
+    log_ratio = log_prob - jax.lax.stop_gradient(old_log_prob)
+    inside = mask.astype(bool)
+    ratio = jnp.exp(jnp.where(inside, log_ratio, 0.0))  # before exp: no overflow from padding
+    clipped = jnp.clip(ratio, 1 - clip_low, 1 + clip_high)
+    surrogate = jnp.minimum(ratio * advantages, clipped * advantages)
+    low = (ratio < 1 - clip_low) & (advantages < 0)
+    high = (ratio > 1 + clip_high) & (advantages > 0)
+    return PolicyLoss(
+        loss=-masked_mean(surrogate, mask, normalisation, denominator),
+        ratio_mean=masked_mean(jax.lax.stop_gradient(ratio), mask),
+        ratio_max=jnp.max(jnp.where(inside, jax.lax.stop_gradient(ratio), 0.0), initial=0.0),
+        clip_low_fraction=masked_mean(low.astype(ratio.dtype), mask),
+        clip_high_fraction=masked_mean(high.astype(ratio.dtype), mask),
+        tokens=jnp.sum(mask.astype(ratio.dtype)),
+    )
+
+
+def kl_estimate(
+    log_prob: Float[Array, "*batch T"],
+    ref_log_prob: Float[Array, "*batch T"],
+    kind: str = "k3",
+    mask: Mask | None = None,
+) -> Float[Array, "*batch T"]:
+    """Per-token estimate of KL(pi || pi_ref) from tokens sampled from pi; d = log pi_ref - log pi.
+
+      k1: -d             unbiased, may be negative
+      k2: d^2 / 2        biased, never negative
+      k3: e^d - d - 1    unbiased, never negative
+
+    As a loss on sampled tokens, their expected gradients are zero (k1: only for logging), that of
+    KL(pi || pi_ref) (k2) and that of KL(pi_ref || pi) (k3).
+
+    Source: Schulman, "Approximating KL divergence" (2020). The reference is a constant. "k3" is not
+    clamped: a d beyond 88 overflows float32, and should be seen.
+
+    Args:
+      mask: where given, 0 outside with zero gradient, so that an overflow in padding does no harm.
+
+    Raises:
+      ValueError: unknown kind.
+    """
+    difference = jax.lax.stop_gradient(ref_log_prob) - log_prob
+    if mask is not None:
+        difference = jnp.where(mask.astype(bool), difference, 0.0)
+    if kind == "k1":
+        return -difference
+    if kind == "k2":
+        return difference**2 / 2
+    if kind == "k3":
+        return (
+            jnp.expm1(difference) - difference
+        )  # expm1 keeps its digits where the policies are close
+    raise ValueError(f"unknown KL estimate {kind!r}; choose one of {', '.join(KL_KINDS)}")
+
+
+def masked_mean(
+    values: Float[Array, "*batch T"],
+    mask: Mask,
+    normalisation: str = "token",
+    denominator: float | Float[Array, ""] | None = None,
+) -> Float[Array, ""]:
+    """Mean of the values where the mask is not 0; 0 where it is 0 everywhere.
+
+      token:    sum of all / number of tokens (DAPO, arXiv 2503.14476)
+      sequence: each response's own mean, then the mean over responses (GRPO, arXiv 2402.03300)
+      constant: sum of all / (responses x T), whatever their lengths (Dr. GRPO, arXiv 2503.20783)
+
+    Responses with an empty mask do not count. Values outside the mask are ignored,
+    infinite ones too.
+
+    Args:
+      mask: bool, or float weights.
+      denominator: instead of this call's own, `mask_denominator` of the full batch.
+
+    Raises:
+      ValueError: unknown normalisation.
+
+    Example: `masked_mean(entropy, mask)` is the entropy bonus per token.
+    """
+    own_denominator = mask_denominator(mask, normalisation)  # checks the name as well
+    denominator = own_denominator if denominator is None else denominator
+    weight = mask.astype(values.dtype)
+    if normalisation == "sequence":
+        weight = _divide(weight, jnp.sum(weight, axis=-1, keepdims=True))
+    total = jnp.sum(jnp.where(weight > 0, values, 0.0) * weight)
+    return _divide(total, jnp.asarray(denominator, values.dtype))
+
+
+def mask_denominator(mask: Mask, normalisation: str = "token") -> Float[Array, ""]:
+    """What `masked_mean` divides by: tokens, responses, or responses x T.
+
+    Adds up over micro-batches.
+
+    Raises:
+      ValueError: unknown normalisation.
+    """
+    if normalisation not in NORMALISATIONS:
+        choices = ", ".join(NORMALISATIONS)
+        raise ValueError(f"unknown normalisation {normalisation!r}; choose one of {choices}")
+    if normalisation == "token":
+        return jnp.sum(mask, dtype=jnp.float32)
+    responses = jnp.sum(jnp.any(mask.astype(bool), axis=-1), dtype=jnp.float32)
+    return responses * mask.shape[-1] if normalisation == "constant" else responses
+
+
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """numerator / denominator, and 0 where the denominator is 0."""
+    empty = denominator == 0
+    return jnp.where(empty, 0.0, numerator / jnp.where(empty, 1.0, denominator))

@@ -1,0 +1,136 @@
+"""What an Oracle is asked, what an Oracle is, and the one place where it is called.
+
+Whatever an Oracle *answers* is data: a bad answer is an invalid `Ranking` with a reason, and its
+group is left out of the loss. Whatever a *programmer* gets wrong (the sizes of a request) raises
+`ValueError`. No jax here.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from orl_jax.errors import UserError
+from orl_jax.oracles.ranking import Ranking
+
+_log = logging.getLogger(__name__)
+POLICIES = ("skip", "raise")
+
+
+class OracleError(RuntimeError):
+    """An Oracle failed, or gave an invalid ranking, under the policy "raise"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RankRequest:
+    """One prompt and its G responses, to be put in order.
+
+    Args:
+      prompt_id: stable name of the prompt, e.g. "train/00012-3".
+      question: what was asked about the video.
+      responses: the G answers, G >= 1.
+      truncated: of each response whether it stopped at the length limit, without an end of
+        sequence; empty means none.
+      video: path of the clip, for Oracles that look at it.
+      reference, paraphrases: the accepted answer and its other forms, where known.
+      task_type: e.g. "counting".
+      narrative: a text that describes the video, for Oracles that read instead of look.
+
+    Raises:
+      ValueError: no responses, or another number of flags than responses.
+    """
+
+    prompt_id: str
+    question: str
+    responses: tuple[str, ...]
+    truncated: tuple[bool, ...] = ()
+    video: str | None = None
+    reference: str | None = None
+    paraphrases: tuple[str, ...] = ()
+    task_type: str | None = None
+    narrative: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.responses, str) or not self.responses:
+            raise ValueError(f"{self.prompt_id}: responses must be a tuple of at least one string")
+        for name in ("responses", "truncated", "paraphrases"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        truncated = self.truncated or (False,) * self.size
+        if len(truncated) != self.size:
+            counts = f"{self.size} responses but {len(truncated)} truncated flags"
+            raise ValueError(f"{self.prompt_id}: {counts}")
+        object.__setattr__(self, "truncated", tuple(bool(flag) for flag in truncated))
+
+    @property
+    def size(self) -> int:
+        """The number of responses G."""
+        return len(self.responses)
+
+
+@runtime_checkable
+class Oracle(Protocol):
+    """Anything that puts responses in order.
+
+    Example: `oracle.rank([RankRequest("p0", "Red?", ("yes", "no"))])[0].ranks == (0.0, 1.0)`.
+    """
+
+    def rank(self, requests: Sequence[RankRequest]) -> Sequence[Ranking]:
+        """One ranking per request, in their order, each of the size of its request."""
+        ...
+
+
+def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -> list[Ranking]:
+    """Calls the Oracle once and returns one checked ranking per request.
+
+    Args:
+      policy: "skip" turns a failure (an exception, a wrong count or size) into invalid rankings
+        with the reason, and logs how many there are; "raise" raises on it and on any invalid
+        ranking.
+
+    Raises:
+      OracleError: under "raise". ValueError: unknown policy.
+      UserError passes through under both: a wrong configuration or file does not mend itself.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"unknown policy {policy!r}; choose one of {', '.join(POLICIES)}")
+    rankings = _call(oracle, requests, policy)
+    checked = [
+        _fitting(ranking, request) for ranking, request in zip(rankings, requests, strict=True)
+    ]
+    bad = [(r.prompt_id, k.reason) for r, k in zip(requests, checked, strict=True) if not k.valid]
+    if bad:
+        message = (
+            f"{len(bad)} of {len(requests)} rankings are invalid, first {bad[0][0]}: {bad[0][1]}"
+        )
+        if policy == "raise":
+            raise OracleError(message)
+        _log.warning(message)
+    return checked
+
+
+def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[Any]:
+    start = time.monotonic()
+    try:
+        rankings = list(oracle.rank(requests))
+        if len(rankings) != len(requests):
+            raise OracleError(f"{len(rankings)} rankings for {len(requests)} requests")
+        return rankings
+    except UserError:
+        raise
+    except Exception as error:  # an Oracle may be any code, also a network away
+        reason = f"{type(error).__name__}: {error}"
+        if policy == "raise":
+            raise OracleError(f"the Oracle failed: {reason}") from error
+        _log.warning("the Oracle failed", exc_info=True)
+        share = (time.monotonic() - start) / max(len(requests), 1)
+        return [Ranking.invalid(reason, request.size, seconds=share) for request in requests]
+
+
+def _fitting(ranking: Any, request: RankRequest) -> Ranking:
+    if not isinstance(ranking, Ranking):
+        return Ranking.invalid(f"not a Ranking but {type(ranking).__name__}", request.size)
+    if len(ranking.ranks) != request.size:
+        reason = f"{len(ranking.ranks)} ranks for {request.size} responses"
+        return Ranking.invalid(reason, request.size, raw=ranking.raw, seconds=ranking.seconds)
+    return ranking

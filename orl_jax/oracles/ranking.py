@@ -1,0 +1,147 @@
+"""An Oracle's answer about a group of responses: an order with ties, or why there is none."""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """An Oracle's answer. Make it with one of the constructors below rather than by hand.
+
+    Args:
+      ranks: one per response, 0 = best, ties share their mean rank. An invalid ranking ties all, so
+        that arrays of ranks stay rectangular and finite and the group's advantages are zero.
+      valid: whether there is an order; an invalid one is left out of the loss.
+      reason: why it is invalid.
+      raw: what the Oracle said, for the completions table.
+      seconds: how long it took; no part of equality.
+
+    Raises:
+      ValueError: ranks that are not mean ranks of an order, an invalid ranking without a reason.
+    """
+
+    ranks: tuple[float, ...]
+    valid: bool = True
+    reason: str = ""
+    raw: str = ""
+    seconds: float = dataclasses.field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ranks", tuple(float(rank) for rank in self.ranks))
+        if self.ranks != _mean_ranks([-rank for rank in self.ranks]) or not self.ranks:
+            raise ValueError(
+                f"{self.ranks} are not mean ranks; use Ranking.from_order or from_scores"
+            )
+        if not self.valid and not self.reason:
+            raise ValueError("an invalid ranking needs a reason")
+
+    @classmethod
+    def from_order(cls, order: Any, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:
+        """A ranking from indices, best first; an inner list holds tied ones.
+
+        Invalid, not raised: anything but every index in [0, size) exactly once.
+
+        Example: `Ranking.from_order([2, [0, 1]], 3).ranks == (1.5, 1.5, 0.0)`.
+        """
+        return cls._checked(order, size, raw, seconds, rest_tied=False)
+
+    @classmethod
+    def from_top_k(cls, top: Any, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:
+        """A ranking from the best ones only, in the form of `from_order`; the rest is tied last.
+
+        Example: `Ranking.from_top_k([2], 3).ranks == (1.5, 1.5, 0.0)`.
+        """
+        return cls._checked(top, size, raw, seconds, rest_tied=True)
+
+    @classmethod
+    def from_scores(
+        cls, scores: Any, size: int | None = None, *, raw: str = "", seconds: float = 0.0
+    ) -> Self:
+        """A ranking from scores, higher is better, equal is tied.
+
+        Invalid, not raised: a score that is not a number, another count than `size` (where given).
+
+        Example: `Ranking.from_scores([0.1, 0.9, 0.1]).ranks == (1.5, 0.0, 1.5)`.
+        """
+        size = _checked_size(len(scores) if size is None else size)
+        try:
+            values = [_number(score) for score in scores]
+        except (TypeError, ValueError, OverflowError) as error:
+            return cls.invalid(f"scores: {error}", size, raw=raw, seconds=seconds)
+        if len(values) != size:
+            reason = f"{len(values)} scores for {size} responses"
+            return cls.invalid(reason, size, raw=raw, seconds=seconds)
+        return cls(_mean_ranks(values), raw=raw, seconds=seconds)
+
+    @classmethod
+    def invalid(cls, reason: str, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:
+        """No order, with its reason; all `size` responses tied."""
+        ranks = _mean_ranks([0.0] * _checked_size(size))
+        return cls(ranks, valid=False, reason=reason, raw=raw, seconds=seconds)
+
+    @classmethod
+    def _checked(cls, order: Any, size: int, raw: str, seconds: float, rest_tied: bool) -> Self:
+        size = _checked_size(size)
+        try:
+            tiers = _tiers(order, size)
+        except (TypeError, ValueError) as error:
+            return cls.invalid(str(error), size, raw=raw, seconds=seconds)
+        missing = sorted(set(range(size)).difference(*tiers))
+        if missing and not (rest_tied and any(tiers)):
+            reason = f"responses {missing} are missing from the order"
+            return cls.invalid(reason, size, raw=raw, seconds=seconds)
+        scores = {index: -place for place, tier in enumerate([*tiers, missing]) for index in tier}
+        ranks = _mean_ranks([scores[index] for index in range(size)])
+        return cls(ranks, raw=raw, seconds=seconds)
+
+
+def _mean_ranks(scores: Sequence[float]) -> tuple[float, ...]:
+    higher = [sum(other > score for other in scores) for score in scores]
+    equal = [sum(other == score for other in scores) for score in scores]
+    return tuple(h + (e - 1) / 2 for h, e in zip(higher, equal, strict=True))
+
+
+def _tiers(order: Any, size: int) -> list[list[int]]:
+    """The order as lists of tied indices; `ValueError` says what is wrong with it."""
+    if not _is_list(order):
+        raise ValueError(f"the order is not a list but {order!r:.80}")
+    tiers = [[_index(i, size) for i in (tier if _is_list(tier) else [tier])] for tier in order]
+    named = [index for tier in tiers for index in tier]
+    twice = sorted({index for index in named if named.count(index) > 1})
+    if twice:
+        raise ValueError(f"responses {twice} are named more than once")
+    return tiers
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _index(value: Any, size: int) -> int:
+    if isinstance(value, bool):  # True is an int in Python, and no index
+        raise ValueError(f"{value!r} is not an index")
+    try:
+        index = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{value!r:.80} is not an index") from None
+    if not 0 <= index < size:
+        raise ValueError(f"index {index} is outside 0 ... {size - 1}")
+    return index
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str | bytes):
+        raise ValueError(f"{value!r:.80} is not a number")
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError("nan is not a number to order by")
+    return number
+
+
+def _checked_size(size: int) -> int:
+    if size < 1:
+        raise ValueError(f"a ranking of {size} responses; at least 1 is needed")
+    return size

@@ -1,0 +1,108 @@
+"""The Oracle that knows the accepted answers.
+
+It orders responses by level: the reference > a paraphrase > partial > wrong; equals are tied. All
+truncated responses come below all complete ones, whatever they say, so that breaking off never
+pays.
+
+"Partial" is where a naive rule goes astray. "The circle is blue." shares three of four words with
+"The circle is red.", and by F1 the fragment "it moves" beats a full wrong sentence. So overlap
+alone earns nothing. A response is partial where it *says what an accepted answer says, and nothing
+else*, in a form that is not on the list:
+
+* it has the accepted answer's telling words (those that are neither in the question nor function
+  words), all of them, as often and in the same order;
+* every other word is from the accepted answer, the question or the function words. So "red and
+  blue" or "not red" is wrong, as hedging and negation bring words of their own.
+
+A question that offers choices ("... red or blue?") holds its answers itself: there its words are no
+background, and all content words are telling. Partial responses are graded by shared words /
+max(length). Wrong ones are all tied: being wrong in longer agreement with the template is not
+better.
+"""
+
+import enum
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from orl_jax.data.answer_text import normalise
+from orl_jax.oracles.protocol import RankRequest
+from orl_jax.oracles.ranking import Ranking
+
+# Words that say nothing by themselves. No negation, no number, no direction.
+FUNCTION_WORDS = frozenset(
+    "a an the it its there this that is are was were of to in on at and".split()
+)
+
+
+class Level(enum.IntEnum):
+    """How good an answer is; higher is better."""
+
+    WRONG = 0
+    PARTIAL = 1
+    PARAPHRASE = 2
+    EXACT = 3
+
+
+class Grade(NamedTuple):
+    """Compares as a tuple: completeness, the level, then a partial answer's overlap in (0, 1]."""
+
+    complete: bool
+    level: Level
+    overlap: float = 0.0
+
+
+class ReferenceOracle:
+    """Orders the responses of a request against its accepted answers; see the module for the rules.
+
+    Example: for the reference "The circle is red." and the responses ("blue", "the circle is red",
+    "red") the ranks are (2.0, 0.0, 1.0).
+    """
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """One ranking per request; invalid where a request has no reference."""
+        return [self._rank_one(request) for request in requests]
+
+    def _rank_one(self, request: RankRequest) -> Ranking:
+        if not normalise(request.reference or ""):
+            return Ranking.invalid("the request has no reference answer", request.size)
+        grades = grade_responses(request)
+        order = sorted(set(grades))
+        raw = " | ".join(_describe(grade) for grade in grades)
+        return Ranking.from_scores([order.index(grade) for grade in grades], raw=raw)
+
+
+def grade_responses(request: RankRequest) -> list[Grade]:
+    """The grade of every response of a request that has a reference."""
+    pairs = zip(request.responses, request.truncated, strict=True)
+    return [Grade(not cut, *_level_and_overlap(text, request)) for text, cut in pairs]
+
+
+def _level_and_overlap(response: str, request: RankRequest) -> tuple[Level, float]:
+    said, question = normalise(response), normalise(request.question).split()
+    accepted = [normalise(text) for text in (request.reference, *request.paraphrases)]
+    if said and said in accepted:
+        return (Level.EXACT if said == accepted[0] else Level.PARAPHRASE), 0.0
+    overlap = max(partial_overlap(said.split(), text.split(), question) for text in accepted)
+    return (Level.PARTIAL if overlap else Level.WRONG), overlap
+
+
+def partial_overlap(said: list[str], accepted: list[str], question: list[str]) -> float:
+    """Shared words / max(length) where `said` is partial for `accepted`, else 0.
+
+    All three are lists of normalised words.
+
+    Example: "red" shares 1 / 4 with "the circle is red", asked "what colour is the circle".
+    """
+    background = FUNCTION_WORDS if "or" in question else FUNCTION_WORDS.union(question)
+    telling = [word for word in accepted if word not in background]
+    if not telling or [word for word in said if word in telling] != telling:
+        return 0.0
+    if not background.union(accepted).issuperset(said):
+        return 0.0
+    return (Counter(said) & Counter(accepted)).total() / max(len(said), len(accepted))
+
+
+def _describe(grade: Grade) -> str:
+    level = grade.level.name.lower() + (f" {grade.overlap:.2f}" if grade.overlap else "")
+    return level if grade.complete else f"{level}, truncated"

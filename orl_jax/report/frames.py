@@ -1,0 +1,51 @@
+"""Frames of a clip as images that live inside the page."""
+
+import base64
+import io
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from orl_jax.data.video import VideoError, read_frames
+
+SHOWN = 8  # frames of a clip
+LARGEST = 96  # pixels a side; a page of larger frames of real video would weigh megabytes
+_PNG_UP_TO = 64  # pixels a side; beyond that JPEG is several times smaller
+
+
+class Frames:
+    """Reads clips of a data folder, each at most once."""
+
+    def __init__(self, data_folder: pathlib.Path, *, frames: int, image_size: int) -> None:
+        """Takes the policy's number of frames and image size (pixels); both are capped."""
+        self._folder = data_folder
+        self._frames = max(1, min(frames, SHOWN))
+        self._size = max(2, min(image_size, LARGEST))
+        self._seen: dict[str, Sequence[str]] = {}
+
+    def __call__(self, video: str) -> Sequence[str]:
+        """Data addresses of the clip's frames; none where it cannot be read.
+
+        Args:
+          video: path relative to the data folder, or absolute.
+        """
+        if video not in self._seen:
+            self._seen[video] = self._read(self._folder / video)
+        return self._seen[video]
+
+    def _read(self, path: pathlib.Path) -> list[str]:
+        try:
+            clip = read_frames(path, self._frames, self._size)
+        except VideoError:
+            return []
+        return [_data_address(frame) for frame in clip]
+
+
+def _data_address(frame: np.ndarray) -> str:
+    kind = "png" if max(frame.shape[:2]) <= _PNG_UP_TO else "jpeg"
+    options = {"optimize": True} if kind == "png" else {"quality": 82}
+    content = io.BytesIO()
+    Image.fromarray(frame).save(content, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"

@@ -1,0 +1,114 @@
+"""`report.html`: one file that opens offline, with everything a run left behind.
+
+The page carries its style, figures (SVG) and frames of clips (data addresses) in itself, runs no
+script, and forbids itself every request by a content security policy. Everything that comes out of
+the run (questions, responses, names) is escaped by the template engine.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from orl_jax.report.bars import Bar, bars
+from orl_jax.report.curves import learning_curves
+from orl_jax.report.distributions import distributions
+from orl_jax.report.environment import environment
+from orl_jax.report.frames import SHOWN, Frames
+from orl_jax.report.gallery import EXAMPLES, gallery
+from orl_jax.report.intervals import SMALL, difference, wilson
+from orl_jax.report.record import Record, find_key, read_record
+from orl_jax.report.summary import summary
+from orl_jax.report.table import MODELS, SPLIT_TITLES, SPLITS, TITLES, Row, accuracy_rows
+from orl_jax.report.wording import FILTERS
+
+_TEMPLATE = "report.html.jinja"
+_USUAL_IMAGE_SIZE = 64  # pixels a side, where the config does not tell
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A split in the table and in the bars; `models` are those that were evaluated on it."""
+
+    name: str
+    title: str
+    rows: list[Row]
+    models: list[str]
+    bars: markupsafe.Markup
+
+
+def write_report(workdir: pathlib.Path | str, *, data_folder: pathlib.Path | str) -> pathlib.Path:
+    """Writes `report.html` into a workdir, from the files that the run left there.
+
+    Args:
+      workdir: holds `results.json`, `metrics.jsonl`, `rollouts/`, `predictions/`; any of them may
+        be missing, and the report then says so where it would have been shown.
+      data_folder: what the paths of clips are relative to.
+
+    Returns:
+      The path of the report.
+
+    Example: `write_report("runs/demo", data_folder="data")` gives `runs/demo/report.html`.
+    """
+    record = read_record(pathlib.Path(workdir))
+    page = (
+        _environment().get_template(_TEMPLATE).render(_content(record, pathlib.Path(data_folder)))
+    )
+    path = record.workdir / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _environment() -> jinja2.Environment:
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= FILTERS
+    env.globals |= {"wilson": wilson, "difference": difference}
+    return env
+
+
+def _content(record: Record, data_folder: pathlib.Path) -> dict[str, Any]:
+    return {
+        "record": record,
+        "summary": summary(record),
+        "splits": [split for name in SPLITS if (split := _split(record, name))],
+        "curves": learning_curves(record),
+        "distributions": distributions(record),
+        "chapters": gallery(record, _frames(record.config, data_folder)),
+        "environment": record.results.get("environment") or environment(),
+        "titles": TITLES,
+        "small": SMALL,
+        "examples": EXAMPLES,
+    }
+
+
+def _split(record: Record, name: str) -> Split | None:
+    rows = accuracy_rows(record.results, name)
+    if not rows:
+        return None
+    models = [m for m in MODELS if any(row.greedy.get(m) is not None for row in rows)]
+    figure = bars(
+        [(row.name, _bars(row, models)) for row in rows],
+        name=f"Greedy accuracy by task type, {SPLIT_TITLES[name]} split",
+    )
+    return Split(name, SPLIT_TITLES[name], rows, models, figure)
+
+
+def _bars(row: Row, models: list[str]) -> list[Bar]:
+    values = [(model, row.greedy.get(model)) for model in models]
+    return [Bar(v, *wilson(v, row.n), colour=model) for model, v in values if v is not None]
+
+
+def _frames(config: Mapping[str, Any], data_folder: pathlib.Path) -> Frames:
+    data = config.get("data", {})
+    frames = data.get("frames") or find_key(config, "num_frames", "frames") or SHOWN
+    size = data.get("image_size") or find_key(config, "image_size") or _USUAL_IMAGE_SIZE
+    return Frames(data_folder, frames=int(frames), image_size=int(size))

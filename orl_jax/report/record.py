@@ -1,0 +1,146 @@
+"""The files of a workdir, read for the report; whatever is missing stays empty."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# A long run leaves thousands of rollout files; this many, evenly spaced, show the same.
+MAX_ROLLOUT_STEPS = 200
+
+Json = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A workdir in memory.
+
+    Attributes:
+      workdir: where it was read from.
+      results: `results.json`, or {}.
+      config: the resolved config, from `results.json` or `config.json`, or {}.
+      metrics: rows of `metrics.jsonl`, in file order.
+      control: rows of `control/metrics.jsonl`, the control's own training run.
+      rollouts: step -> the groups of `rollouts/STEP.jsonl`, in order of steps.
+      predictions: "sft_test" and so on -> item id -> row of `predictions/sft_test.jsonl`.
+      unreadable: lines that are not JSON, as a run that was cut off leaves them.
+    """
+
+    workdir: pathlib.Path
+    results: Json
+    config: Json
+    metrics: Sequence[Json]
+    control: Sequence[Json]
+    rollouts: Mapping[int, Sequence[Json]]
+    predictions: Mapping[str, Mapping[str, Json]]
+    unreadable: int
+
+    def rollout_steps(self) -> list[int]:
+        """Steps with at least one group, ascending."""
+        return sorted(step for step, groups in self.rollouts.items() if groups)
+
+
+def read_record(workdir: pathlib.Path) -> Record:
+    """Reads what there is of `workdir`.
+
+    Example: `read_record(pathlib.Path("runs/demo")).results["rl"]["accuracy"]`.
+    """
+    lines = _Lines()
+    results = _read_json(workdir / "results.json")
+    config = results.get("config") or _read_json(workdir / "config.json")
+    return Record(
+        workdir=workdir,
+        results=results,
+        config=config,
+        metrics=lines.read(workdir / "metrics.jsonl"),
+        control=lines.read(workdir / "control" / "metrics.jsonl"),
+        rollouts={step: lines.read(path) for step, path in _rollout_files(workdir)},
+        predictions={
+            path.stem: {row["item_id"]: row for row in lines.read(path) if "item_id" in row}
+            for path in sorted((workdir / "predictions").glob("*.jsonl"))
+        },
+        unreadable=lines.unreadable,
+    )
+
+
+def series(rows: Sequence[Json], stage: str, key: str) -> tuple[list[float], list[float]]:
+    """Steps and values of one metric in one stage, ascending in steps.
+
+    A run that was stopped and resumed logs some steps twice; the later row counts. Values that are
+    not finite come back as NaN, so that a curve shows a gap there.
+    """
+    found = {}
+    for row in rows:
+        value = row.get(key)
+        if row.get("stage") == stage and isinstance(value, int | float) and "step" in row:
+            found[float(row["step"])] = float(value) if math.isfinite(value) else math.nan
+    steps = sorted(found)
+    return steps, [found[step] for step in steps]
+
+
+def find_key(tree: object, *names: str) -> Any:
+    """The first value in a nested mapping under any of `names` (earlier names first), or None.
+
+    Example: `find_key({"rl": {"advantage": {"mix": 0.25}}}, "mix")` gives 0.25.
+    """
+    for name in names:
+        for key, value in _leaves(tree):
+            if key == name:
+                return value
+    return None
+
+
+def _leaves(tree: object) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if isinstance(value, Mapping):
+                yield from _leaves(value)
+            else:
+                yield key, value
+
+
+def _rollout_files(workdir: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
+    found = (workdir / "rollouts").glob("*.jsonl")
+    files = sorted((int(path.stem), path) for path in found if path.stem.isdigit())
+    if len(files) <= MAX_ROLLOUT_STEPS:
+        return files
+    last = MAX_ROLLOUT_STEPS - 1
+    return [files[round(i * (len(files) - 1) / last)] for i in range(MAX_ROLLOUT_STEPS)]
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+class _Lines:
+    """Reads JSON lines and counts those that cannot be read."""
+
+    def __init__(self) -> None:
+        self.unreadable = 0
+
+    def read(self, path: pathlib.Path) -> list[dict[str, Any]]:
+        if not path.is_file():
+            return []
+        rows = []
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if row := self._row(line):
+                rows.append(row)
+        return rows
+
+    def _row(self, line: str) -> dict[str, Any]:
+        if not line.strip():
+            return {}
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            self.unreadable += 1
+            return {}
+        return row

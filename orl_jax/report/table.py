@@ -1,0 +1,135 @@
+"""Accuracy before and after, per task type: the rows, and the table that the terminal shows."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orl_jax.report.intervals import SMALL
+from orl_jax.report.wording import Number
+
+MODELS = ("sft", "control", "rl")
+TITLES = {"sft": "SFT", "control": "control", "rl": "RL"}
+SPLITS = ("test", "composition")
+SPLIT_TITLES = {"test": "test", "composition": "held-out composition"}
+ALL = "all"
+# In the order of preference: the name in results.json, and how it is said.
+MEASURES = {"accuracy": "greedy", "sampled_accuracy": "sampled"}
+_NAME = 26  # characters of the column of names; with three models a line is 70 long
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One task type, or `ALL`.
+
+    Attributes:
+      name: the task type.
+      n: number of items.
+      greedy, sampled: model ("sft", "control", "rl") -> accuracy in [0, 1], or None.
+    """
+
+    name: str
+    n: int
+    greedy: Mapping[str, Number | None]
+    sampled: Mapping[str, Number | None]
+
+    @property
+    def small(self) -> bool:
+        """Whether there are too few items for more than a hint."""
+        return self.n < SMALL
+
+    def change(self, measure: str = "greedy", model: str = "rl") -> Number | None:
+        """Accuracy of `model` minus that of SFT, in [-1, 1]; None where either is missing."""
+        values = getattr(self, measure)
+        before, after = values.get("sft"), values.get(model)
+        return None if before is None or after is None else after - before
+
+
+def accuracy_rows(results: Mapping[str, Any], split: str) -> list[Row]:
+    """Task types in alphabetical order, then `ALL`; empty where the split was not evaluated.
+
+    Args:
+      results: content of the demo's `results.json`.
+      split: "test" or "composition".
+    """
+    found = {model: _split(results.get(model), split) for model in MODELS}
+    if not any(found.values()):
+        return []
+    names = sorted({name for result in found.values() for name in result.get("categories", {})})
+    cells = [
+        (name, {m: r.get("categories", {}).get(name, {}) for m, r in found.items()})
+        for name in names
+    ]
+    return [_row(name, cell) for name, cell in [*cells, (ALL, found)]]
+
+
+def accuracy_table(results: Mapping[str, Any]) -> str:
+    """The table before -> after as plain ASCII, one block per split.
+
+    Args:
+      results: content of the demo's `results.json`; "control" and either split may be missing.
+
+    Returns:
+      Lines without a trailing newline. Accuracies are in per cent, changes in points.
+
+    Example: `print(accuracy_table(json.loads(path.read_text())))` prints
+
+        Exact match in %, test split
+        -------------------------------------------------------------
+        task type                       n       SFT       RL   change
+        counting                      180      48.3     71.1    +22.8
+    """
+    blocks = [(split, accuracy_rows(results, split)) for split in SPLITS]
+    blocks = [(split, rows) for split, rows in blocks if rows]
+    if not blocks:
+        return "No evaluation to show: results.json has neither an `sft` nor an `rl` entry."
+    models = [
+        m for m in MODELS if any(r.greedy.get(m) is not None for _, rows in blocks for r in rows)
+    ]
+    lines = [line for split, rows in blocks for line in _block(split, rows, models)]
+    if any(row.small for _, rows in blocks for row in rows):
+        lines.append(f"* fewer than {SMALL} items: a hint, not a measurement")
+    width = max(map(len, lines))
+    return "\n".join("-" * width if line == "-" else line for line in lines).rstrip()
+
+
+def _split(evaluation: Mapping[str, Any] | None, split: str) -> Mapping[str, Any]:
+    if not evaluation:
+        return {}
+    splits = evaluation.get("splits") or {}
+    if split in splits:
+        return splits[split]
+    # An evaluation of a single split holds it at the top level alone.
+    return evaluation if evaluation.get("split", "test") == split and not splits else {}
+
+
+def _row(name: str, cells: Mapping[str, Mapping[str, Any]]) -> Row:
+    values = {m: {model: cell.get(m) for model, cell in cells.items()} for m in MEASURES}
+    n = max(int(cell.get("n") or 0) for cell in cells.values())
+    return Row(name, n, greedy=values["accuracy"], sampled=values["sampled_accuracy"])
+
+
+def _block(split: str, rows: list[Row], models: list[str]) -> Iterator[str]:
+    heads = "".join(f"{TITLES[model]:>9}" for model in models)
+    yield f"Exact match in %, {SPLIT_TITLES[split]} split"
+    yield "-"
+    yield f"{'task type':<{_NAME}}{'n ':>8}{heads}{'change':>9}"
+    for row in rows[:-1]:
+        yield _line(row.name, row, "greedy", models)
+    yield "-"
+    yield _line("all, greedy", rows[-1], "greedy", models)
+    if any(value is not None for value in rows[-1].sampled.values()):
+        yield _line("all, sampled", rows[-1], "sampled", models)
+    yield ""
+
+
+def _line(name: str, row: Row, measure: str, models: list[str]) -> str:
+    values = getattr(row, measure)
+    cells = "".join(f"{_percent(values.get(model)):>9}" for model in models)
+    change = row.change(measure)
+    points = "-" if change is None else f"{100 * change:+.1f}"
+    n = f"{row.n}{'*' if row.small else ' '}"
+    return f"{name[: _NAME - 1]:<{_NAME}}{n:>8}{cells}{points:>9}"
+
+
+def _percent(value: Number | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

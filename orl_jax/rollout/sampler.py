@@ -1,0 +1,140 @@
+"""Sampling: prefill once per prompt, then G responses from one shared prefix in a compiled loop.
+
+The loop is one `while_loop` that stops when every response has ended. The prompt's keys and values are
+stored once and attended to by the whole group; only the responses' own cache grows.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from orl_jax.models.llama import Segment
+from orl_jax.models.vlm import VLM
+from orl_jax.ops.log_probs import masked_logits, vocabulary_logits
+
+
+class Rollout(NamedTuple):
+    """Sampled responses; `mask` is true up to and including the end-of-sequence token."""
+
+    ids: Int[Array, "B G T"]
+    mask: Bool[Array, "B G T"]
+    log_prob: Float[Array, "B G T"]
+
+
+class LoopState(NamedTuple):
+    """What one decoding step hands to the next. `cache` holds the responses' keys and values."""
+
+    step: Int[Array, ""]
+    hidden: Float[Array, "B G D"]
+    cache: Segment
+    rollout: Rollout
+    done: Bool[Array, "B G"]
+
+
+def sample(
+    model: VLM,
+    params: dict,
+    visual: Float[Array, "B N D"],
+    prompt_ids: Int[Array, "B L"],
+    prompt_mask: Bool[Array, "B L"],
+    banned: Bool[Array, " V"],
+    key: PRNGKeyArray,
+    *,
+    group_size: int,
+    max_tokens: int,
+    temperature: float,
+    end_id: int,
+    pad_id: int,
+) -> Rollout:
+    """Draws `group_size` responses of at most `max_tokens` tokens for every prompt.
+
+    Args:
+      model, params: see `VLM`.
+      visual: visual tokens of the videos.
+      prompt_ids, prompt_mask: left-padded prompts.
+      banned: tokens that are never sampled.
+      key: must be fresh for every call, or the same noise comes back.
+      temperature: 0 takes the most likely token; log-probabilities are then at temperature 1.
+      end_id, pad_id: the end-of-sequence token, and the filler after it.
+
+    Pure; jit it with everything after `key` static.
+    """
+    apply = _applier(model, params)
+    hidden, prompt = apply(VLM.prefill, visual, prompt_ids, prompt_mask)
+    kernel = apply(VLM.vocabulary_kernel)
+    length = prompt.mask.sum(axis=-1)
+    state = _start(hidden, prompt, group_size, max_tokens, pad_id)
+
+    def unfinished(state: LoopState) -> Array:
+        return (state.step < max_tokens) & ~state.done.all()
+
+    def advance(state: LoopState) -> LoopState:
+        logits = vocabulary_logits(state.hidden, kernel)
+        noise = jax.random.fold_in(key, state.step)
+        token, log_prob = _choose(logits, banned, noise, temperature)
+        token = jnp.where(state.done, pad_id, token)
+        rollout = _record(state, token, log_prob)
+        position = jnp.broadcast_to(length + state.step, token.shape)
+        hidden, new = apply(VLM.decode, token, position, (prompt, state.cache))
+        cache = _extend(state.cache, new, state.step)
+        done = state.done | (token == end_id)
+        return LoopState(state.step + 1, hidden, cache, rollout, done)
+
+    return jax.lax.while_loop(unfinished, advance, state).rollout
+
+
+def _applier(model: VLM, params: dict):
+    def apply(method, *args):
+        return model.apply({"params": params}, *args, method=method)
+
+    return apply
+
+
+def _start(
+    hidden: Array, prompt: Segment, group_size: int, max_tokens: int, pad_id: int
+) -> LoopState:
+    layers, batch, _, _, heads, width = prompt.keys.shape
+    shape = (batch, group_size, max_tokens)
+    empty = jnp.zeros((layers, *shape, heads, width), prompt.keys.dtype)
+    rollout = Rollout(
+        jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32)
+    )
+    return LoopState(
+        step=jnp.zeros((), jnp.int32),
+        hidden=jnp.broadcast_to(hidden[:, None], (batch, group_size, hidden.shape[-1])),
+        cache=Segment(empty, empty, jnp.zeros(shape, bool)),
+        rollout=rollout,
+        done=jnp.zeros(shape[:2], bool),
+    )
+
+
+def _choose(logits: Array, banned: Array, key: Array, temperature: float) -> tuple[Array, Array]:
+    """A token for each row of logits [B, G, V], and its log-probability."""
+    allowed = masked_logits(logits, temperature or 1.0, banned)
+    if temperature == 0:
+        token = jnp.argmax(allowed, axis=-1)
+    else:
+        token = jax.random.categorical(key, allowed)
+    log_prob = jax.nn.log_softmax(allowed)
+    return token, jnp.take_along_axis(log_prob, token[..., None], axis=-1)[..., 0]
+
+
+def _record(state: LoopState, token: Array, log_prob: Array) -> Rollout:
+    alive = ~state.done
+    ids, mask, log_probs = state.rollout
+    at = (slice(None), slice(None), state.step)
+    return Rollout(
+        ids.at[at].set(token),
+        mask.at[at].set(alive),
+        log_probs.at[at].set(jnp.where(alive, log_prob, 0.0)),
+    )
+
+
+def _extend(cache: Segment, new: Segment, step: Array) -> Segment:
+    return Segment(
+        cache.keys.at[:, :, :, step].set(new.keys[:, :, :, 0]),
+        cache.values.at[:, :, :, step].set(new.values[:, :, :, 0]),
+        cache.mask.at[:, :, step].set(True),
+    )

@@ -1,0 +1,90 @@
+"""Stopping on SIGTERM and SIGINT without losing work."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NOTICE = b"\nStopping after this step, with a checkpoint (Ctrl-C again: at once).\n"
+
+
+class StopRequested(Exception):
+    """Raised by a loop that was asked to stop, once it has saved; scripts exit with 128+signum."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = int(signum)
+
+
+class StopSignal:
+    """Turns the first SIGTERM or SIGINT into a request that a loop reads between two steps.
+
+    A second SIGINT raises `KeyboardInterrupt` at once. Processes forked inside (data workers) keep
+    the usual behaviour: SIGTERM ends them, and they leave SIGINT, which Ctrl-C sends to the whole
+    group, to the parent. Off the main thread, where Python can't install handlers, it does nothing.
+
+    Example:
+
+        with StopSignal() as stop:
+            for step in range(start, steps):
+                state = train_step(state)
+                if stop.requested:
+                    checkpoints.save(step + 1, state, extra)
+                    raise StopRequested(stop.requested)
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self._previous: dict[signal.Signals, object] = {}
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._pid = os.getpid()
+            self._previous = {s: signal.signal(s, self._handle) for s in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous = {}
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            _act_as_child(signum)
+        elif self.requested is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        elif self.requested is None:
+            self.requested = signum
+            os.write(2, _NOTICE)  # not print: the handler may have interrupted a print
+
+
+def exit_on_sigterm() -> None:
+    """Outside a `StopSignal`, SIGTERM unwinds the script (exit status 143) rather than killing it.
+
+    So `with` blocks and `finally` clauses run. Does nothing off the main thread.
+    """
+    pid = os.getpid()
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != pid:
+            _act_as_child(signum)
+        else:
+            raise SystemExit(128 + signum)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handle)
+
+
+def _act_as_child(signum: int) -> None:
+    """In a forked process, which inherits the parent's handlers."""
+    if signum == signal.SIGTERM:
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)

@@ -1,0 +1,100 @@
+"""Puts a run's pieces together: tokenizer, model, parameters of the stages before."""
+
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from orl_jax.checkpoint import Checkpoints, locate
+from orl_jax.data.tokenizer import PromptEncoder, load_tokenizer
+from orl_jax.models.params import combine, fill
+from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+
+
+class Assembly(NamedTuple):
+    """A model with the encoder of its prompts."""
+
+    model: VLM
+    encoder: PromptEncoder
+
+
+def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
+    """The model and the prompt encoder of a config.
+
+    Args:
+      config: reads `data`, `model`.
+      lora: whether the language model has adapters.
+
+    Raises:
+      UserError: no tokenizer where `config.data` says.
+    """
+    folder = config.data.tokenizer or pathlib.Path(config.data.folder) / "tokenizer"
+    encoder = PromptEncoder(
+        load_tokenizer(folder),
+        visual_tokens(config),
+        config.data.prompt_tokens,
+        config.data.response_tokens,
+    )
+    model = build_vlm(
+        config,
+        vocabulary=encoder.vocabulary_size,
+        image_id=encoder.image_id,
+        lora_rank=config.model.lora.rank if lora else 0,
+    )
+    return Assembly(model, encoder)
+
+
+def initial_params(
+    config: ConfigDict, assembly: Assembly, seed: int, pretrained: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Parameters of the model: `pretrained` ones where given, freshly drawn ones in the gaps.
+
+    Raises:
+      UserError: a pretrained parameter does not fit the model, by name.
+    """
+    size = config.data.image_size
+    frames = jnp.zeros((1, config.data.frames, size, size, 3), jnp.uint8)
+    ids, mask = assembly.encoder.encode_prompt("")
+    init = jax.jit(assembly.model.init)
+    params = init(jax.random.key(seed), frames, ids[None], mask[None])["params"]
+    return fill(params, pretrained or {})
+
+
+def load_params(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """All parameters that a checkpoint stands for: what its stage trained over what it began from.
+
+    Args:
+      path: WORKDIR/checkpoints/STAGE[/STEP].
+
+    Raises:
+      UserError: it, or a checkpoint that it builds on, is missing or unreadable.
+
+    Example: `load_params("runs/demo/checkpoints/rl")["language"]["lm_head"].shape`.
+    """
+    place = locate(os.fspath(path))
+    with Checkpoints(place.workdir, place.stage) as checkpoints:
+        state, extra = checkpoints.restore(place.step)
+    trained = {name: tree for name, tree in state["trained"].items() if name != "heads"}
+    if not extra.get("base"):
+        return trained
+    return combine(load_params(resolve_base(place.workdir, extra["base"])), trained)
+
+
+def base_reference(workdir: str, path: str) -> str:
+    """How a checkpoint names the one it builds on: relative to its workdir, so that runs can move."""
+    place = locate(path)
+    return os.path.relpath(place.path.absolute(), pathlib.Path(workdir).absolute())
+
+
+def resolve_base(workdir: str, reference: str) -> str:
+    """The path that `base_reference` stands for."""
+    return os.path.normpath(os.path.join(workdir, reference))
+
+
+def banned_tokens(encoder: PromptEncoder) -> jax.Array:
+    """The encoder's banned ids on the device: bool [V]."""
+    return jax.device_put(np.asarray(encoder.banned_ids))

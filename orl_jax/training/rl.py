@@ -1,0 +1,293 @@
+"""Oracle-RLAIF: rollout, ranking by the Oracle, one jitted GRPO_rank step.
+
+    next prompts -> encode the videos once -> prefill once a prompt, decode G responses -> responses to
+    the host -> Oracle -> ranks to the device -> `GrpoRank.step`
+
+The Oracle is called between jitted functions, on the host; every crossing is explicit.
+"""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from orl_jax.config import check_whole_groups
+from orl_jax.data.example import ExampleReader
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.source import Items, open_split
+from orl_jax.evaluation.accuracy import Evaluator
+from orl_jax.metrics import MetricsWriter
+from orl_jax.models.params import combine, flatten, partition
+from orl_jax.models.vlm import VLM
+from orl_jax.oracles import Oracle, Ranking, RankRequest, ask, make_oracle
+from orl_jax.rollout.sampler import Rollout, sample
+from orl_jax.training import assembly as assemblies
+from orl_jax.training import loop
+from orl_jax.training.grpo_rank import GrpoRank, RankedBatch, Ranked, Settings
+from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.state import TrainState, start
+
+Batch = dict[str, Any]
+
+
+class Learner:
+    """The jitted functions of a run and what they need; `advance` is one RL step.
+
+    Attributes:
+      encode: (trained, frozen, frames) -> media.
+      rollout: (state, frozen, banned, media, prompt_ids, prompt_mask) -> `Rollout`.
+      update: `GrpoRank.step`.
+      items: prompts in an epoch.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        assembly: assemblies.Assembly,
+        params: dict[str, Any],
+        oracle: Oracle,
+        workdir: str,
+        items: int,
+    ) -> None:
+        rl = config.rl
+        self.config = config
+        self.oracle = oracle
+        self.items = items
+        self.encoder = assembly.encoder
+        self.workdir = pathlib.Path(workdir)
+        self.trained, self.frozen = partition(params, rl.trainable)
+        self.banned = assemblies.banned_tokens(assembly.encoder)
+        self.optimizer = make_optimizer(rl, rl.steps * rl.updates_per_rollout)
+        self.schedule = learning_rate(rl, rl.steps * rl.updates_per_rollout)
+        adapter_trained = any(path.startswith("adapter/") for path in flatten(self.trained))
+        settings = Settings.from_config(config, adapter_trained=adapter_trained)
+        step = GrpoRank(assembly.model, self.optimizer, settings).step
+        self.encode = jax.jit(partial(_encode, assembly.model, adapter_trained))
+        self.rollout = jax.jit(partial(self._rollout, assembly.model, adapter_trained))
+        self.update = jax.jit(step, donate_argnums=0)
+
+    def start(self) -> TrainState:
+        """The state before the first step: the reference is a copy of what is trained."""
+        return start(self.trained, self.optimizer, self.config.seed, with_reference=True)
+
+    def advance(
+        self, state: TrainState, batch: Batch, metrics: MetricsWriter
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """One step on a batch of prompts; writes the rollout's table when it is due."""
+        clock = _Clock()
+        step = int(jax.device_get(state.step))
+        with jax.transfer_guard("disallow"):
+            with clock("rollout"):
+                prompts, media, rollout = self._respond(state, batch)
+            with clock("oracle"):
+                texts = [[self.encoder.decode(ids) for ids in group] for group in rollout.ids]
+                rankings = self._ask(batch["items"], texts)
+            with clock("score"):
+                ranks = jax.device_put(np.array([r.ranks for r in rankings], np.float32))
+                valid = jax.device_put(np.array([r.valid for r in rankings]))
+            with clock("update"):
+                ranked_batch = RankedBatch(media, *prompts, *jax.device_put(rollout), ranks, valid)
+                state, values, ranked = self.update(state, self.frozen, self.banned, ranked_batch)
+                values, ranked = jax.device_get((values, ranked))
+        if (step + 1) % self.config.rl.rollouts_every == 0 or step == 0:
+            self._write_rollouts(step + 1, batch["items"], texts, rankings, ranked)
+            metrics.histogram(step + 1, "advantages", ranked.advantages)
+            metrics.histogram(step + 1, "penalties", ranked.penalties)
+        values |= self._host_metrics(step, texts, rollout, rankings) | clock.seconds()
+        tokens = float(rollout.mask.sum())
+        values["tokens_per_second"] = tokens / sum(clock.seconds().values())
+        return self._refresh_reference(state, step + 1), values
+
+    def _respond(
+        self, state: TrainState, batch: Batch
+    ) -> tuple[tuple[Array, Array], Array, Rollout]:
+        """Prompts and media on the device, the rollout on the host."""
+        frames, ids, mask = (
+            jax.device_put(batch[name]) for name in ("frames", "prompt_ids", "prompt_mask")
+        )
+        media = self.encode(state.trained, self.frozen, frames)
+        rollout = self.rollout(state, self.frozen, self.banned, media, ids, mask)
+        rollout = jax.device_get(rollout)
+        check_whole_groups(rollout.ids.shape[0] * rollout.ids.shape[1], self.config.rl.group_size)
+        return (ids, mask), media, rollout
+
+    def _rollout(
+        self,
+        model: VLM,
+        adapter_trained: bool,
+        state: TrainState,
+        frozen: dict[str, Any],
+        banned: Array,
+        media: Array,
+        prompt_ids: Array,
+        prompt_mask: Array,
+    ) -> Rollout:
+        params = combine(frozen, state.trained)
+        if adapter_trained:
+            media = model.apply({"params": params}, media, method=VLM.adapt)
+        rl = self.config.rl
+        return sample(
+            model, params, media, prompt_ids, prompt_mask, banned, state.step_key(),
+            group_size=rl.group_size, max_tokens=rl.max_response_tokens,
+            temperature=rl.temperature, end_id=self.encoder.end_id, pad_id=self.encoder.pad_id,
+        )  # fmt: skip
+
+    def _ask(self, items: Sequence[Batch], texts: list[list[tuple[str, bool]]]) -> list[Ranking]:
+        requests = [
+            RankRequest(
+                prompt_id=item["item_id"],
+                question=item["question"],
+                responses=tuple(text for text, _ in group),
+                truncated=tuple(truncated for _, truncated in group),
+                video=str(pathlib.Path(self.config.data.folder) / item["video"]),
+                reference=item["answer"],
+                paraphrases=tuple(item["paraphrases"]),
+                task_type=item["task_type"],
+            )
+            for item, group in zip(items, texts, strict=True)
+        ]
+        return ask(self.oracle, requests, self.config.oracle.policy)
+
+    def _host_metrics(
+        self,
+        step: int,
+        texts: list[list[tuple[str, bool]]],
+        rollout: Rollout,
+        rankings: list[Ranking],
+    ) -> dict[str, float]:
+        distinct = [len({text for text, _ in group}) / len(group) for group in texts]
+        updates = self.config.rl.updates_per_rollout
+        with jax.default_device(jax.devices("cpu")[0]):
+            rate = float(self.schedule(np.asarray((step + 1) * updates - 1)))
+        return {
+            "learning_rate": rate,
+            "oracle/valid_fraction": float(np.mean([r.valid for r in rankings])),
+            "oracle/seconds": float(sum(r.seconds for r in rankings)),
+            "oracle/retries": 0.0,  # a local Oracle is asked once
+            "oracle/cache_hit_fraction": 0.0,
+            "response/length_mean": float(rollout.mask.sum(axis=-1).mean()),
+            "response/truncated_fraction": float(np.mean([[t for _, t in g] for g in texts])),
+            "response/distinct_fraction": float(np.mean(distinct)),
+        }
+
+    def _write_rollouts(
+        self,
+        step: int,
+        items: Sequence[Batch],
+        texts: list[list[tuple[str, bool]]],
+        rankings: list[Ranking],
+        ranked: Ranked,
+    ) -> None:
+        """The completions table of a step: `rollouts/STEP.jsonl`, one prompt a line."""
+        path = self.workdir / "rollouts" / f"{step}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            for row, (item, group, ranking) in enumerate(zip(items, texts, rankings, strict=True)):
+                line = {
+                    "step": step,
+                    "prompt_id": item["item_id"],
+                    "task_type": item["task_type"],
+                    "video": item["video"],
+                    "question": item["question"],
+                    "reference": item["answer"],
+                    "responses": [text for text, _ in group],
+                    "oracle_ranks": list(ranking.ranks),
+                    **{name: values[row].tolist() for name, values in ranked._asdict().items()},
+                    "valid": ranking.valid,
+                    "reason": ranking.reason,
+                }
+                file.write(json.dumps(line) + "\n")
+
+    def _refresh_reference(self, state: TrainState, step: int) -> TrainState:
+        """Takes the trained parameters as the new reference where an epoch begins, by policy."""
+        epoch = (step * self.config.rl.batch_size) // self.items
+        before = ((step - 1) * self.config.rl.batch_size) // self.items
+        if self.config.rl.reference_refresh == "epoch" and epoch > before:
+            return state._replace(reference=jax.tree.map(jnp.copy, state.trained))
+        return state
+
+
+def _encode(
+    model: VLM, adapter_trained: bool, trained: dict[str, Any], frozen: dict[str, Any], frames: Array
+) -> Array:
+    """Visual tokens; features where the adapter is trained and must stay in the update's graph."""
+    variables = {"params": combine(frozen, trained)}
+    features = model.apply(variables, frames, method=VLM.encode)
+    return features if adapter_trained else model.apply(variables, features, method=VLM.adapt)
+
+
+@dataclasses.dataclass
+class _Clock:
+    """Seconds of the parts of a step, by the names of the metrics."""
+
+    spent: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.spent[f"time/{name}"] = time.perf_counter() - begin
+
+    def seconds(self) -> dict[str, float]:
+        return dict(self.spent)
+
+
+def train(config: ConfigDict, workdir: str) -> TrainState:
+    """Runs the stage "rl" in `workdir`, from the checkpoint `config.rl.init_from`.
+
+    Raises:
+      UserError: missing data, tokenizer or checkpoint; rules that train nothing.
+      StopRequested: after saving, on SIGTERM or SIGINT.
+    """
+    rl = config.rl
+    assembly = assemblies.assemble(config, lora=True)
+    base = rl.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
+    pretrained = assemblies.load_params(base)
+    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    items = open_split(config.data.folder, "train")
+    oracle = make_oracle(config.oracle.to_dict())
+    learner = Learner(config, assembly, params, oracle, workdir, len(items))
+    cache = FrameCache(config.data.cache_mb)
+    evaluator = Evaluator(config, assembly, cache)
+    stage = loop.Stage(
+        name="rl",
+        advance=learner.advance,
+        validate=lambda state: evaluator.validation(combine(learner.frozen, state.trained)),
+        steps=rl.steps,
+        seconds=rl.seconds,
+        validate_every=rl.validate_every,
+        base=assemblies.base_reference(workdir, base),
+    )
+    with make_loader(config, assembly, items, cache) as batches:
+        return loop.run(stage, config, workdir, learner.start(), batches)
+
+
+def make_loader(
+    config: ConfigDict, assembly: assemblies.Assembly, items: Items, cache: FrameCache
+) -> Loader:
+    """Prompts, shuffled anew every epoch."""
+    data = config.data
+    reader = ExampleReader(
+        encoder=assembly.encoder,
+        frames=data.frames,
+        image_size=data.image_size,
+        video_folder=data.folder,
+        answers=None,
+        cache=None if data.workers else cache,
+    )
+    plan = Plan(
+        config.rl.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video
+    )
+    return Loader(items, reader, plan)
+

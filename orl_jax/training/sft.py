@@ -1,0 +1,175 @@
+"""Supervised fine-tuning: easy questions first, then all; only answer tokens are in the loss.
+
+A batch is videos with all their questions: the video is encoded once, the opening of the prompt is
+prefilled once, and the questions attend to it like the responses of a group.
+"""
+
+import itertools
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.lesson import LessonReader, group_by_video
+from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.source import open_split, select
+from orl_jax.evaluation.accuracy import Evaluator
+from orl_jax.models.params import combine, partition
+from orl_jax.models.vlm import VLM
+from orl_jax.ops.log_probs import token_log_probs
+from orl_jax.ops.losses import masked_mean
+from orl_jax.training import assembly as assemblies
+from orl_jax.training import loop
+from orl_jax.training.curriculum import Curriculum
+from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.state import TrainState, apply_gradients, start
+
+
+class Lessons(NamedTuple):
+    """A batch of videos, each with up to Q questions and answers as turns of U tokens."""
+
+    frames: UInt8[Array, "B F H W 3"]
+    prompt_ids: Int[Array, "B O"]
+    prompt_mask: Bool[Array, "B O"]
+    turn_ids: Int[Array, "B Q U"]
+    turn_mask: Bool[Array, "B Q U"]
+    target_mask: Bool[Array, "B Q U"]
+
+
+def loss(
+    model: VLM,
+    chunk_size: int,
+    trained: dict[str, Any],
+    frozen: dict[str, Any],
+    banned: Bool[Array, " V"],
+    lessons: Lessons,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Mean negative log-probability of the answer tokens, and the share of them that it got right.
+
+    The distribution is the sampler's: banned tokens have probability 0.
+    """
+    variables = {"params": combine(frozen, trained)}
+    visual = model.apply(variables, lessons.frames, method=_see)
+    hidden = model.apply(variables, visual, *lessons[1:5], method=VLM.hidden_states)
+    kernel = model.apply(variables, method=VLM.vocabulary_kernel)
+    tokens = token_log_probs(
+        hidden, kernel, lessons.turn_ids, banned=banned, chunk_size=chunk_size
+    )
+    value = -masked_mean(tokens.log_prob, lessons.target_mask)
+    likely = (tokens.log_prob > jnp.log(0.5)).astype(jnp.float32)
+    return value, {"loss": value, "accuracy/token": masked_mean(likely, lessons.target_mask)}
+
+
+def _see(model: VLM, frames: Array) -> Array:
+    # The encoder is frozen in SFT: no gradient, and no memory for one.
+    return model.adapt(jax.lax.stop_gradient(model.encode(frames)))
+
+
+def make_step(
+    model: VLM, optimizer: optax.GradientTransformation, schedule: optax.Schedule, chunk_size: int
+):
+    """The jitted update: (state, frozen, banned, lessons) -> (state, metrics)."""
+    gradient = jax.value_and_grad(partial(loss, model, chunk_size), has_aux=True)
+
+    def step(
+        state: TrainState, frozen: dict[str, Any], banned: Array, lessons: Lessons
+    ) -> tuple[TrainState, dict[str, Array]]:
+        (_, metrics), grads = gradient(state.trained, frozen, banned, lessons)
+        metrics |= {
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": schedule(state.step),
+        }
+        state = apply_gradients(state, grads, optimizer)
+        return state._replace(step=state.step + 1), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def train(config: ConfigDict, workdir: str) -> TrainState:
+    """Runs the stage "sft" in `workdir`.
+
+    Begins from the checkpoint `config.sft.init_from`, or from fresh parameters where that is empty.
+
+    Raises:
+      UserError: missing data, tokenizer or checkpoint.
+      StopRequested: after saving, on SIGTERM or SIGINT.
+    """
+    settings = config.sft
+    assembly = assemblies.assemble(config, lora=settings.lora)
+    base = settings.init_from
+    pretrained = assemblies.load_params(base) if base else None
+    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    trained, frozen = partition(params, settings.trainable)
+    optimizer = make_optimizer(settings, settings.steps)
+    step = make_step(
+        assembly.model,
+        optimizer,
+        learning_rate(settings, settings.steps),
+        config.model.vocabulary_chunk,
+    )
+    banned = assemblies.banned_tokens(assembly.encoder)
+    cache = FrameCache(config.data.cache_mb)
+    evaluator = Evaluator(config, assembly, cache)
+
+    def advance(
+        state: TrainState, batch: dict[str, Any], _: Any
+    ) -> tuple[TrainState, dict[str, Array]]:
+        lessons = Lessons(*(jax.device_put(batch[name]) for name in Lessons._fields))
+        return step(state, frozen, banned, lessons)
+
+    stage = loop.Stage(
+        name="sft",
+        advance=advance,
+        validate=lambda state: evaluator.validation(combine(frozen, state.trained)),
+        steps=settings.steps,
+        seconds=settings.seconds,
+        log_every=settings.log_every,
+        validate_every=settings.validate_every,
+        base=assemblies.base_reference(workdir, base) if base else "",
+    )
+    with make_curriculum(config, assembly, cache) as batches:
+        return loop.run(stage, config, workdir, start(trained, optimizer, config.seed), batches)
+
+
+def make_curriculum(
+    config: ConfigDict, assembly: assemblies.Assembly, cache: FrameCache
+) -> Curriculum:
+    """One loader a phase of `config.sft.curriculum`: pairs (share of steps, (lowest, highest))."""
+    items = open_split(config.data.folder, "train")
+    everything = [items[index] for index in range(len(items))]
+    shares = list(itertools.accumulate(share for share, _ in config.sft.curriculum))
+    phases = []
+    for share, (_, difficulty) in zip(shares, config.sft.curriculum, strict=True):
+        chosen = select(everything, difficulty=tuple(difficulty))
+        lessons = group_by_video([chosen[i] for i in range(len(chosen))], config.sft.questions)
+        loader = _loader(config, assembly, cache, lessons)
+        phases.append((round(share / shares[-1] * config.sft.steps), loader))
+    return Curriculum(phases)
+
+
+def _loader(
+    config: ConfigDict,
+    assembly: assemblies.Assembly,
+    cache: FrameCache,
+    lessons: Sequence[dict[str, Any]],
+) -> Loader:
+    data = config.data
+    reader = LessonReader(
+        questions=config.sft.questions,
+        answers=config.sft.answers,
+        encoder=assembly.encoder,
+        frames=data.frames,
+        image_size=data.image_size,
+        video_folder=data.folder,
+        cache=None if data.workers else cache,
+    )
+    plan = Plan(
+        config.sft.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video
+    )
+    return Loader(lessons, reader, plan)

@@ -1,0 +1,55 @@
+"""The state of a training stage: one pytree, all of it saved, all of it needed to go on."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, UInt32
+
+
+class TrainState(NamedTuple):
+    """What an update step takes and returns.
+
+    Attributes:
+      step: number of updates done.
+      trained: the nested parameters that this stage trains; the frozen ones travel beside the state.
+      reference: the frozen copy of `trained` that RL measures its drift from; empty in other stages.
+      opt_state: of optax.
+      key: raw data of the stage's random key. Every step folds its number in, so no key is used twice.
+    """
+
+    step: Int[Array, ""]
+    trained: dict[str, Any]
+    reference: dict[str, Any]
+    opt_state: optax.OptState
+    key: UInt32[Array, "2"]
+
+    def step_key(self) -> Array:
+        """The fresh random key of this step."""
+        return jax.random.fold_in(jax.random.wrap_key_data(self.key), self.step)
+
+
+def start(
+    trained: dict[str, Any],
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    *,
+    with_reference: bool = False,
+) -> TrainState:
+    """The state before the first update."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        trained=trained,
+        reference=jax.tree.map(jnp.copy, trained) if with_reference else {},
+        opt_state=optimizer.init(trained),
+        key=jax.random.key_data(jax.random.key(seed)),
+    )
+
+
+def apply_gradients(
+    state: TrainState, grads: dict[str, Any], optimizer: optax.GradientTransformation
+) -> TrainState:
+    """One update of `trained`; the caller counts the step."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
+    return state._replace(trained=optax.apply_updates(state.trained, updates), opt_state=opt_state)

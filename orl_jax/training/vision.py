@@ -1,0 +1,170 @@
+"""The vision warm-up: a short pretraining of the embedded world's small encoder and adapter.
+
+In real use CLIP and the Q-Former come pretrained and this stage is left out. It has two phases, on the
+labels of `orl_jax.data.scene_labels`: first the encoder, from single frames (what does each patch show,
+and where is it?), then the adapter on the frozen encoder, from whole clips (what is the red object, what
+does it do, where is it at the start and at the end, when does it appear or vanish?). The first
+visual tokens answer for one colour each. The heads that read the answers are dropped afterwards.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.scene import COLOURS
+from orl_jax.data.scene_example import SceneReader
+from orl_jax.data.scene_labels import OBJECT_CLASSES, PATCH_CLASSES
+from orl_jax.data.source import open_split
+from orl_jax.models.vlm import VLM
+from orl_jax.training import assembly as assemblies
+from orl_jax.training import loop
+from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.state import TrainState, apply_gradients, start
+
+
+class Clips(NamedTuple):
+    """A batch of clips with the labels of `SceneReader`."""
+
+    frames: UInt8[Array, "B F H W 3"]
+    patch_colour: Int[Array, "B F P"]
+    patch_shape: Int[Array, "B F P"]
+    patch_centre: Float[Array, "B F P 2"]
+    objects: Int[Array, "B colours labels"]
+
+
+def initial_heads(key: Array, feature_width: int, language_width: int) -> dict[str, Array]:
+    """Linear heads for the patch labels, the centre and the object labels."""
+    sizes = {f"patch_{name}": (feature_width, size) for name, size in PATCH_CLASSES.items()}
+    sizes["patch_centre"] = (feature_width, 2)
+    sizes |= {f"object_{name}": (language_width, size) for name, size in OBJECT_CLASSES.items()}
+    keys = jax.random.split(key, len(sizes))
+    return {
+        name: shape[0] ** -0.5 * jax.random.normal(key, shape)
+        for key, (name, shape) in zip(keys, sizes.items(), strict=True)
+    }
+
+
+def encoder_loss(
+    model: VLM, trained: dict[str, Any], clips: Clips, key: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Labels of every patch, from a random third of each clip's frames."""
+    frames = clips.frames.shape[1]
+    kept = jax.random.permutation(key, frames)[: max(frames // 3, 1)]
+    clips = clips._replace(**{name: getattr(clips, name)[:, kept] for name in Clips._fields[:4]})
+    heads = trained["heads"]
+    features = model.apply({"params": trained}, clips.frames, method=VLM.encode)
+    shown = clips.patch_colour > 0
+    weight = jnp.where(shown, 1.0, 0.3)  # most patches are background
+    loss = sum(
+        _weighted_mean(_cross_entropy(features @ heads[f"patch_{name}"], labels), weight)
+        for name, labels in (("colour", clips.patch_colour), ("shape", clips.patch_shape))
+    )
+    error = jnp.abs(features @ heads["patch_centre"] + 0.5 - clips.patch_centre).sum(axis=-1)
+    loss += 2.0 * _weighted_mean(error, shown.astype(jnp.float32))
+    right = jnp.argmax(features @ heads["patch_shape"], axis=-1) == clips.patch_shape
+    return loss, {"loss": loss, "accuracy/patch_shape": _weighted_mean(right, shown)}
+
+
+def adapter_loss(
+    model: VLM, trained: dict[str, Any], clips: Clips, key: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Labels of the object of every colour, from the visual token of that colour."""
+    features = jax.lax.stop_gradient(
+        model.apply({"params": trained}, clips.frames, method=VLM.encode)
+    )
+    visual = model.apply({"params": trained}, features, method=VLM.adapt)[:, : len(COLOURS)]
+    present = clips.objects[..., 0] > 0
+    loss, metrics = 0.0, {}
+    for index, name in enumerate(OBJECT_CLASSES):
+        labels = clips.objects[..., index]
+        logits = visual @ trained["heads"][f"object_{name}"]
+        # "shape" also says whether there is such an object; the other labels only matter if so.
+        weight = jnp.where(labels > 0, 1.0, 0.3 if name == "shape" else 0.2 * present)
+        loss += _weighted_mean(_cross_entropy(logits, labels), weight)
+        right = jnp.argmax(logits, axis=-1) == labels
+        metrics[f"accuracy/object_{name}"] = _weighted_mean(right, labels > 0)
+    return loss, {"loss": loss, **metrics}
+
+
+def _cross_entropy(logits: Array, labels: Array) -> Array:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def _weighted_mean(values: Array, weight: Array) -> Array:
+    return jnp.sum(values * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def make_step(loss: Any, optimizer: optax.GradientTransformation, schedule: optax.Schedule):
+    """The jitted update of one phase: (state, clips) -> (state, metrics)."""
+
+    def step(state: TrainState, clips: Clips) -> tuple[TrainState, dict[str, Array]]:
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (_, metrics), grads = gradient(state.trained, clips, state.step_key())
+        metrics["learning_rate"] = schedule(state.step)
+        state = apply_gradients(state, grads, optimizer)
+        return state._replace(step=state.step + 1), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def train(config: ConfigDict, workdir: str) -> TrainState:
+    """Runs the stage "vision" in `workdir`: `vision.encoder_steps`, then up to `vision.steps`.
+
+    Raises:
+      UserError: missing data or tokenizer, or fewer visual tokens than colours.
+      StopRequested: after saving, on SIGTERM or SIGINT.
+    """
+    settings = config.vision
+    assembly = assemblies.assemble(config, lora=False)
+    params = assemblies.initial_params(config, assembly, config.seed)
+    model = assembly.model
+    heads = initial_heads(
+        jax.random.key(config.seed + 1), model.vision.width, model.language.width
+    )
+    trained = {"vision": params["vision"], "adapter": params["adapter"], "heads": heads}
+    optimizer = make_optimizer(settings, settings.steps)
+    schedule = learning_rate(settings, settings.steps)
+    encoder_step, adapter_step = (
+        make_step(partial(loss, model), optimizer, schedule)
+        for loss in (encoder_loss, adapter_loss)
+    )
+
+    def advance(
+        state: TrainState, batch: dict[str, Any], _: Any
+    ) -> tuple[TrainState, dict[str, Array]]:
+        clips = Clips(*(jax.device_put(batch[name]) for name in Clips._fields))
+        in_encoder_phase = int(jax.device_get(state.step)) < settings.encoder_steps
+        return (encoder_step if in_encoder_phase else adapter_step)(state, clips)
+
+    stage = loop.Stage(
+        "vision", advance, None, steps=settings.steps, log_every=settings.log_every
+    )
+    with make_loader(config, assembly) as batches:
+        return loop.run(stage, config, workdir, start(trained, optimizer, config.seed), batches)
+
+
+def make_loader(config: ConfigDict, assembly: assemblies.Assembly) -> Loader:
+    """Clips of the training split, one of each video in an epoch."""
+    data, vision = config.data, assembly.model.vision
+    items = open_split(data.folder, "train")
+    by_video = {item["video"]: item for item in (items[i] for i in range(len(items)))}
+    reader = SceneReader(
+        side=vision.image_size // vision.patch_size,
+        clip_frames=data.scenes.frames,
+        encoder=assembly.encoder,
+        frames=data.frames,
+        image_size=data.image_size,
+        video_folder=data.folder,
+        cache=None if data.workers else FrameCache(data.cache_mb),
+    )
+    plan = Plan(
+        config.vision.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video
+    )
+    return Loader(list(by_video.values()), reader, plan)

@@ -1,0 +1,68 @@
+"""Packaging of orl_jax. Bounds of versions: from what was tested, up to what may break."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "orl_jax/__init__.py").read_text())[1]
+
+REQUIRES = [
+    # The models and their training.
+    "jax>=0.10.2,<0.13",  # 0.10 is the last series for Python 3.11
+    "flax>=0.12.8,<0.13",  # linen
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "numpy>=2.2,<3",
+    "jaxtyping>=0.3.11,<0.4",  # shapes in signatures; checked only under pytest
+    # Text: tokenizers, Hugging Face configurations and weights. Version 5 dropped its Flax classes.
+    "transformers>=5.23,<6",
+    "tokenizers>=0.23.1,<0.24",
+    # Data sets. No tensorflow: only array_record files, read by random access.
+    "tensorflow-datasets>=4.9.10,<5",
+    "importlib_resources>=6",  # tensorflow-datasets imports it lazily and does not require it
+    "array_record>=0.8.6,<0.9",
+    "grain>=0.2.18,<0.3",
+    # Video.
+    "decord>=0.6.0,<0.7",  # decodes; exact frames by index
+    "av>=18.1,<19",  # encodes the embedded clips (H.264)
+    # Scripts and what they show.
+    "absl-py>=2.3,<3",
+    "ml_collections>=1.1,<2",
+    "matplotlib>=3.10,<4",
+    "jinja2>=3.1,<4",
+    "tensorboardX>=2.6.5,<3",  # writes TensorBoard's files without tensorflow
+    "tqdm>=4.67,<5",
+]
+
+EXTRAS = {
+    "test": [
+        "pytest>=9,<10",
+        "hypothesis>=6.150,<7",
+        "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
+        "scipy>=1.15,<2",
+        "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
+        "pre-commit>=4,<5",
+    ],
+    "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
+    "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
+}
+
+setup(
+    name="orl_jax",
+    version=VERSION,
+    description="Oracle-RLAIF in JAX: fine-tuning video-language models from an Oracle's rankings.",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["orl_jax", "orl_jax.*"]),
+    package_data={"orl_jax.report": ["*.html"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

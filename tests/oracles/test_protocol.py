@@ -1,0 +1,102 @@
+"""Requests, and what `ask` makes of Oracles that fail."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from orl_jax.errors import UserError
+from orl_jax.oracles import Oracle, OracleError, Ranking, RankRequest, ReferenceOracle, ask
+
+REQUESTS = [RankRequest("p0", "?", ("a", "b", "c")), RankRequest("p1", "?", ("a", "b"))]
+GOOD = [Ranking.from_order([2, 0, 1], 3), Ranking.from_order([1, 0], 2)]
+
+
+class Says:
+    """An Oracle that answers what it was told to, or raises it."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def rank(self, requests):
+        """The answer."""
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+def test_good_answers_pass_unchanged():
+    assert ask(Says(GOOD), REQUESTS) == GOOD
+    assert ask(Says(tuple(GOOD)), REQUESTS, "raise") == GOOD
+    assert ask(Says([]), []) == []
+
+
+@pytest.mark.parametrize(
+    "answer, reason",
+    [
+        (TimeoutError("after 30 s"), "TimeoutError: after 30 s"),
+        (GOOD[:1], "1 rankings for 2 requests"),
+        (None, "TypeError"),
+    ],
+)
+def test_a_failed_call_makes_all_rankings_invalid(answer, reason, caplog):
+    with caplog.at_level(logging.WARNING):
+        rankings = ask(Says(answer), REQUESTS)
+    assert [len(ranking.ranks) for ranking in rankings] == [3, 2]
+    assert all(not ranking.valid and reason in ranking.reason for ranking in rankings)
+    assert "2 of 2 rankings are invalid" in caplog.text
+    with pytest.raises(OracleError, match=reason):
+        ask(Says(answer), REQUESTS, "raise")
+
+
+@pytest.mark.parametrize(
+    "bad, reason",
+    [
+        (Ranking.from_order([0, 1], 2), "2 ranks for 3 responses"),
+        ([0, 1, 2], "not a Ranking but list"),
+        (Ranking.invalid("it would not say", 3), "it would not say"),
+    ],
+)
+def test_a_bad_ranking_spoils_its_own_group_only(bad, reason, caplog):
+    with caplog.at_level(logging.WARNING):
+        rankings = ask(Says([bad, GOOD[1]]), REQUESTS)
+    assert not rankings[0].valid and reason in rankings[0].reason and len(rankings[0].ranks) == 3
+    assert rankings[1] == GOOD[1]
+    assert "1 of 2 rankings are invalid, first p0" in caplog.text
+    with pytest.raises(OracleError, match=f"p0: .*{reason}"):
+        ask(Says([bad, GOOD[1]]), REQUESTS, "raise")
+
+
+@pytest.mark.parametrize("policy", ["skip", "raise"])
+@pytest.mark.parametrize("error", [UserError("no such file"), KeyboardInterrupt()])
+def test_errors_of_the_user_and_interrupts_pass(error, policy):
+    with pytest.raises(type(error)):
+        ask(Says(error), REQUESTS, policy)
+
+
+def test_unknown_policy_names_the_choices():
+    with pytest.raises(ValueError, match=r"'ignore'.*skip, raise"):
+        ask(Says(GOOD), REQUESTS, "ignore")
+
+
+def test_request_fills_in_and_checks_its_flags():
+    assert RankRequest("p", "?", ["a", "b"]).truncated == (False, False)
+    assert RankRequest("p", "?", ["a", "b"]).responses == ("a", "b")
+    assert RankRequest("p", "?", ("a", "b"), truncated=[1, 0]).truncated == (True, False)
+    with pytest.raises(ValueError, match="p: 2 responses but 1 truncated flags"):
+        RankRequest("p", "?", ("a", "b"), truncated=(True,))
+    with pytest.raises(ValueError, match="p: responses must be"):
+        RankRequest("p", "?", ())
+    with pytest.raises(ValueError, match="p: responses must be"):
+        RankRequest("p", "?", "ab")
+
+
+def test_the_protocol_is_the_method_rank():
+    assert isinstance(ReferenceOracle(), Oracle) and isinstance(Says(GOOD), Oracle)
+    assert not isinstance(object(), Oracle)
+
+
+def test_oracles_do_not_import_jax():
+    code = "import sys, orl_jax.oracles; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
