@@ -57,7 +57,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["orl_jax", "orl_jax.*"]),
-    package_data={"orl_jax.report": ["*.html"]},
+    package_data={"orl_jax.report": ["*.html", "*.jinja", "*.css"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     classifiers=[

@@ -1,8 +1,9 @@
 """Turns the failure to read a checkpoint, which Orbax tells at length, into one line.
 
-Orbax reads all arrays at once. When one read fails the others are left under way: as they end, or as
-Python frees them, each prints a traceback of its own (an exception that nobody can catch, a task that
-nobody awaited). Here that aftermath is kept from the person who only needs to know which checkpoint.
+Orbax reads all arrays at once. When one read fails the others are left under way: as they end, or
+as Python frees them, each prints a traceback of its own (an exception that nobody can catch, a task
+that nobody awaited). Here that aftermath is kept from the person, who needs to know which
+checkpoint it is and what to do.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ def readable(path: Path, trouble: str) -> Iterator[None]:
       path: of the checkpoint.
       trouble: what a failure means, e.g. "is damaged".
 
-    Example: "the checkpoint runs/demo/checkpoints/rl/5 is damaged (ValueError: DATA_LOSS: ...); ...".
+    Example: "the checkpoint /w/checkpoints/rl/5 is damaged (ValueError: DATA_LOSS: ...); ...".
     """
     hook, asyncio = sys.unraisablehook, logging.getLogger("asyncio")
     level = asyncio.level
@@ -55,7 +56,7 @@ def _skip_aftermath(hook: Callable[[Any], object], unraisable: Any) -> None:
 
 
 def _drop_pending_reads(error: BaseException | None) -> None:
-    """Frees the coroutines that the failure left behind, here and in silence rather than at the exit."""
+    """Frees the coroutines that the failure left behind, in silence."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -50,47 +50,80 @@ def one_of(key: str, names: tuple[str, ...]) -> Rule:
     return Rule(key, lambda v: v in names, f"one of {', '.join(names)}", names[0], names)
 
 
+STAGES = ("vision", "sft", "rl")
+
+
+def _stage_rules(stage: str) -> tuple[Rule, ...]:
+    """What every trained stage has."""
+    return (
+        at_least(f"{stage}.steps", 0, 100),
+        at_least(f"{stage}.seconds", 0, 0.0),
+        at_least(f"{stage}.batch_size", 1, 64),
+        above(f"{stage}.learning_rate", 0, 1e-3),
+        at_least(f"{stage}.warmup_steps", 0, 10),
+        one_of(f"{stage}.schedule", ("cosine", "constant")),
+        at_least(f"{stage}.weight_decay", 0, 0.01),
+        above(f"{stage}.max_grad_norm", 0, 1.0),
+        at_least(f"{stage}.log_every", 1, 10),
+        at_least(f"{stage}.validate_every", 0, 20),
+    )
+
+
 RULES = (
     at_least("seed", 0, 0),
     at_least("data.frames", 1, 8),
-    at_least("data.image_size", 1, 32),
+    at_least("data.image_size", 1, 64),
+    at_least("data.prompt_tokens", 1, 40),
+    at_least("data.response_tokens", 1, 12),
     at_least("data.workers", 0, 0),
     at_least("data.cache_mb", 0, 256),
     one_of("data.bad_video", ("skip", "raise")),
+    at_least("data.scenes.train", 1, 3000),
+    at_least("data.scenes.frames", 1, 32),
+    above("data.scenes.rate", 0, 8),
+    fraction("data.scenes.systematic_share", 0.7),
+    fraction("data.scenes.random_share", 0.1),
     one_of("model.adapter.name", ("qformer", "pool")),
     at_least("model.lora.rank", 1, 8),
     above("model.lora.alpha", 0, 16.0),
-    at_least("vision.steps", 0, 100),
-    at_least("vision.batch_size", 1, 32),
-    above("vision.learning_rate", 0, 1e-3),
-    at_least("sft.steps", 0, 100),
-    at_least("sft.seconds", 0, 0.0),
-    at_least("sft.batch_size", 1, 32),
-    above("sft.learning_rate", 0, 1e-3),
+    at_least("vision.encoder_steps", 0, 400),
     one_of("sft.answers", ("taught", "clean")),
-    one_of("rl.algorithm", ("grpo_rank",)),
-    at_least("rl.steps", 0, 60),
-    at_least("rl.batch_size", 1, 64, " prompt"),
+    at_least("sft.questions", 1, 6),
+    *(rule for stage in STAGES for rule in _stage_rules(stage)),
     at_least("rl.group_size", 2, 5, ": one answer alone has no rank"),
     at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
     at_least("rl.updates_per_rollout", 1, 1),
-    above("rl.learning_rate", 0, 3e-4),
+    one_of("rl.algorithm", ("grpo_rank",)),
     above("rl.temperature", 0, 1.0),
-    at_least("rl.max_response_tokens", 1, 16),
+    at_least("rl.max_response_tokens", 1, 12),
     one_of("rl.advantage.form", ("signed", "printed")),
     fraction("rl.advantage.mix", 0.25),
     one_of("rl.advantage.discount", ("log2", "printed", "product")),
     Rule("rl.clip_low", lambda v: 0 < v <= 1, "in (0, 1]", 0.2),
     above("rl.clip_high", 0, 0.2),
-    at_least("rl.kl_coefficient", 0, 0.05),
+    at_least("rl.kl_coefficient", 0, 0.02),
     one_of("rl.kl_estimator", ("k1", "k2", "k3")),
     at_least("rl.entropy_coefficient", 0, 0.0),
     one_of("rl.normalisation", ("token", "sequence", "constant")),
     one_of("rl.reference_refresh", ("never", "epoch")),
-    above("rl.max_grad_norm", 0, 1.0),
+    at_least("rl.rollouts_every", 1, 10),
     one_of("oracle.policy", POLICIES),
     at_least("checkpoint.every_steps", 1, 50),
     at_least("checkpoint.keep", 1, 2),
+    at_least("evaluation.batch_size", 1, 64),
+    at_least("evaluation.samples", 1, 2),
+    at_least("evaluation.validation_items", 1, 256),
+    at_least("evaluation.max_items", 0, 0),
+)
+
+# The first must divide the second; 0 means the whole.
+DIVIDES = (
+    ("rl.micro_batch", "rl.batch_size"),  # both in prompts, so that groups stay whole
+    ("model.vision.patch_size", "data.image_size"),
+    ("model.vision.heads", "model.vision.width"),
+    ("model.adapter.heads", "model.adapter.width"),
+    ("model.language.heads", "model.language.width"),
+    ("model.language.kv_heads", "model.language.heads"),
 )
 
 
@@ -110,7 +143,8 @@ def validate(config: ConfigDict) -> None:
                 f"config.{rule.key} is {value!r}; it must be {rule.limit}. "
                 f"For example --config.{rule.key}={_nearest(value, rule)}"
             )
-    _check_micro_batch(config)
+    for part, whole in DIVIDES:
+        _check_divides(config, part, whole)
 
 
 def check_whole_groups(responses: int, group_size: int) -> None:
@@ -188,14 +222,14 @@ def closest(name: str, names: list[str], prefix: str = "") -> str:
     return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
-def _check_micro_batch(config: ConfigDict) -> None:
-    micro, batch = lookup(config, "rl.micro_batch"), lookup(config, "rl.batch_size")
-    if MISSING in (micro, batch) or micro == 0 or batch % micro == 0:
+def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:
+    part, whole = lookup(config, part_key), lookup(config, whole_key)
+    if MISSING in (part, whole) or part == 0 or whole % part == 0:
         return
-    divisors = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+    divisors = ", ".join(str(n) for n in range(1, whole + 1) if whole % n == 0)
     raise UserError(
-        f"config.rl.micro_batch is {micro}; it must divide config.rl.batch_size = {batch} (both "
-        f"count prompts, whose groups stay whole). Choose 0 (the whole batch), {divisors}"
+        f"config.{part_key} is {part}; it must divide config.{whole_key} = {whole}: "
+        f"choose one of {divisors}"
     )
 
 

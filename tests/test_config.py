@@ -1,5 +1,6 @@
 import json
 import pathlib
+import runpy
 import subprocess
 import sys
 from typing import Any
@@ -67,6 +68,7 @@ def test_sections_and_keys_may_be_absent() -> None:
         ("rl.advantage.mix", float("nan")),
         ("rl.clip_low", 1.2),
         ("rl.kl_coefficient", -0.1),
+        ("rl.kl_coefficient", float("inf")),
         ("rl.group_size", "five"),
         ("checkpoint.keep", 0),
     ],
@@ -102,7 +104,31 @@ def test_a_micro_batch_divides_the_batch(micro: int, passes: bool) -> None:
     if passes:
         rules.validate(config)
     else:
-        assert "Choose 0 (the whole batch), 1, 2, 3, 4, 6, 12" in message(config)
+        assert message(config) == (
+            f"config.rl.micro_batch is {micro}; it must divide config.rl.batch_size = 12: "
+            "choose one of 1, 2, 3, 4, 6, 12"
+        )
+
+
+def test_a_model_whose_heads_do_not_divide_its_width_is_refused() -> None:
+    text = message(ConfigDict({"model": {"language": {"width": 8, "heads": 3, "kv_heads": 1}}}))
+    assert "config.model.language.heads is 3; it must divide config.model.language.width" in text
+
+
+@pytest.mark.parametrize("size", ["", "tiny"])
+def test_the_demo_passes(size: str) -> None:
+    demo = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "configs/demo.py"))
+    rules.validate(demo["get_config"](size))
+
+
+def test_every_rule_is_about_a_key_of_the_demo_or_one_of_its_kind() -> None:
+    """A misspelt key would be a rule about nothing. Not all stages have all keys of a stage."""
+    demo = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "configs/demo.py"))
+    keys = set(rules.keys(demo["get_config"]()))
+    of_stages = {key.partition(".")[2] for key in keys if key.partition(".")[0] in rules.STAGES}
+    for key in [rule.key for rule in rules.RULES] + [key for pair in rules.DIVIDES for key in pair]:
+        section, _, name = key.partition(".")
+        assert key in keys or (section in rules.STAGES and name in of_stages), key
 
 
 def test_names_are_those_that_the_operations_know() -> None:

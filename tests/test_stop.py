@@ -12,8 +12,10 @@ def test_the_first_signal_is_a_request() -> None:
         assert stop.requested is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested == signal.SIGTERM
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested == signal.SIGTERM
+        assert stop.requested == signal.SIGINT  # the first one tells the exit status
 
 
 def test_a_second_ctrl_c_aborts() -> None:

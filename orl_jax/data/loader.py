@@ -9,6 +9,7 @@ processes, and from one to the other.
 
 import dataclasses
 import logging
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -169,7 +170,8 @@ class Loader(Iterator):
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # grain asks for its own, also where nobody parses any
         options = grain.MultiprocessingOptions(plan.workers, -(-ahead // plan.workers))
-        examples = source.to_iter_dataset(grain.ReadOptions(0, 0)).mp_prefetch(options)
+        examples = source.to_iter_dataset(grain.ReadOptions(0, 0))
+        examples = examples.mp_prefetch(options, _leave_interrupts_alone)
         settings = grain.experimental.DatasetOptions(min_shm_size=_SHARED_MEMORY_BYTES)
         return grain.experimental.WithOptionsIterDataset(examples, settings)
 
@@ -211,3 +213,8 @@ class Loader(Iterator):
             )
         else:
             raise StopIteration
+
+
+def _leave_interrupts_alone(*_: int) -> None:
+    """In a worker process: Ctrl-C goes to all, but only the main process knows how to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

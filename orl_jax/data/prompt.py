@@ -13,13 +13,13 @@ END_TOKEN = "</s>"  # ends an answer
 
 
 def format_prompt(question: str, system: str = SYSTEM) -> str:
-    """The prompt up to where the answer begins.
+    r"""The prompt up to where the answer begins.
 
     Args:
       question: what the user asks. `<image>` in it is dropped: a user's text must not add media.
       system: the sentences that open the conversation.
 
-    Example: `format_prompt("What moves?", "Hi.") == "Hi. USER: <image>\\nWhat moves? ASSISTANT:"`.
+    Example: `format_prompt("What moves?", "Hi.") == "Hi. USER: <image>\nWhat moves? ASSISTANT:"`.
     """
     return f"{system} USER: {IMAGE_TOKEN}\n{strip_all(question, (IMAGE_TOKEN,))} ASSISTANT:"
 

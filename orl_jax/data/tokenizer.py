@@ -148,9 +148,9 @@ class PromptEncoder:
         return np.array([self.pad_id] * padding + ids, np.int32), mask
 
     def encode_opening(self) -> tuple[np.ndarray, np.ndarray]:
-        """What every prompt begins with, up to its visual tokens: ids int32 [O] and an all-true mask.
+        """What every prompt begins with, up to its visual tokens; `encode_turn` gives what follows.
 
-        Questions about one video share it; `encode_turn` gives what follows.
+        Questions about one video share it: ids int32 [O] and an all-true mask.
         """
         before, _ = format_prompt("").split(IMAGE_TOKEN)
         ids = self._opening(before)

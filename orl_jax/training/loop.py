@@ -137,6 +137,7 @@ def _one_step(
         values = jax.device_get(dict(values)) | {
             "data/bad_videos": batches.bad_videos,
             "data/wait_seconds": batches.wait_seconds - waited,
+            "time/data": batches.wait_seconds - waited,
         }
         metrics.write(step, values)
         bar.set_postfix(loss=f"{float(values['loss']):.3f}", refresh=False)

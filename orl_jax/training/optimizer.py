@@ -32,16 +32,16 @@ def learning_rate(config: ConfigDict, steps: int) -> optax.Schedule:
     )
 
 
-def make_optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """AdamW under `learning_rate(config, steps)`.
+def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW under a schedule; see `learning_rate`.
 
     Args:
-      config: a stage's section; also reads `max_grad_norm`, `weight_decay` and, where present,
+      config: a stage's section; reads `max_grad_norm`, `weight_decay` and, where present,
         `rates`: pairs (regex, factor) that scale the learning rate of parameters by their path.
     """
     parts = [
         optax.clip_by_global_norm(config.max_grad_norm),
-        optax.adamw(learning_rate(config, steps), weight_decay=config.weight_decay),
+        optax.adamw(schedule, weight_decay=config.weight_decay),
     ]
     if config.get("rates"):
         parts.append(scale_by_path(config.rates))

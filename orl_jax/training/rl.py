@@ -68,8 +68,8 @@ class Learner:
         self.workdir = pathlib.Path(workdir)
         self.trained, self.frozen = partition(params, rl.trainable)
         self.banned = assemblies.banned_tokens(assembly.encoder)
-        self.optimizer = make_optimizer(rl, rl.steps * rl.updates_per_rollout)
         self.schedule = learning_rate(rl, rl.steps * rl.updates_per_rollout)
+        self.optimizer = make_optimizer(rl, self.schedule)
         adapter_trained = any(path.startswith("adapter/") for path in flatten(self.trained))
         settings = Settings.from_config(config, adapter_trained=adapter_trained)
         step = GrpoRank(assembly.model, self.optimizer, settings).step

@@ -106,13 +106,9 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     pretrained = assemblies.load_params(base) if base else None
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)
-    optimizer = make_optimizer(settings, settings.steps)
-    step = make_step(
-        assembly.model,
-        optimizer,
-        learning_rate(settings, settings.steps),
-        config.model.vocabulary_chunk,
-    )
+    schedule = learning_rate(settings, settings.steps)
+    optimizer = make_optimizer(settings, schedule)
+    step = make_step(assembly.model, optimizer, schedule, config.model.vocabulary_chunk)
     banned = assemblies.banned_tokens(assembly.encoder)
     cache = FrameCache(config.data.cache_mb)
     evaluator = Evaluator(config, assembly, cache)

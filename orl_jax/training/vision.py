@@ -54,9 +54,9 @@ def initial_heads(key: Array, feature_width: int, language_width: int) -> dict[s
 def encoder_loss(
     model: VLM, trained: dict[str, Any], clips: Clips, key: Array
 ) -> tuple[Array, dict[str, Array]]:
-    """Labels of every patch, from a random third of each clip's frames."""
+    """Labels of every patch, from a random quarter of each clip's frames."""
     frames = clips.frames.shape[1]
-    kept = jax.random.permutation(key, frames)[: max(frames // 3, 1)]
+    kept = jax.random.permutation(key, frames)[: max(frames // 4, 1)]
     clips = clips._replace(**{name: getattr(clips, name)[:, kept] for name in Clips._fields[:4]})
     heads = trained["heads"]
     features = model.apply({"params": trained}, clips.frames, method=VLM.encode)
@@ -129,8 +129,10 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         jax.random.key(config.seed + 1), model.vision.width, model.language.width
     )
     trained = {"vision": params["vision"], "adapter": params["adapter"], "heads": heads}
-    optimizer = make_optimizer(settings, settings.steps)
-    schedule = learning_rate(settings, settings.steps)
+    first = settings.encoder_steps
+    schedules = [learning_rate(settings, steps) for steps in (first, settings.steps - first)]
+    schedule = optax.join_schedules(schedules, [first])
+    optimizer = make_optimizer(settings, schedule)
     encoder_step, adapter_step = (
         make_step(partial(loss, model), optimizer, schedule)
         for loss in (encoder_loss, adapter_loss)
@@ -140,7 +142,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
         clips = Clips(*(jax.device_put(batch[name]) for name in Clips._fields))
-        in_encoder_phase = int(jax.device_get(state.step)) < settings.encoder_steps
+        in_encoder_phase = int(jax.device_get(state.step)) < first
         return (encoder_step if in_encoder_phase else adapter_step)(state, clips)
 
     stage = loop.Stage(

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import multiprocessing
+import os
 import pathlib
+import signal
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from clips import LEVELS, damage, make_encoder, make_item, write_clip
+from clips import damage, make_encoder, make_item, write_clip
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
@@ -224,6 +227,16 @@ def test_policy_raise_names_the_path(folder, workers):
     source = loader(folder, items((0,)), bad_video="raise", shuffle=False, workers=workers)
     with source, pytest.raises(UserError, match="unreadable video: .*damaged.mp4 cannot be decod"):
         next(source)
+
+
+def test_workers_leave_interrupts_to_the_main_process(folder):
+    """Ctrl-C reaches all processes; the main one must still get its batch, finish and save."""
+    with loader(folder, workers=1, shuffle=False) as source:
+        before = set(multiprocessing.active_children())
+        next(source)
+        for worker in set(multiprocessing.active_children()) - before:
+            os.kill(worker.pid, signal.SIGINT)
+        assert [numbers(batch) for batch in take(source, 5)][-1] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("epochs", [None, 1, 3])

@@ -18,7 +18,7 @@ ITEMS[3] |= {"paraphrases": [], "question": "Où est le carré?"}
 def write(folder, items, version="1.0.0", features=FEATURES):
     """Packages items as `scripts/prepare_data.py` does: FOLDER/NAME/VERSION."""
     text = tfds.features.Text()
-    spec = {name: text for name in features}
+    spec = dict.fromkeys(features, text)
     spec["paraphrases"] = tfds.features.Sequence(text)
     if "difficulty" in features:
         spec["difficulty"] = np.int32

@@ -1,4 +1,4 @@
-"""Tokenizers round-trip text, and prompts become arrays with one `<s>` and the visual tokens inside."""
+"""Tokenizers round-trip text; prompts become arrays with one `<s>` and the visual tokens inside."""
 
 import pickle
 
@@ -27,7 +27,7 @@ def encoder(tokenizer=TOKENIZER, prompt_length=L, response_length=T) -> PromptEn
 
 @pytest.fixture(scope="module")
 def llama_like(tmp_path_factory):
-    """A small byte-pair tokenizer with LLaMA's special tokens, without padding and `<image>`; saved."""
+    """A small byte-pair tokenizer with LLaMA's special tokens, no padding, no `<image>`; saved."""
     inner = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     inner.decoder = decoders.Sequence(

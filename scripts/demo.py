@@ -1,0 +1,17 @@
+"""The whole of Oracle-RLAIF on the embedded data: data, warm-up, SFT, RL, a control, a report.
+
+    python scripts/demo.py --config=configs/demo.py --workdir=runs/demo
+"""
+
+from ml_collections import ConfigDict
+
+from orl_jax import cli, demo
+
+
+def main(config: ConfigDict, workdir: str) -> None:
+    """Runs the demo; see `orl_jax.demo`."""
+    demo.run(config, workdir)
+
+
+if __name__ == "__main__":
+    cli.run(main)

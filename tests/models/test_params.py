@@ -1,0 +1,106 @@
+"""Tables of what is trained: every parameter covered, none lost, faults by name."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_model import FRAMES, make_prompts, make_vlm
+
+from configs import demo
+from orl_jax.errors import UserError
+from orl_jax.models.params import combine, count, fill, flatten, partition
+
+TREE = {"a": {"x": np.ones((2, 3)), "y": np.zeros(4)}, "b": {"c": {"x": np.ones(1)}}}
+PATHS = ["a/x", "a/y", "b/c/x"]
+
+
+def same(first, second):
+    assert flatten(first).keys() == flatten(second).keys()
+    for path, value in flatten(first).items():
+        np.testing.assert_array_equal(value, flatten(second)[path], err_msg=path)
+
+
+def test_paths():
+    assert list(flatten(TREE)) == PATHS
+
+
+def test_the_first_rule_that_matches_the_whole_path_decides():
+    trained, frozen = partition(TREE, [("a/x", "train"), ("a/.*", "freeze"), (".*/x", "train")])
+    assert list(flatten(trained)) == ["a/x", "b/c/x"]
+    assert list(flatten(frozen)) == ["a/y"]
+    with pytest.raises(UserError, match="a/x"):
+        partition(TREE, [("x", "train"), ("b", "train")])  # parts of paths only
+
+
+@given(st.lists(st.sampled_from(["train", "freeze"]), min_size=3, max_size=3))
+def test_combine_is_the_inverse_of_partition(actions):
+    rules = list(zip(PATHS, actions, strict=True))
+    if "train" not in actions:
+        with pytest.raises(UserError, match="train no parameter"):
+            partition(TREE, rules)
+        return
+    trained, frozen = partition(TREE, rules)
+    assert not flatten(trained).keys() & flatten(frozen).keys()
+    same(combine(trained, frozen), TREE)
+    same(combine(frozen, trained), TREE)
+
+
+def test_later_parts_go_over_earlier_ones():
+    out = combine(TREE, {"a": {"y": np.full(4, 7.0)}})
+    same(out, {"a": {"x": TREE["a"]["x"], "y": np.full(4, 7.0)}, "b": TREE["b"]})
+    assert not TREE["a"]["y"].any()
+
+
+@pytest.mark.parametrize("missing", PATHS)
+def test_a_parameter_that_no_rule_covers_is_named(missing):
+    rules = [(path, "train") for path in PATHS if path != missing]
+    with pytest.raises(UserError, match=f"no rule of `trainable` covers the parameter {missing};"):
+        partition(TREE, rules)
+
+
+def test_an_unknown_action_is_refused():
+    with pytest.raises(UserError, match=r"rule 'b/\.\*' says 'frozen'; choose train or freeze"):
+        partition(TREE, [("a/.*", "train"), ("b/.*", "frozen")])
+
+
+def test_pretrained_parameters_fill_and_the_rest_stays():
+    out = fill(TREE, {"a": {"x": np.full((2, 3), 5, np.float16)}})
+    same(out, {"a": {"x": np.full((2, 3), 5.0), "y": TREE["a"]["y"]}, "b": TREE["b"]})
+    assert isinstance(out["a"]["x"], jax.Array)
+    assert TREE["a"]["x"].max() == 1
+
+
+def test_pretrained_parameters_that_do_not_fit_are_named():
+    with pytest.raises(UserError, match="the checkpoint holds b/z, which this model does not have"):
+        fill(TREE, {"b": {"z": np.ones(1)}})
+    message = r"a/y has shape \(5,\) in the checkpoint and \(4,\) in the model"
+    with pytest.raises(UserError, match=message):
+        fill(TREE, {"a": {"y": np.ones(5)}})
+
+
+def test_count():
+    assert count(TREE) == 6 + 4 + 1
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    prompts = make_prompts(1)
+    frames = np.zeros((1, FRAMES, 8, 8, 3), np.uint8)
+    model = make_vlm()
+    return jax.eval_shape(model.init, jax.random.key(0), frames, *prompts[1:])["params"]
+
+
+def test_rl_of_the_demo_trains_the_adapters_alone(shapes):
+    trained, frozen = partition(shapes, demo.get_config().rl.trainable)
+    projections = ("q", "k", "v", "o", "gate", "up", "down")
+    assert set(flatten(trained)) == {
+        f"language/layers/{name}/lora_{part}" for name in projections for part in "ab"
+    }
+    assert flatten(frozen).keys() | flatten(trained).keys() == flatten(shapes).keys()
+
+
+def test_sft_of_the_demo_trains_all_but_the_encoder(shapes):
+    _, frozen = partition(shapes, demo.get_config().sft.trainable)
+    assert set(frozen) == {"vision"}
+    assert flatten(frozen["vision"]).keys() == flatten(shapes["vision"]).keys()

@@ -1,0 +1,87 @@
+"""The CLIP encoder against `transformers`, its shapes, and what must not change it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch_weights
+
+from orl_jax.models.params import flatten
+from orl_jax.models.vision import MEAN, STD, ClipVision, normalise, quick_gelu
+
+SIZES = {
+    "width": 12, "layers": 3, "heads": 3, "mlp_width": 20, "patch_size": 4, "image_size": 12,
+}  # fmt: skip
+
+
+def pictures(count=2):
+    return jax.random.normal(jax.random.key(1), (count, 12, 12, 3))
+
+
+@pytest.mark.parametrize("select_layer", [-2, -1])
+def test_features_are_those_of_transformers(select_layer):
+    torch = pytest.importorskip("torch", reason="parity with transformers needs torch")
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    config = CLIPVisionConfig(
+        hidden_size=12, intermediate_size=20, num_hidden_layers=3, num_attention_heads=3,
+        image_size=12, patch_size=4,
+    )  # fmt: skip
+    theirs = CLIPVisionModel(config)
+    params = torch_weights.vision(torch_weights.randomised(theirs), 4 + select_layer)
+    x = np.asarray(pictures())
+    with torch.no_grad():
+        out = theirs(torch.tensor(x.transpose(0, 3, 1, 2)), output_hidden_states=True)
+    expected = out.hidden_states[select_layer][:, 1:]  # without the class token
+    ours = ClipVision(**SIZES, select_layer=select_layer).apply({"params": params}, x)
+    assert float(expected.abs().mean()) > 0.1
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_parameters_are_those_of_the_layers_up_to_the_selected_one():
+    shapes = jax.eval_shape(ClipVision(**SIZES).init, jax.random.key(0), pictures())["params"]
+    shapes = {path: value.shape for path, value in flatten(shapes).items()}
+    assert shapes["patch_embedding/kernel"] == (4 * 4 * 3, 12)
+    assert shapes["position_embedding"] == (9 + 1, 12)
+    stacked = {shape[0] for path, shape in shapes.items() if path.startswith("layers/")}
+    assert stacked == {2}  # of three layers, the last is not built
+
+
+def test_normalised_by_hand():
+    frames = np.array([[[[0, 255, 128]]]], np.uint8)
+    # -0.48145466 / 0.26862954, (1 - 0.4578275) / 0.26130258, (128 / 255 - 0.40821073) / 0.27577711
+    expected = [[[[-1.792263, 2.074885, 0.339941]]]]
+    np.testing.assert_allclose(normalise(frames), expected, atol=1e-5)
+    grey = np.full((2, 5, 3), np.float32(0.5))
+    np.testing.assert_allclose(
+        normalise(np.full((2, 5, 3), 128, np.uint8)), (grey - MEAN) / STD, atol=0.01
+    )
+
+
+def test_quick_gelu_by_hand():
+    x = jnp.array([-1.0, 0.0, 1.0])
+    # sigmoid(1.702) = 0.845796
+    np.testing.assert_allclose(quick_gelu(x), [-0.154204, 0.0, 0.845796], atol=1e-5)
+
+
+def test_pictures_do_not_see_each_other():
+    model, x = ClipVision(**SIZES), pictures(3)
+    params = jax.jit(model.init)(jax.random.key(0), x)
+    apply = jax.jit(model.apply)
+    out, changed = apply(params, x), apply(params, x.at[1].set(0.0))
+    assert out.shape == (3, model.patches, 12)
+    np.testing.assert_allclose(out[::2], changed[::2], atol=1e-6)
+    assert jnp.abs(out[1] - changed[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("setting", [{"unroll": 2}, {"remat": True}])
+def test_scan_and_remat_change_nothing(setting):
+    x = pictures()
+    params = jax.jit(ClipVision(**SIZES).init)(jax.random.key(0), x)
+
+    def gradient(model):
+        return jax.jit(jax.value_and_grad(lambda params: (model.apply(params, x) ** 2).sum()))
+
+    expected = gradient(ClipVision(**SIZES))(params)
+    out = gradient(ClipVision(**SIZES, **setting))(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), out, expected)

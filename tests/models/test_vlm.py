@@ -1,0 +1,178 @@
+"""The whole model: visual tokens in the prompt, and one forward in three ways that must agree."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from tiny_model import (
+    FRAMES,
+    IMAGE,
+    Responses,
+    make_params,
+    make_prompts,
+    make_responses,
+    make_vlm,
+    plain_hidden,
+)
+
+from configs import demo
+from orl_jax.models.llama import Segment
+from orl_jax.models.pooling import PoolAdapter
+from orl_jax.models.qformer import QFormerAdapter
+from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+
+
+@pytest.fixture(scope="module")
+def hidden():
+    """The compiled `hidden_states`: visual, prompt ids and mask, response ids and mask."""
+    model, params = make_vlm(), make_params()
+    return jax.jit(partial(model.apply, {"params": params}, method=VLM.hidden_states))
+
+
+def test_visual_tokens_take_the_places_of_image_ids_in_order():
+    ids = jnp.array([[3, IMAGE, IMAGE, 4], [IMAGE, 5, 4, IMAGE]])
+    visual = jnp.arange(4.0).reshape(2, 2, 1) + jnp.full((2, 2, 8), 100.0)
+    params = make_params()
+    out = make_vlm().apply({"params": params}, visual, ids, method=VLM.embed_prompt)
+    embedding = params["language"]["embedding"]
+    np.testing.assert_array_equal(out[0, [1, 2]], visual[0])
+    np.testing.assert_array_equal(out[1, [0, 3]], visual[1])
+    np.testing.assert_array_equal(out[0, [0, 3]], embedding[jnp.array([3, 4])])
+    np.testing.assert_array_equal(out[1, [1, 2]], embedding[jnp.array([5, 4])])
+
+
+def test_a_shared_prompt_is_as_good_as_a_full_forward_of_each_response(hidden):
+    prompts, responses = make_prompts(), make_responses()
+    out = hidden(*prompts, *responses)
+    expected = plain_hidden(make_vlm(), make_params(), prompts, responses)
+    assert out.shape == (3, 2, 4, 8)
+    np.testing.assert_allclose(out[responses.mask], expected[responses.mask], atol=1e-5)
+
+
+def test_a_group_is_as_good_as_its_responses_one_by_one(hidden):
+    prompts, responses = make_prompts(), make_responses()
+    together = hidden(*prompts, *responses)
+    for index in range(2):
+        alone = hidden(*prompts, *(value[:, index : index + 1] for value in responses))
+        mask = responses.mask[:, index]
+        np.testing.assert_allclose(together[:, index][mask], alone[:, 0][mask], atol=1e-5)
+
+
+def test_gradients_through_the_shared_prompt_add_up_over_the_group():
+    model, prompts, responses = make_vlm(), make_prompts(), make_responses()
+
+    def shared(params, visual):
+        return model.apply(
+            {"params": params}, visual, *prompts[1:], *responses, method=VLM.hidden_states
+        )
+
+    def separate(params, visual):
+        return plain_hidden(model, params, prompts._replace(visual=visual), responses)
+
+    def gradient(forward):
+        def loss(params, visual):
+            weight = jnp.cos(jnp.arange(8.0)) * responses.mask[..., None]
+            return (forward(params, visual) * weight).sum()
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1)))(make_params(), prompts.visual)
+
+    out, expected = gradient(shared), gradient(separate)
+    assert jnp.abs(expected[1]).max() > 1e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), out, expected)
+
+
+def test_decoding_step_by_step_is_the_full_forward(hidden):
+    model, params = make_vlm(), {"params": make_params()}
+    prompts, responses = make_prompts(), make_responses()
+    responses = Responses(responses.ids, jnp.ones_like(responses.mask))
+    last, prompt = jax.jit(partial(model.apply, params, method=VLM.prefill))(*prompts)
+    decode = jax.jit(partial(model.apply, params, method=VLM.decode))
+    states = [jnp.broadcast_to(last[:, None], (3, 2, 8))]
+    past = [prompt]
+    for step in range(3):
+        position = jnp.broadcast_to(prompts.mask.sum(axis=1)[:, None] + step, (3, 2))
+        state, segment = decode(responses.ids[..., step], position, tuple(past))
+        states.append(state)
+        past = [prompt, segment if step == 0 else _joined(past[1], segment)]
+    np.testing.assert_allclose(
+        jnp.stack(states, axis=2), hidden(*prompts, *responses), atol=1e-5
+    )
+
+
+def _joined(first, second):
+    keys, values = (jnp.concatenate([first[i], second[i]], axis=3) for i in range(2))
+    return Segment(keys, values, jnp.concatenate([first.mask, second.mask], axis=2))
+
+
+def test_later_response_tokens_change_nothing_earlier(hidden):
+    prompts, responses = make_prompts(), make_responses()
+    everywhere = jnp.ones_like(responses.mask)
+    out = hidden(*prompts, responses.ids, everywhere)
+    changed = hidden(*prompts, responses.ids.at[:, :, 1].set(12), everywhere)
+    # the state at place t predicts token t: it has read the tokens before t only
+    np.testing.assert_allclose(out[:, :, :2], changed[:, :, :2], atol=1e-6)
+    assert jnp.abs(out[:, :, 2:] - changed[:, :, 2:]).max(axis=-1).min() > 1e-4
+
+
+def test_a_masked_response_token_does_not_affect_others(hidden):
+    prompts, responses = make_prompts(), make_responses()
+    assert not responses.mask.all()
+    other = jnp.where(responses.mask, responses.ids, 11)
+    out, changed = hidden(*prompts, *responses), hidden(*prompts, other, responses.mask)
+    np.testing.assert_allclose(out[responses.mask], changed[responses.mask], atol=1e-6)
+
+
+def test_more_left_padding_has_no_effect(hidden):
+    prompts, responses = make_prompts(), make_responses()
+    padded = [jnp.pad(value, ((0, 0), (2, 0))) for value in prompts[1:]]
+    out, expected = hidden(prompts.visual, *padded, *responses), hidden(*prompts, *responses)
+    np.testing.assert_allclose(out[responses.mask], expected[responses.mask], atol=1e-5)
+
+
+def test_a_response_of_one_token_is_predicted_by_the_prompt(hidden):
+    prompts, responses = make_prompts(), make_responses()
+    out = hidden(*prompts, *(value[..., :1] for value in responses))
+    np.testing.assert_allclose(out, hidden(*prompts, *responses)[:, :, :1], atol=1e-6)
+
+
+def test_the_video_reaches_the_response_through_its_own_prompt_only(hidden):
+    prompts, responses = make_prompts(), make_responses()
+    changed = prompts._replace(visual=prompts.visual.at[1, 1].add(1.0))
+    change = jnp.abs(hidden(*prompts, *responses) - hidden(*changed, *responses)).max(axis=-1)
+    assert change[1].min() > 1e-4
+    assert change[jnp.array([0, 2])].max() < 1e-6
+
+
+def test_frames_are_encoded_one_by_one_and_kept_in_order():
+    frames = jax.random.randint(jax.random.key(0), (2, FRAMES, 8, 8, 3), 0, 256).astype("uint8")
+    model, params = make_vlm(), {"params": make_params()}
+    encode = jax.jit(partial(model.apply, params, method=VLM.encode))
+    features = encode(frames)
+    assert features.shape == (2, FRAMES, 4, 8)
+    np.testing.assert_allclose(encode(frames[:, ::-1]), features[:, ::-1], atol=1e-5)
+    np.testing.assert_allclose(encode(frames[1:]), features[1:], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "kind", "tokens"),
+    [({}, QFormerAdapter, 6), ({"name": "pool"}, PoolAdapter, 3 + 4)],
+)
+def test_a_model_is_built_from_the_config(adapter, kind, tokens):
+    config = ConfigDict(demo.get_config("tiny").to_dict())
+    config.model.adapter.update(adapter)
+    config.model.language.layers = 3
+    model = build_vlm(config, vocabulary=17, image_id=5, lora_rank=4)
+    assert isinstance(model.adapter, kind)
+    assert visual_tokens(config) == model.adapter.visual_tokens == tokens  # 3 frames, 4 patches
+    assert model.image_id == 5
+    assert (model.vision.image_size, model.vision.width) == (32, 16)
+    language = model.language
+    assert (language.vocabulary, language.layers, language.kv_heads) == (17, 3, 1)
+    assert (language.lora_rank, language.lora_alpha) == (4, 32.0)
+    frames = jnp.zeros((1, 3, 32, 32, 3), jnp.uint8)
+    ids = jnp.full((1, 9), 5, jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), frames, ids, ids > 0)["params"]
+    assert set(shapes) == {"vision", "adapter", "language"}

@@ -1,0 +1,117 @@
+"""Weights of `transformers` models under our names, for the tests of parity.
+
+Kernels are transposed, layers stacked on a leading axis. State dictionaries are of numpy arrays, see
+`randomised`; names are those of transformers 5 (`CLIPVisionModel`, `Blip2QFormerModel`,
+`LlamaForCausalLM`).
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+State = dict[str, np.ndarray]
+
+
+def randomised(model: Any, seed: int = 0, scale: float = 0.3) -> State:
+    """Draws all parameters of a torch model anew, norms and biases too, and returns them."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=scale, generator=generator)
+    model.eval()
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+def vision(state: State, layers: int) -> dict[str, Any]:
+    """`ClipVision` of the first `layers` layers of a `CLIPVisionModel`."""
+    patches = state["embeddings.patch_embedding.weight"]  # [D, 3, height, width]
+    return {
+        "class_embedding": state["embeddings.class_embedding"],
+        "patch_embedding": {
+            "kernel": patches.transpose(2, 3, 1, 0).reshape(-1, patches.shape[0])
+        },
+        "position_embedding": state["embeddings.position_embedding.weight"],
+        "pre_norm": _norm(state, "pre_layrnorm"),
+        "layers": _stack([_vision_layer(state, f"encoder.layers.{i}") for i in range(layers)]),
+    }
+
+
+def qformer(state: State, queries: np.ndarray, layers: int, frequency: int) -> dict[str, Any]:
+    """`QFormer` of a `Blip2QFormerModel`; `queries` [Q, W] are an input there, a parameter here."""
+    blocks = [_qformer_block(state, first, frequency) for first in range(0, layers, frequency)]
+    return {"queries": queries, "norm": _norm(state, "layernorm"), "layers": _stack(blocks)}
+
+
+def llama(state: State, layers: int) -> dict[str, Any]:
+    """`Llama` without adapters of a `LlamaForCausalLM`."""
+    return {
+        "embedding": state["model.embed_tokens.weight"],
+        "layers": _stack([_llama_layer(state, f"model.layers.{i}") for i in range(layers)]),
+        "norm": _norm(state, "model.norm"),
+        "lm_head": state["lm_head.weight"].T,
+    }
+
+
+def _vision_layer(state: State, name: str) -> dict[str, Any]:
+    theirs = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "out": "out_proj"}
+    return {
+        "attention_norm": _norm(state, f"{name}.layer_norm1"),
+        "attention": {ours: _dense(state, f"{name}.self_attn.{theirs[ours]}") for ours in theirs},
+        "mlp_norm": _norm(state, f"{name}.layer_norm2"),
+        "up": _dense(state, f"{name}.mlp.fc1"),
+        "down": _dense(state, f"{name}.mlp.fc2"),
+    }
+
+
+def _qformer_block(state: State, first: int, frequency: int) -> dict[str, Any]:
+    cross = f"encoder.layer.{first}.crossattention"
+    block = {
+        "cross_attention": _bert_attention(state, cross),
+        "cross_norm": _norm(state, f"{cross}.output.LayerNorm"),
+    }
+    for index in range(frequency):
+        name = f"encoder.layer.{first + index}"
+        block |= {
+            f"self_{index}_attention": _bert_attention(state, f"{name}.attention"),
+            f"self_{index}_norm": _norm(state, f"{name}.attention.output.LayerNorm"),
+            f"up_{index}": _dense(state, f"{name}.intermediate_query.dense"),
+            f"down_{index}": _dense(state, f"{name}.output_query.dense"),
+            f"mlp_norm_{index}": _norm(state, f"{name}.output_query.LayerNorm"),
+        }
+    return block
+
+
+def _bert_attention(state: State, name: str) -> dict[str, Any]:
+    theirs = {
+        "q": "attention.query", "k": "attention.key", "v": "attention.value", "out": "output.dense",
+    }  # fmt: skip
+    return {ours: _dense(state, f"{name}.{theirs[ours]}") for ours in theirs}
+
+
+def _llama_layer(state: State, name: str) -> dict[str, Any]:
+    projections = {
+        **{key: f"{name}.self_attn.{key}_proj" for key in "qkvo"},
+        **{key: f"{name}.mlp.{key}_proj" for key in ("gate", "up", "down")},
+    }
+    return {
+        "attention_norm": _norm(state, f"{name}.input_layernorm"),
+        "mlp_norm": _norm(state, f"{name}.post_attention_layernorm"),
+        **{ours: _dense(state, theirs) for ours, theirs in projections.items()},
+    }
+
+
+def _dense(state: State, name: str) -> dict[str, np.ndarray]:
+    bias = {"bias": state[f"{name}.bias"]} if f"{name}.bias" in state else {}
+    return {"kernel": state[f"{name}.weight"].T, **bias}
+
+
+def _norm(state: State, name: str) -> dict[str, np.ndarray]:
+    bias = {"bias": state[f"{name}.bias"]} if f"{name}.bias" in state else {}
+    return {"scale": state[f"{name}.weight"], **bias}
+
+
+def _stack(trees: list[dict[str, Any]]) -> dict[str, Any]:
+    return jax.tree.map(lambda *values: np.stack(values), *trees)
