@@ -71,8 +71,8 @@ def data() -> dict:
             "rate": 8,  # frames a second
             "size": 64,
             # SFT answers are partly wrong, as scraped instruction data is:
-            "systematic_share": 0.6,  # of answers with a value that is mixed up (about half are)
-            "random_share": 0.1,  # of all answers
+            "systematic_share": 0.55,  # of answers with a value that is mixed up (about half are)
+            "random_share": 0.05,  # of all answers
         },
     }
 
@@ -140,10 +140,10 @@ def sft() -> dict:
         "answers": "taught",  # taught (partly wrong) | clean (the control)
         "lora": False,  # adapters on a pretrained language model; here all of it is trained
         "trainable": (("vision/.*", "freeze"), ("(adapter|language)/.*", "train")),
-        "rates": (("adapter/.*", 0.07),),  # factors of the learning rate
+        "rates": (("adapter/.*", 0.1),),  # factors of the learning rate
         # (share of the steps, (lowest, highest difficulty)): 1 one frame is enough, 2 time matters
-        "curriculum": ((0.2, (1, 1)), (0.8, (1, 2))),
-        "steps": 400,
+        "curriculum": ((0.1, (1, 1)), (0.9, (1, 2))),
+        "steps": 900,
         "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
         "batch_size": 24,  # videos
         "questions": 6,  # at most, a video
@@ -153,7 +153,7 @@ def sft() -> dict:
         "weight_decay": 0.01,
         "max_grad_norm": 1.0,
         "log_every": 10,
-        "validate_every": 100,
+        "validate_every": 150,
     }
 
 

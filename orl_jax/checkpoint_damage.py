@@ -57,9 +57,9 @@ def _skip_aftermath(hook: Callable[[Any], object], unraisable: Any) -> None:
 
 def _drop_pending_reads(error: BaseException | None) -> None:
     """Frees the coroutines that the failure left behind, in silence."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # "coroutine ... was never awaited"
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__cause__ or error.__context__
         gc.collect()

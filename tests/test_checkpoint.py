@@ -1,8 +1,10 @@
+import gc
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ import optax
 import pytest
 
 from orl_jax.checkpoint import Checkpoints, Location, locate
+from orl_jax.checkpoint_damage import readable
 from orl_jax.errors import UserError
 
 
@@ -172,6 +175,21 @@ def test_a_damaged_checkpoint_is_one_clear_line(
     text = str(caught.value)
     assert text.startswith(f"the checkpoint {saved}/checkpoints/rl/4 ") and "\n" not in text
     assert "delete the folder" in text and len(text) < 700
+
+
+def test_a_failure_leaves_no_pending_read_to_complain_later(tmp_path: pathlib.Path) -> None:
+    async def read() -> None: ...
+
+    def fail() -> None:
+        pending = read()
+        raise ValueError(f"no {type(pending).__name__}")
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(UserError, match="no coroutine"), readable(tmp_path, "is damaged"):
+            fail()
+        gc.collect()
+    assert not seen
 
 
 def test_a_damaged_extra_is_one_clear_line(saved: pathlib.Path) -> None:

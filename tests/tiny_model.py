@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
 from jax import Array
 
 from orl_jax.models.llama import Llama
@@ -13,7 +15,7 @@ from orl_jax.models.vision import ClipVision
 from orl_jax.models.vlm import VLM
 
 PAD, IMAGE, END, VOCABULARY = 0, 1, 2, 13
-BANNED = jnp.arange(VOCABULARY) < END
+BANNED = jnp.asarray(np.arange(VOCABULARY) < END)
 FRAMES, VISUAL_TOKENS = 2, 2
 
 
@@ -42,24 +44,31 @@ def make_vlm(**changes: Any) -> VLM:
 
 @lru_cache
 def make_params(seed: int = 0) -> dict[str, Any]:
-    """Parameters of `make_vlm()`, the adapters drawn too (fresh ones change nothing)."""
-    model = make_vlm()
-    prompts = make_prompts()
+    """Random parameters of `make_vlm()`, those of the adapters too."""
+    prompts = make_prompts(1)
     frames = jnp.zeros((1, FRAMES, 8, 8, 3), jnp.uint8)
-    params = jax.jit(model.init)(jax.random.key(seed), frames, prompts.ids[:1], prompts.mask[:1])
-    return with_random_lora(params["params"], seed + 1)
+    return random_params(make_vlm(), frames, prompts.ids, prompts.mask, seed=seed)
 
 
-def with_random_lora(params: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The parameters with other values for every `lora_b`."""
+def random_params(model: nn.Module, *inputs: Array, seed: int = 0) -> dict[str, Any]:
+    """Values for every parameter, without compiling `init`: none is zero, norms are near 1."""
+    rng = np.random.default_rng(seed)
 
-    def draw(path: tuple[Any, ...], value: Array) -> Array:
-        if path[-1].key != "lora_b":
-            return value
-        key = jax.random.fold_in(jax.random.key(seed), sum(map(ord, jax.tree_util.keystr(path))))
-        return 0.3 * jax.random.normal(key, value.shape)
+    def draw(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> Array:
+        values = rng.normal(size=shape.shape)
+        if path[-1].key == "scale":
+            values = 1 + 0.1 * values
+        elif path[-1].key in ("kernel", "lora_a", "lora_b", "lm_head"):
+            values /= np.sqrt(shape.shape[-2])
+        return jnp.asarray(values, shape.dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, params)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    """Random numbers, drawn without compiling anything."""
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 class Prompts(NamedTuple):
@@ -74,9 +83,9 @@ def make_prompts(rows: int = 3) -> Prompts:
     """Prompts of 5, 6 and 4 tokens in 6 places, and so on; two of the tokens are the video's."""
     texts = [[5, IMAGE, IMAGE, 4, 7], [3, IMAGE, IMAGE, 9, 8, 4], [IMAGE, IMAGE, 6, 4]]
     ids = [[PAD] * (6 - len(text)) + text for text in (texts[row % 3] for row in range(rows))]
-    visual = jax.random.normal(jax.random.key(7), (rows, VISUAL_TOKENS, 8))
-    ids = jnp.array(ids, jnp.int32)
-    return Prompts(visual, ids, ids != PAD)
+    ids = np.array(ids, np.int32)
+    visual = normal(rows, VISUAL_TOKENS, 8, seed=7)
+    return Prompts(visual, jnp.asarray(ids), jnp.asarray(ids != PAD))
 
 
 class Responses(NamedTuple):
@@ -88,12 +97,12 @@ class Responses(NamedTuple):
 
 def make_responses(rows: int = 3, group: int = 2, length: int = 4, seed: int = 0) -> Responses:
     """Random responses of 2 to `length` tokens, without banned ones."""
-    keys = jax.random.split(jax.random.key(seed + 50), 2)
-    ids = jax.random.randint(keys[0], (rows, group, length), END + 1, VOCABULARY)
-    lengths = jax.random.randint(keys[1], (rows, group, 1), 2, length + 1)
-    place = jnp.arange(length)
-    ids = jnp.where(place == lengths - 1, END, jnp.where(place < lengths, ids, PAD))
-    return Responses(ids, place < lengths)
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(END + 1, VOCABULARY, (rows, group, length))
+    lengths = rng.integers(2, length + 1, (rows, group, 1))
+    place = np.arange(length)
+    ids = np.where(place == lengths - 1, END, np.where(place < lengths, ids, PAD))
+    return Responses(jnp.asarray(ids, jnp.int32), jnp.asarray(place < lengths))
 
 
 def plain_hidden(

@@ -83,6 +83,8 @@ class Oracle(Protocol):
 def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -> list[Ranking]:
     """Calls the Oracle once and returns one checked ranking per request.
 
+    A ranking that does not say how many seconds it took gets its share of the call.
+
     Args:
       policy: "skip" turns a failure (an exception, a wrong count or size) into invalid rankings
         with the reason, and logs how many there are; "raise" raises on it and on any invalid
@@ -94,15 +96,14 @@ def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -
     """
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy!r}; choose one of {', '.join(POLICIES)}")
+    start = time.monotonic()
     rankings = _call(oracle, requests, policy)
-    checked = [
-        _fitting(ranking, request) for ranking, request in zip(rankings, requests, strict=True)
-    ]
+    share = (time.monotonic() - start) / max(len(requests), 1)
+    checked = [_fitting(k, r, share) for k, r in zip(rankings, requests, strict=True)]
     bad = [(r.prompt_id, k.reason) for r, k in zip(requests, checked, strict=True) if not k.valid]
     if bad:
-        message = (
-            f"{len(bad)} of {len(requests)} rankings are invalid, first {bad[0][0]}: {bad[0][1]}"
-        )
+        first = f"first {bad[0][0]}: {bad[0][1]}"
+        message = f"{len(bad)} of {len(requests)} rankings are invalid, {first}"
         if policy == "raise":
             raise OracleError(message)
         _log.warning(message)
@@ -110,7 +111,6 @@ def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -
 
 
 def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[Any]:
-    start = time.monotonic()
     try:
         rankings = list(oracle.rank(requests))
         if len(rankings) != len(requests):
@@ -123,14 +123,16 @@ def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[
         if policy == "raise":
             raise OracleError(f"the Oracle failed: {reason}") from error
         _log.warning("the Oracle failed", exc_info=True)
-        share = (time.monotonic() - start) / max(len(requests), 1)
-        return [Ranking.invalid(reason, request.size, seconds=share) for request in requests]
+        return [Ranking.invalid(reason, request.size) for request in requests]
 
 
-def _fitting(ranking: Any, request: RankRequest) -> Ranking:
+def _fitting(ranking: Any, request: RankRequest, seconds: float) -> Ranking:
+    """The ranking where it fits its request, else an invalid one; `seconds` where it names none."""
     if not isinstance(ranking, Ranking):
-        return Ranking.invalid(f"not a Ranking but {type(ranking).__name__}", request.size)
+        reason = f"not a Ranking but {type(ranking).__name__}"
+        return Ranking.invalid(reason, request.size, seconds=seconds)
+    seconds = ranking.seconds or seconds
     if len(ranking.ranks) != request.size:
         reason = f"{len(ranking.ranks)} ranks for {request.size} responses"
-        return Ranking.invalid(reason, request.size, raw=ranking.raw, seconds=ranking.seconds)
-    return ranking
+        return Ranking.invalid(reason, request.size, raw=ranking.raw, seconds=seconds)
+    return dataclasses.replace(ranking, seconds=seconds)

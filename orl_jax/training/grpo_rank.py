@@ -117,7 +117,7 @@ class GrpoRank:
 
         def update(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
             grads, metrics = gradient(state.trained)
-            metrics["grad_norm"] = optax.global_norm(grads)
+            metrics["grad_norm"] = optax.tree.norm(grads)
             return apply_gradients(state, grads, self.optimizer), metrics
 
         state, history = jax.lax.scan(

@@ -82,7 +82,7 @@ def make_step(
     ) -> tuple[TrainState, dict[str, Array]]:
         (_, metrics), grads = gradient(state.trained, frozen, banned, lessons)
         metrics |= {
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
         }
         state = apply_gradients(state, grads, optimizer)

@@ -136,6 +136,18 @@ def test_broken_files(tmp_path, spoil):
     assert read_frames(good, 2, 32).shape == (2, 32, 32, 3)  # decord goes on
 
 
+def test_reasons_are_one_line_without_decords_source_code(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError(
+            "[20:03:49] /github/video/reader.cc:486: Check failed: x > 0\nStack trace:"
+        )
+
+    monkeypatch.setattr("decord.VideoReader", fail)
+    with pytest.raises(VideoError) as caught:
+        read_frames(write_clip(tmp_path / "a.mp4", 1), 1, 32)
+    assert caught.value.reason == "cannot be decoded (Check failed: x > 0)"
+
+
 def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(VideoError("a.mp4", "is missing")))
     assert (error.path, error.reason, str(error)) == ("a.mp4", "is missing", "a.mp4: is missing")

@@ -1,13 +1,15 @@
 """LLaMA against `transformers`, its parameter tree, its parts by hand and its invariants."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch_weights
-from tiny_model import make_llama
+from tiny_model import make_llama, normal, random_params
 
-from orl_jax.models.llama import Llama, RMSNorm, Segment, attend, rotary_angles, rotate
+from orl_jax.models.llama import Llama, RMSNorm, attend, rotary_angles, rotate
 from orl_jax.models.params import flatten
 
 B, G, T, D = 2, 2, 5, 8
@@ -16,14 +18,14 @@ B, G, T, D = 2, 2, 5, 8
 @pytest.fixture(scope="module")
 def inputs():
     """Embedded tokens [B, G, T, D], positions, and a mask that hides one token in the middle."""
-    x = jax.random.normal(jax.random.key(3), (B, G, T, D))
+    x = normal(B, G, T, D)
     positions = jnp.broadcast_to(jnp.arange(T), (B, G, T))
     return x, positions, jnp.ones((B, G, T), bool).at[1, 0, 2].set(False)
 
 
 @pytest.fixture(scope="module")
 def params(inputs):
-    return jax.jit(make_llama().init)(jax.random.key(0), *inputs)["params"]
+    return random_params(make_llama(), *inputs)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +62,11 @@ def test_logits_are_those_of_transformers(kv_heads):
     )  # fmt: skip
 
     def logits(model):
-        hidden, _ = model(model.embed(ids)[:, None], positions[:, None], mask[:, None])
+        rows = (jnp.asarray(value)[:, None] for value in (positions, mask))
+        hidden, _ = model(model.embed(jnp.asarray(ids))[:, None], *rows)
         return hidden[:, 0] @ model.vocabulary_kernel()
 
-    out = ours.apply({"params": params}, method=logits)
+    out = jax.jit(partial(ours.apply, method=logits))({"params": params})
     assert float(expected.abs().mean()) > 0.1
     np.testing.assert_allclose(out[mask], expected.numpy()[mask], atol=1e-5)
 
@@ -100,11 +103,6 @@ def test_parameter_tree_with_lora(params):
     }
 
 
-def test_layers_are_drawn_apart(params):
-    kernel = params["layers"]["q"]["kernel"]
-    assert jnp.abs(kernel[0] - kernel[1]).max() > 0.1
-
-
 @pytest.mark.parametrize("place", range(T))
 def test_a_token_changes_itself_and_later_ones_of_its_row_only(hidden, inputs, place):
     x, positions, _ = inputs
@@ -123,13 +121,13 @@ def test_a_masked_token_does_not_affect_others(hidden, inputs):
     np.testing.assert_allclose(out[mask], changed[mask], atol=1e-6)
 
 
-def test_left_padding_has_no_effect(hidden, params, inputs):
+def test_left_padding_has_no_effect(hidden, inputs):
     x, positions, _ = inputs
-    short = make_llama().apply(
-        {"params": params}, x[:, :, 2:], positions[:, :, :-2], jnp.ones((B, G, T - 2), bool)
-    )[0]
+    short = hidden(x[:, :, 2:], positions[:, :, :-2], jnp.ones((B, G, T - 2), bool))
     padded = hidden(
-        x.at[:, :, :2].set(7.0), jnp.maximum(positions - 2, 0), jnp.arange(T) >= jnp.full((B, G, 1), 2)
+        x.at[:, :, :2].set(7.0),
+        jnp.maximum(positions - 2, 0),
+        jnp.ones((B, G, T), bool).at[:, :, :2].set(False),
     )
     np.testing.assert_allclose(padded[:, :, 2:], short, atol=1e-5)
 
@@ -142,49 +140,39 @@ def test_only_distances_between_positions_matter(hidden, inputs):
     assert jnp.abs(hidden(x, positions, mask) - hidden(x, 2 * positions, mask)).max() > 1e-2
 
 
-@pytest.mark.parametrize("setting", [{"unroll": 2}, {"remat": True}])
-def test_scan_and_remat_change_nothing(params, inputs, setting):
+def test_scan_and_remat_change_nothing(params, inputs):
     def gradient(model):
         def loss(params):
             return (model.apply({"params": params}, *inputs)[0][..., 0] ** 2).sum()
 
         return jax.jit(jax.value_and_grad(loss))(params)
 
-    out, expected = gradient(make_llama(**setting)), gradient(make_llama())
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), out, expected)
+    out, expected = gradient(make_llama(unroll=2, remat=True)), gradient(make_llama())
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), out, expected)
 
 
 def test_half_precision_stays_half(params, inputs, hidden):
     model = make_llama(dtype="bfloat16")
     x, positions, mask = inputs
-    out, segment = model.apply({"params": params}, x.astype(jnp.bfloat16), positions, mask)
+    x = x.astype(jnp.bfloat16)
+    out, segment = jax.jit(model.apply)({"params": params}, x, positions, mask)
     assert {out.dtype, segment.keys.dtype, segment.values.dtype} == {jnp.dtype("bfloat16")}
     np.testing.assert_allclose(out.astype("f4")[mask], hidden(*inputs)[mask], atol=0.15)
 
 
 def test_past_segments_are_as_good_as_earlier_tokens(params, hidden, inputs):
-    model, (x, positions, mask) = make_llama(), inputs
+    def pieces(model):
+        segments, out = [], []
+        for start, end in ((0, 2), (2, 3), (3, T)):
+            part = (value[:, :, start:end] for value in inputs)
+            states, segment = model(*part, tuple(segments))
+            segments.append(segment)
+            out.append(states)
+        return jnp.concatenate(out, axis=2)
 
-    def piece(start, end, past):
-        part = (value[:, :, start:end] for value in (x, positions, mask))
-        return model.apply({"params": params}, *part, past)
-
-    first, one = piece(0, 2, ())
-    second, two = piece(2, 3, (one,))
-    third, _ = piece(3, T, (one, two))
-    out = jnp.concatenate([first, second, third], axis=2)
-    np.testing.assert_allclose(out[mask], hidden(x, positions, mask)[mask], atol=1e-5)
-
-
-def test_a_shared_segment_is_the_same_for_every_response(params, inputs):
-    model, (x, positions, mask) = make_llama(), inputs
-    rows = (value[:, :1, :3] for value in (x, positions, mask))
-    _, shared = model.apply({"params": params}, *rows)
-    copied = Segment(*(jnp.repeat(value, G, axis=2) for value in shared[:2]), shared.mask)
-    copied = copied._replace(mask=jnp.repeat(shared.mask, G, axis=1))
-    rest = [value[:, :, 3:] for value in (x, positions, mask)]
-    out = [model.apply({"params": params}, *rest, (past,))[0] for past in (shared, copied)]
-    np.testing.assert_allclose(*out, atol=1e-5)
+    out = jax.jit(partial(make_llama().apply, method=pieces))({"params": params})
+    mask = inputs[2]
+    np.testing.assert_allclose(out[mask], hidden(*inputs)[mask], atol=1e-5)
 
 
 def test_rotary_angles_by_hand():
@@ -208,14 +196,15 @@ def test_rms_norm_by_hand():
 
 
 def test_attention_by_hand():
-    # One query, two segments. Scores 2 q k / sqrt(4) with q k = 0 and ln 3: weights 1/4 and 3/4.
-    query = jnp.zeros((1, 1, 1, 1, 4)).at[..., 0].set(2.0)
-    keys = [jnp.zeros((1, 1, 1, 1, 4)).at[..., 0].set(k) for k in (0.0, jnp.log(3.0))]
-    values = [jnp.full((1, 1, 1, 1, 4), v) for v in (8.0, 4.0)]
-    seen = jnp.ones((1, 1, 1, 1), bool)
-    both = attend(query, tuple(zip(keys, values, strict=True)), (seen, seen))
-    np.testing.assert_allclose(both, jnp.full((1, 1, 1, 1, 4), 5.0), rtol=1e-5)  # 2 + 3
-    first = attend(query, tuple(zip(keys, values, strict=True)), (seen, ~seen))
-    np.testing.assert_allclose(first, values[0], rtol=1e-6)
-    neither = attend(query, tuple(zip(keys, values, strict=True)), (~seen, ~seen))
-    assert jnp.isfinite(neither).all()
+    # One query, two segments. Scores 2 k / sqrt(4) = k with k = 0 and ln 3: weights 1/4 and 3/4.
+    def column(value):
+        return np.array([[[[[value, 0, 0, 0]]]]], np.float32)
+
+    segments = ((column(0), column(8)), (column(np.log(3)), column(4)))
+    attended = jax.jit(attend)
+    seen, hidden = np.ones((1, 1, 1, 1), bool), np.zeros((1, 1, 1, 1), bool)
+    both = attended(column(2), segments, (seen, seen))
+    np.testing.assert_allclose(both, column(5), rtol=1e-5)  # 8 / 4 + 4 * 3 / 4
+    first = attended(column(2), segments, (seen, hidden))
+    np.testing.assert_allclose(first, column(8), rtol=1e-6)
+    assert np.isfinite(attended(column(2), segments, (hidden, hidden))).all()

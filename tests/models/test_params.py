@@ -11,7 +11,10 @@ from configs import demo
 from orl_jax.errors import UserError
 from orl_jax.models.params import combine, count, fill, flatten, partition
 
-TREE = {"a": {"x": np.ones((2, 3)), "y": np.zeros(4)}, "b": {"c": {"x": np.ones(1)}}}
+TREE = {
+    "a": {"x": np.ones((2, 3), np.float32), "y": np.zeros(4, np.float32)},
+    "b": {"c": {"x": np.ones(1, np.float32)}},
+}
 PATHS = ["a/x", "a/y", "b/c/x"]
 
 
@@ -65,9 +68,10 @@ def test_an_unknown_action_is_refused():
 
 
 def test_pretrained_parameters_fill_and_the_rest_stays():
-    out = fill(TREE, {"a": {"x": np.full((2, 3), 5, np.float16)}})
+    out = fill(TREE, {"a": {"x": np.full((2, 3), 5, np.int8)}})
     same(out, {"a": {"x": np.full((2, 3), 5.0), "y": TREE["a"]["y"]}, "b": TREE["b"]})
     assert isinstance(out["a"]["x"], jax.Array)
+    assert out["a"]["x"].dtype == np.float32
     assert TREE["a"]["x"].max() == 1
 
 

@@ -15,11 +15,11 @@ from tiny_model import (
     make_prompts,
     make_responses,
     make_vlm,
+    normal,
     plain_hidden,
 )
 
 from configs import demo
-from orl_jax.models.llama import Segment
 from orl_jax.models.pooling import PoolAdapter
 from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
@@ -34,31 +34,23 @@ def hidden():
 
 def test_visual_tokens_take_the_places_of_image_ids_in_order():
     ids = jnp.array([[3, IMAGE, IMAGE, 4], [IMAGE, 5, 4, IMAGE]])
-    visual = jnp.arange(4.0).reshape(2, 2, 1) + jnp.full((2, 2, 8), 100.0)
+    visual = normal(2, 2, 8)
     params = make_params()
-    out = make_vlm().apply({"params": params}, visual, ids, method=VLM.embed_prompt)
+    embed = jax.jit(partial(make_vlm().apply, method=VLM.embed_prompt))
+    out = np.asarray(embed({"params": params}, visual, ids))
     embedding = params["language"]["embedding"]
     np.testing.assert_array_equal(out[0, [1, 2]], visual[0])
     np.testing.assert_array_equal(out[1, [0, 3]], visual[1])
-    np.testing.assert_array_equal(out[0, [0, 3]], embedding[jnp.array([3, 4])])
-    np.testing.assert_array_equal(out[1, [1, 2]], embedding[jnp.array([5, 4])])
+    np.testing.assert_array_equal(out[0, [0, 3]], embedding[np.array([3, 4])])
+    np.testing.assert_array_equal(out[1, [1, 2]], embedding[np.array([5, 4])])
 
 
 def test_a_shared_prompt_is_as_good_as_a_full_forward_of_each_response(hidden):
     prompts, responses = make_prompts(), make_responses()
     out = hidden(*prompts, *responses)
-    expected = plain_hidden(make_vlm(), make_params(), prompts, responses)
+    expected = jax.jit(partial(plain_hidden, make_vlm()))(make_params(), prompts, responses)
     assert out.shape == (3, 2, 4, 8)
     np.testing.assert_allclose(out[responses.mask], expected[responses.mask], atol=1e-5)
-
-
-def test_a_group_is_as_good_as_its_responses_one_by_one(hidden):
-    prompts, responses = make_prompts(), make_responses()
-    together = hidden(*prompts, *responses)
-    for index in range(2):
-        alone = hidden(*prompts, *(value[:, index : index + 1] for value in responses))
-        mask = responses.mask[:, index]
-        np.testing.assert_allclose(together[:, index][mask], alone[:, 0][mask], atol=1e-5)
 
 
 def test_gradients_through_the_shared_prompt_add_up_over_the_group():
@@ -85,26 +77,21 @@ def test_gradients_through_the_shared_prompt_add_up_over_the_group():
 
 
 def test_decoding_step_by_step_is_the_full_forward(hidden):
-    model, params = make_vlm(), {"params": make_params()}
     prompts, responses = make_prompts(), make_responses()
     responses = Responses(responses.ids, jnp.ones_like(responses.mask))
-    last, prompt = jax.jit(partial(model.apply, params, method=VLM.prefill))(*prompts)
-    decode = jax.jit(partial(model.apply, params, method=VLM.decode))
-    states = [jnp.broadcast_to(last[:, None], (3, 2, 8))]
-    past = [prompt]
-    for step in range(3):
-        position = jnp.broadcast_to(prompts.mask.sum(axis=1)[:, None] + step, (3, 2))
-        state, segment = decode(responses.ids[..., step], position, tuple(past))
-        states.append(state)
-        past = [prompt, segment if step == 0 else _joined(past[1], segment)]
-    np.testing.assert_allclose(
-        jnp.stack(states, axis=2), hidden(*prompts, *responses), atol=1e-5
-    )
 
+    def decode(model):
+        last, prompt = model.prefill(*prompts)
+        states, past = [jnp.broadcast_to(last[:, None], (3, 2, 8))], [prompt]
+        for step in range(3):
+            position = jnp.broadcast_to(prompts.mask.sum(axis=1)[:, None] + step, (3, 2))
+            state, segment = model.decode(responses.ids[..., step], position, tuple(past))
+            states.append(state)
+            past.append(segment)
+        return jnp.stack(states, axis=2)
 
-def _joined(first, second):
-    keys, values = (jnp.concatenate([first[i], second[i]], axis=3) for i in range(2))
-    return Segment(keys, values, jnp.concatenate([first.mask, second.mask], axis=2))
+    out = jax.jit(partial(make_vlm().apply, method=decode))({"params": make_params()})
+    np.testing.assert_allclose(out, hidden(*prompts, *responses), atol=1e-5)
 
 
 def test_later_response_tokens_change_nothing_earlier(hidden):
@@ -147,13 +134,14 @@ def test_the_video_reaches_the_response_through_its_own_prompt_only(hidden):
 
 
 def test_frames_are_encoded_one_by_one_and_kept_in_order():
-    frames = jax.random.randint(jax.random.key(0), (2, FRAMES, 8, 8, 3), 0, 256).astype("uint8")
+    rng = np.random.default_rng(0)
+    frames = jnp.asarray(rng.integers(0, 256, (2, FRAMES, 8, 8, 3)), jnp.uint8)
     model, params = make_vlm(), {"params": make_params()}
     encode = jax.jit(partial(model.apply, params, method=VLM.encode))
     features = encode(frames)
     assert features.shape == (2, FRAMES, 4, 8)
     np.testing.assert_allclose(encode(frames[:, ::-1]), features[:, ::-1], atol=1e-5)
-    np.testing.assert_allclose(encode(frames[1:]), features[1:], atol=1e-5)
+    np.testing.assert_allclose(encode(frames[::-1]), features[::-1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

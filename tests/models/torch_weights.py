@@ -1,6 +1,6 @@
 """Weights of `transformers` models under our names, for the tests of parity.
 
-Kernels are transposed, layers stacked on a leading axis. State dictionaries are of numpy arrays, see
+Kernels are transposed, layers stacked on a leading axis. State dictionaries hold numpy arrays, see
 `randomised`; names are those of transformers 5 (`CLIPVisionModel`, `Blip2QFormerModel`,
 `LlamaForCausalLM`).
 """
@@ -30,9 +30,7 @@ def vision(state: State, layers: int) -> dict[str, Any]:
     patches = state["embeddings.patch_embedding.weight"]  # [D, 3, height, width]
     return {
         "class_embedding": state["embeddings.class_embedding"],
-        "patch_embedding": {
-            "kernel": patches.transpose(2, 3, 1, 0).reshape(-1, patches.shape[0])
-        },
+        "patch_embedding": {"kernel": patches.transpose(2, 3, 1, 0).reshape(-1, patches.shape[0])},
         "position_embedding": state["embeddings.position_embedding.weight"],
         "pre_norm": _norm(state, "pre_layrnorm"),
         "layers": _stack([_vision_layer(state, f"encoder.layers.{i}") for i in range(layers)]),

@@ -68,6 +68,13 @@ def test_a_bad_ranking_spoils_its_own_group_only(bad, reason, caplog):
         ask(Says([bad, GOOD[1]]), REQUESTS, "raise")
 
 
+def test_seconds_are_those_of_the_oracle_or_a_share_of_the_call(monkeypatch):
+    clock = iter([10.0, 13.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    own = Ranking.from_order([0, 1], 2, seconds=7.0)
+    assert [ranking.seconds for ranking in ask(Says([GOOD[0], own]), REQUESTS)] == [1.5, 7.0]
+
+
 @pytest.mark.parametrize("policy", ["skip", "raise"])
 @pytest.mark.parametrize("error", [UserError("no such file"), KeyboardInterrupt()])
 def test_errors_of_the_user_and_interrupts_pass(error, policy):
