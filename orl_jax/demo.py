@@ -28,9 +28,9 @@ from orl_jax.training import rl, sft, vision
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Runs the demo in `workdir` and returns what it writes to `results.json`.
 
-    Leaves there `checkpoints/{vision,sft,rl}`, `control/` (the control's own workdir), `predictions/`,
-    `rollouts/`, `metrics.jsonl`, TensorBoard events and `report.html`. Prints the table and where the
-    report is.
+    Leaves there `checkpoints/{vision,sft,rl}`, `control/` (the control's own workdir),
+    `predictions/`, `rollouts/`, `metrics.jsonl`, TensorBoard events and `report.html`. Prints the
+    table and where the report is.
     """
     begin = time.monotonic()
     folder = pathlib.Path(workdir)

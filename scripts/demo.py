@@ -1,6 +1,6 @@
 """The whole of Oracle-RLAIF on the embedded data: data, warm-up, SFT, RL, a control, a report.
 
-    python scripts/demo.py --config=configs/demo.py --workdir=runs/demo
+python scripts/demo.py --config=configs/demo.py --workdir=runs/demo
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Builds the data set of a config, and its tokenizer.
 
-    python scripts/prepare_data.py --config=configs/demo.py --workdir=runs/demo
+python scripts/prepare_data.py --config=configs/demo.py --workdir=runs/demo
 """
 
 from ml_collections import ConfigDict

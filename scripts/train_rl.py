@@ -1,6 +1,6 @@
 """Oracle-RLAIF: GRPO_rank on the answers that an Oracle ranks.
 
-    python scripts/train_rl.py --config=configs/demo.py --workdir=runs/demo
+python scripts/train_rl.py --config=configs/demo.py --workdir=runs/demo
 """
 
 from ml_collections import ConfigDict

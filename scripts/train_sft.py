@@ -1,6 +1,6 @@
 """Supervised fine-tuning with the easy-to-hard curriculum.
 
-    python scripts/train_sft.py --config=configs/demo.py --workdir=runs/demo
+python scripts/train_sft.py --config=configs/demo.py --workdir=runs/demo
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Vision warm-up of the embedded world's encoder and adapter.
 
-    python scripts/train_vision.py --config=configs/demo.py --workdir=runs/demo
+python scripts/train_vision.py --config=configs/demo.py --workdir=runs/demo
 """
 
 from ml_collections import ConfigDict

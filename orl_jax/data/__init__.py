@@ -1,0 +1,1 @@
+"""The data: the embedded world, videos, tokenizer, batches. No jax here."""

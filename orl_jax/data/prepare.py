@@ -31,7 +31,7 @@ def prepare(config: ConfigDict) -> pathlib.Path:
 
 
 def _texts() -> Iterator[str]:
-    """Questions and answers about random scenes: enough that every word occurs. Not a data split."""
+    """Texts about random scenes, enough that every word occurs. Not a data split."""
     for index, composition in itertools.product(range(VOCABULARY_SCENES), (False, True)):
         rng = rng_of(index, "vocabulary", int(composition))
         for question in questions(sample_scene(rng, composition=composition), rng):

@@ -1,9 +1,10 @@
-"""Questions about a scene, their answers, accepted paraphrases, and the wrong answers that SFT is taught.
+"""Questions about a scene, their answers, accepted paraphrases, and the wrong answers that SFT is
+taught.
 
-The task types are Video-MME's. Answers are whole sentences. What SFT is taught is wrong in two ways, as
-instruction data scraped from many hands is: *systematically* (for the values in `CONFUSIONS` a fixed
-share of the answers gives the same wrong value) and *at random*. The clean answer stays beside it, as
-the reference for the Oracle, for evaluation and for the clean control.
+The task types are Video-MME's. Answers are whole sentences. What SFT is taught is wrong in two
+ways, as instruction data scraped from many hands is: *systematically* (for the values in
+`CONFUSIONS` a fixed share of the answers gives the same wrong value) and *at random*. The clean
+answer stays beside it, as the reference for the Oracle, for evaluation and for the clean control.
 """
 
 import dataclasses

@@ -60,7 +60,7 @@ def _distance(shape: str, dx: np.ndarray, dy: np.ndarray, radius: float) -> np.n
 
 
 def write_mp4(path: pathlib.Path, clip: np.ndarray, rate: int) -> None:
-    """Encodes `clip` (uint8 [N, H, W, 3], H and W even) as H.264 (yuv420p) at `rate` frames a second."""
+    """Encodes a clip, uint8 [N, H, W, 3] with H and W even, as H.264 (yuv420p)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(

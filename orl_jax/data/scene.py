@@ -1,8 +1,8 @@
 """Scenes of the embedded world: one to three coloured shapes, each with a behaviour over time.
 
-A scene is a plain description, fixed by its seed; `render.py` draws it and `question.py` asks about it.
-Every object has a lane of its own (a row or a column), so that objects pass each other without hiding
-one another, and every motion spans the picture, so that a few frames are enough to see it.
+A scene is a plain description, fixed by its seed; `render.py` draws it and `question.py` asks about
+it. Every object has a lane of its own (a row or a column), so that objects pass each other without
+hiding one another, and every motion spans the picture, so that a few frames are enough to see it.
 """
 
 import dataclasses
@@ -17,7 +17,11 @@ MOTIONS = ("forward", "forward", "backward", "backward", "bounce", "still")
 # built around them.
 HELD_OUT_PAIRS = (("red", "triangle"), ("green", "cross"), ("blue", "circle"), ("yellow", "square"))
 # When an event happens, as a share of the clip; the gaps between the ranges keep the classes apart.
-EVENT_TIMES = {"near the start": (0.18, 0.27), "halfway": (0.45, 0.55), "near the end": (0.73, 0.82)}
+EVENT_TIMES = {
+    "near the start": (0.18, 0.27),
+    "halfway": (0.45, 0.55),
+    "near the end": (0.73, 0.82),
+}
 LANES = (0.19, 0.5, 0.81)  # centres, as a share of the picture
 NEAR, FAR = 0.16, 0.84  # ends of a motion along the lane
 
@@ -30,7 +34,8 @@ class Thing:
       colour, shape: names from `COLOURS` and `SHAPES`.
       behaviour: a name from `BEHAVIOURS`; `forward` is rightwards in a row, downwards in a column.
       lane: position across the lanes, share of the picture.
-      place: position along the lane where the object rests (still, appear, vanish) or starts (bounce).
+      place: position along the lane where the object rests (still, appear, vanish) or starts
+        (bounce).
       event: when it appears or vanishes, share of the clip; 0 for other behaviours.
       moment: the name of `event` in `EVENT_TIMES`, or "".
       radius: half the size, share of the picture.
@@ -72,7 +77,7 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A clip's content. `rows` says whether lanes are rows (left-right motion) or columns (up-down)."""
+    """A clip's content. Lanes are `rows` (left-right motion) or columns (up-down)."""
 
     things: tuple[Thing, ...]
     rows: bool
@@ -100,10 +105,8 @@ def sample_scene(rng: np.random.Generator, *, composition: bool = False) -> Scen
     return Scene(things, rows=bool(rng.integers(2)), background=int(rng.integers(10, 60)))
 
 
-def _sample_pairs(
-    rng: np.random.Generator, count: int, composition: bool
-) -> list[tuple[str, str]]:
-    """Colours differ within a scene, so that an object can be named by its colour; shapes may repeat."""
+def _sample_pairs(rng: np.random.Generator, count: int, composition: bool) -> list[tuple[str, str]]:
+    """Colours differ within a scene, so that they name an object; shapes may repeat."""
     colours = [str(colour) for colour in rng.permutation(COLOURS)[:count]]
     pairs = []
     for index, colour in enumerate(colours):

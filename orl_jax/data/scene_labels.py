@@ -1,7 +1,8 @@
 """What is in a clip, as class labels: the targets of the vision warm-up.
 
-CLIP and a Q-Former come pretrained in real use. The small ones of the embedded world are warmed up on
-these labels instead: what each patch of a frame shows, and what each coloured object is and does.
+CLIP and a Q-Former come pretrained in real use. The small ones of the embedded world are warmed up
+on these labels instead: what each patch of a frame shows, and what each coloured object is and
+does.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ OBJECT_CLASSES = {
 
 
 class PatchLabels(NamedTuple):
-    """Per frame and patch: class of colour and of shape, and the centre (x, y) of the object there."""
+    """Per frame and patch: classes of colour and shape, centre (x, y) of the object."""
 
     colour: np.ndarray  # int32 [F, P]
     shape: np.ndarray  # int32 [F, P]
@@ -45,7 +46,7 @@ def scene_from_json(text: str) -> Scene:
 
 
 def patch_labels(scene: Scene, times: np.ndarray, side: int) -> PatchLabels:
-    """Labels of `side` x `side` patches at `times` [F] in 0..1. A patch shows an object that it touches."""
+    """Labels of `side` x `side` patches at `times` [F] in 0..1, by the object they touch."""
     grid = (np.arange(side) + 0.5) / side
     shape = (len(times), side, side)
     labels = PatchLabels(
@@ -68,7 +69,7 @@ def patch_labels(scene: Scene, times: np.ndarray, side: int) -> PatchLabels:
 
 
 def object_labels(scene: Scene) -> np.ndarray:
-    """Int32 [colours, len(OBJECT_CLASSES)]: for each colour, the classes of the object that has it."""
+    """For each colour the classes of the object that has it: int32 [colours, labels]."""
     labels = np.zeros((len(COLOURS), len(OBJECT_CLASSES)), np.int32)
     for thing in scene.things:
         labels[COLOURS.index(thing.colour)] = (

@@ -1,8 +1,8 @@
 """The embedded data set as a tensorflow-datasets builder.
 
-    FOLDER/world.json                      the settings that it was built with
-    FOLDER/videos/SPLIT/00012.mp4          real H.264 files
-    FOLDER/shapes_video_qa/world/1.0.0/    array_record shards: random access, no tensorflow
+FOLDER/world.json                      the settings that it was built with
+FOLDER/videos/SPLIT/00012.mp4          real H.264 files
+FOLDER/shapes_video_qa/world/1.0.0/    array_record shards: random access, no tensorflow
 """
 
 import dataclasses

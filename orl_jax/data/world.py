@@ -1,7 +1,7 @@
 """The embedded world on disk: clips drawn to mp4 files in parallel, and the items about them.
 
-Deterministic in `seed`; every clip has a random stream of its own, every split streams of its own. The
-composition split shows colour-shape pairs that no other split has.
+Deterministic in `seed`; every clip has a random stream of its own, every split streams of its own.
+The composition split shows colour-shape pairs that no other split has.
 """
 
 import dataclasses

@@ -72,9 +72,7 @@ class Evaluator:
             metrics[f"validation/category/{name}"] = category["accuracy"]
         return metrics
 
-    def predict(
-        self, params: dict[str, Any], items: Items, progress: str = ""
-    ) -> list[Prediction]:
+    def predict(self, params: dict[str, Any], items: Items, progress: str = "") -> list[Prediction]:
         """Answers every item, in order. `progress` names a progress bar."""
         data, settings = self._config.data, self._config.evaluation
         loader = batches(
@@ -92,9 +90,7 @@ class Evaluator:
         predictions: list[Prediction] = []
         with loader, tqdm(total=len(items), desc=progress, disable=not progress) as bar:
             for index, batch in enumerate(loader):
-                arrays = [
-                    jax.device_put(batch[n]) for n in ("frames", "prompt_ids", "prompt_mask")
-                ]
+                arrays = [jax.device_put(batch[n]) for n in ("frames", "prompt_ids", "prompt_mask")]
                 answers = self._answer(
                     params, *arrays, self._banned, jax.random.fold_in(key, index)
                 )
@@ -128,9 +124,7 @@ class Evaluator:
     ) -> Iterable[Prediction]:
         for item, ids, draws in zip(items, greedy, sampled, strict=False):  # padding is last
             response, samples = self._text(ids[0]), [self._text(draw) for draw in draws]
-            right = partial(
-                is_correct, reference=item["answer"], paraphrases=item["paraphrases"]
-            )
+            right = partial(is_correct, reference=item["answer"], paraphrases=item["paraphrases"])
             yield Prediction(
                 item["item_id"], item["task_type"], item["video"], item["question"],
                 item["answer"], list(item["paraphrases"]), response, right(response),

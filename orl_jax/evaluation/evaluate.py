@@ -43,8 +43,8 @@ def evaluate(
     """Greedy and sampled accuracy of a checkpoint, overall and by task type.
 
     Args:
-      config: where the data is and how to evaluate (`data.{folder,cache_mb}`, `evaluation`); the model
-        and how it reads videos come from the checkpoint itself.
+      config: where the data is and how to evaluate (`data.{folder,cache_mb}`, `evaluation`); the
+        model and how it reads videos come from the checkpoint itself.
       checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
       splits: the first one's numbers also stand at the top level of the result.
       name: of the progress bars and of the files of predictions.

@@ -1,0 +1,1 @@
+"""The video-language model in flax linen."""

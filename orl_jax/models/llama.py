@@ -1,9 +1,9 @@
 """LLaMA (arXiv 2302.13971, 2307.09288; `LlamaForCausalLM` of transformers is the reference).
 
-RMSNorm, rotary positions (rotate-half), SwiGLU, grouped-query attention, LoRA on all seven projections.
-One forward serves prefill, decoding and training: tokens [B, G, T] attend to themselves causally and to
-any number of past segments of keys and values. A segment whose group axis is 1 is shared by the G
-responses of a prompt, so that the prompt is computed and stored once.
+RMSNorm, rotary positions (rotate-half), SwiGLU, grouped-query attention, LoRA on all seven
+projections. One forward serves prefill, decoding and training: tokens [B, G, T] attend to
+themselves causally and to any number of past segments of keys and values. A segment whose group
+axis is 1 is shared by the G responses of a prompt, so that the prompt is computed and stored once.
 """
 
 from typing import NamedTuple
@@ -34,8 +34,8 @@ class Llama(nn.Module):
     """A decoder without its embedding lookup: hidden states in, hidden states out.
 
     Parameters of the layers are stacked on a leading axis and scanned, `unroll` layers at a time: a
-    loop compiles fast and needs little memory for many layers, a few small ones run faster unrolled.
-    `heads` must be a multiple of `kv_heads`; `embedding_std` is of fresh embeddings.
+    loop compiles fast and needs little memory for many layers, a few small ones run faster
+    unrolled. `heads` must be a multiple of `kv_heads`; `embedding_std` is of fresh embeddings.
     """
 
     vocabulary: int
@@ -82,7 +82,7 @@ class Llama(nn.Module):
         return self.embedding[ids].astype(self.dtype)
 
     def vocabulary_kernel(self) -> Float[Array, "D V"]:
-        """The projection from hidden states to logits; losses and the sampler apply it themselves."""
+        """The projection to logits; losses and the sampler apply it themselves."""
         return self.lm_head.astype(self.dtype)
 
     def __call__(
@@ -188,7 +188,8 @@ def attend(
     segments: tuple[tuple[Array, Array], ...],
     masks: tuple[Bool[Array, "B _ _ _"], ...],
 ) -> Float[Array, "B G T H K"]:
-    """Attention over several segments of keys and values [B, G or 1, S, C, K], one softmax over all.
+    """Attention over several segments of keys and values [B, G or 1, S, C, K], one softmax over
+    all.
 
     Masks [B, G or 1, T or 1, S] are true where a query may look. Scores and softmax are float32.
     """

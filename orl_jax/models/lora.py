@@ -9,10 +9,11 @@ from jaxtyping import Array, Float
 class LoRADense(nn.Module):
     """`y = x W + (alpha / rank) (x A) B`; with rank 0 a plain dense layer without bias.
 
-    Parameters: `kernel` [D_in, D_out] and, for rank > 0, `lora_a` [D_in, rank] (normal, 1/sqrt(D_in))
-    and `lora_b` [rank, D_out] (zeros), so that a fresh adapter changes nothing.
+    Parameters: `kernel` [D_in, D_out] and, for rank > 0, `lora_a` [D_in, rank] (normal,
+    1/sqrt(D_in)) and `lora_b` [rank, D_out] (zeros), so that a fresh adapter changes nothing.
 
-    Example: `LoRADense(64, rank=8, alpha=16.0).init(key, x)["params"]["lora_a"].shape == (D_in, 8)`.
+    Example: `LoRADense(64, rank=8, alpha=16.0).init(key, x)["params"]["lora_a"].shape == (D_in,
+      8)`.
     """
 
     features: int

@@ -31,7 +31,8 @@ def combine(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits parameters into (trained, frozen) by the first rule whose regex matches the whole path.
+    """Splits parameters into (trained, frozen) by the first rule whose regex matches the whole
+    path.
 
     Args:
       params: nested parameters (or their shapes).
@@ -42,7 +43,8 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
       Two nested dicts.
 
     Raises:
-      UserError: a parameter that no rule covers, by name; a rule with another action; nothing trained.
+      UserError: a parameter that no rule covers, by name; a rule with another action; nothing
+        trained.
     """
     for pattern, action in rules:
         if action not in ("train", "freeze"):

@@ -1,8 +1,8 @@
 """The adapter that the released baseline checkpoint really has: an MLP, then mean pooling.
 
-VLM-RLAIF (yonseivnl/vlm-rlaif at 610cac7, `Evaluation/llava/model/llava_arch.py`): `mlp2x_gelu` on every
-patch, then one token per frame (mean over patches) and one per patch position (mean over frames),
-temporal tokens first. 50 frames of 24x24 patches make 626 tokens.
+VLM-RLAIF (yonseivnl/vlm-rlaif at 610cac7, `Evaluation/llava/model/llava_arch.py`): `mlp2x_gelu` on
+every patch, then one token per frame (mean over patches) and one per patch position (mean over
+frames), temporal tokens first. 50 frames of 24x24 patches make 626 tokens.
 """
 
 import jax

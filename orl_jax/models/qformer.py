@@ -2,8 +2,8 @@
 
 BLIP-2's (arXiv 2301.12597; `Blip2QFormerModel` of transformers is the reference): BERT-style
 post-LayerNorm layers over the queries alone, cross-attention to the frozen features in every
-`cross_frequency`-th layer. Deviation: a learned time embedding is added to the features of each frame
-(BLIP-2 reads pictures, and without it the queries could not tell frames apart).
+`cross_frequency`-th layer. Deviation: a learned time embedding is added to the features of each
+frame (BLIP-2 reads pictures, and without it the queries could not tell frames apart).
 """
 
 import jax
@@ -18,8 +18,8 @@ from orl_jax.models.vision import Attention
 class QFormerAdapter(nn.Module):
     """Video features to visual tokens: [B, F, P, E] -> [B, queries, language_width].
 
-    `layers` must be a multiple of `cross_frequency`; the first layer of each run of `cross_frequency`
-    has cross-attention, as in BLIP-2. `frames` is the number of time embeddings.
+    `layers` must be a multiple of `cross_frequency`; the first layer of each run of
+    `cross_frequency` has cross-attention, as in BLIP-2. `frames` is the number of time embeddings.
     """
 
     queries: int

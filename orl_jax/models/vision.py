@@ -50,7 +50,9 @@ class ClipVision(nn.Module):
     @nn.compact
     def __call__(self, pictures: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
         x = self._patch_embedding(pictures.astype(self.dtype))
-        class_token = self.param("class_embedding", nn.initializers.normal(self.width**-0.5), (self.width,))
+        class_token = self.param(
+            "class_embedding", nn.initializers.normal(self.width**-0.5), (self.width,)
+        )
         class_token = jnp.broadcast_to(class_token.astype(self.dtype), (x.shape[0], 1, self.width))
         x = jnp.concatenate([class_token, x], axis=1)
         positions = self.param(

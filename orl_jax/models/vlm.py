@@ -45,8 +45,8 @@ class VLM(nn.Module):
     ) -> tuple[Float[Array, "B D"], Segment]:
         """Reads the left-padded prompts.
 
-        Returns the hidden state of each last token, and the prompt's keys and values as a segment that
-        the group shares (group axis 1).
+        Returns the hidden state of each last token, and the prompt's keys and values as a segment
+        that the group shares (group axis 1).
         """
         x = self.embed_prompt(visual, prompt_ids)
         positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=1) - 1, 0)
@@ -74,7 +74,9 @@ class VLM(nn.Module):
         The first token is predicted by the prompt's last hidden state, the others by the responses.
         """
         batch, group, length = response_ids.shape
-        first = jnp.broadcast_to(last_hidden[:, None, None], (batch, group, 1, *last_hidden.shape[1:]))
+        first = jnp.broadcast_to(
+            last_hidden[:, None, None], (batch, group, 1, *last_hidden.shape[1:])
+        )
         if length == 1:
             return first
         positions = prompt.mask.sum(axis=-1)[..., None] + jnp.arange(length - 1)
@@ -101,7 +103,7 @@ class VLM(nn.Module):
         position: Int[Array, "B G"],
         past: tuple[Segment, ...],
     ) -> tuple[Float[Array, "B G D"], Segment]:
-        """One decoding step: the hidden state after `token`, and the token's own keys and values."""
+        """One decoding step: the hidden state after `token`, and its keys and values."""
         x = self.language.embed(token)[:, :, None]
         mask = jnp.ones((*token.shape, 1), bool)
         hidden, segment = self.language(x, position[..., None], mask, past)

@@ -1,7 +1,7 @@
 """Sampling: prefill once per prompt, then G responses from one shared prefix in a compiled loop.
 
-The loop is one `while_loop` that stops when every response has ended. The prompt's keys and values are
-stored once and attended to by the whole group; only the responses' own cache grows.
+The loop is one `while_loop` that stops when every response has ended. The prompt's keys and values
+are stored once and attended to by the whole group; only the responses' own cache grows.
 """
 
 from typing import NamedTuple

@@ -1,0 +1,1 @@
+"""The stages: vision warm-up, SFT, RL, and the loop that they share."""

@@ -85,7 +85,7 @@ def load_params(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def base_reference(workdir: str, path: str) -> str:
-    """How a checkpoint names the one it builds on: relative to its workdir, so that runs can move."""
+    """How a checkpoint names its base: relative to its workdir, so that runs can move."""
     place = locate(path)
     return os.path.relpath(place.path.absolute(), pathlib.Path(workdir).absolute())
 

@@ -1,11 +1,12 @@
 """One GRPO_rank step (Oracle-RLAIF, arXiv 2510.02561): ranks in, updated adapters out.
 
-Inside the one jitted function: log-probabilities of the old, the reference and the current policy at the
-sampling temperature, predicted ranks, advantages, clipped loss with KL and entropy terms, update.
+Inside the one jitted function: log-probabilities of the old, the reference and the current policy
+at the sampling temperature, predicted ranks, advantages, clipped loss with KL and entropy terms,
+update.
 
-Deviations from the paper: `form="signed"` (the default) mends the sign of the printed advantage, which
-pushes the wrong way; ties share gains; a group without a valid ranking is left out of every sum. KL and
-entropy coefficients, clip range and optimiser are not published: ours.
+Deviations from the paper: `form="signed"` (the default) mends the sign of the printed advantage,
+which pushes the wrong way; ties share gains; a group without a valid ranking is left out of every
+sum. KL and entropy coefficients, clip range and optimiser are not published: ours.
 """
 
 import dataclasses
@@ -88,14 +89,18 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class GrpoRank:
-    """The step of one model, optimiser and settings; `jax.jit(GrpoRank(...).step)` compiles once."""
+    """The step of a model, optimiser and settings; `jax.jit` of `step` compiles once."""
 
     model: VLM
     optimizer: optax.GradientTransformation
     settings: Settings
 
     def step(
-        self, state: TrainState, frozen: dict[str, Any], banned: Bool[Array, " V"], batch: RankedBatch
+        self,
+        state: TrainState,
+        frozen: dict[str, Any],
+        banned: Bool[Array, " V"],
+        batch: RankedBatch,
     ) -> tuple[TrainState, dict[str, Array], Ranked]:
         """Scores the rollout, then updates `updates_per_rollout` times on all of it.
 
@@ -106,8 +111,8 @@ class GrpoRank:
           batch: whole groups; see `RankedBatch`.
 
         Returns:
-          The new state, the metrics of the last update by the names that `metrics.jsonl` has, and what
-          was made of each response.
+          The new state, the metrics of the last update by the names that `metrics.jsonl` has, and
+          what was made of each response.
         """
         log_prob = partial(self._log_probs, frozen, banned)
         old = self._scored(log_prob, state.trained, batch)
@@ -120,9 +125,7 @@ class GrpoRank:
             metrics["grad_norm"] = optax.tree.norm(grads)
             return apply_gradients(state, grads, self.optimizer), metrics
 
-        state, history = jax.lax.scan(
-            update, state, length=self.settings.updates_per_rollout
-        )
+        state, history = jax.lax.scan(update, state, length=self.settings.updates_per_rollout)
         metrics = jax.tree.map(lambda values: values[-1], history)
         metrics |= rl_metrics.of_ranks(ranked, batch)
         metrics |= rl_metrics.of_sampler(batch.rollout_log_prob, old, batch.response_mask)

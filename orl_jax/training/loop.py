@@ -1,7 +1,7 @@
 """The one loop of all stages, as dull as it can be: next batch, advance, log, validate, save.
 
-It stops after `steps`, after `seconds`, or on SIGTERM or SIGINT; in each case with a checkpoint from which
-the same command goes on exactly where it stopped.
+It stops after `steps`, after `seconds`, or on SIGTERM or SIGINT; in each case with a checkpoint
+from which the same command goes on exactly where it stopped.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ Metrics = Mapping[str, Any]
 
 
 class Batches(Protocol):
-    """An endless source of batches whose position can be saved; `orl_jax.data.loader.Loader` is one."""
+    """An endless source of batches whose position can be saved, such as `Loader`."""
 
     bad_videos: int
     wait_seconds: float
@@ -41,7 +41,8 @@ class Stage:
 
     Attributes:
       name: "vision", "sft" or "rl"; names the checkpoints and the rows of `metrics.jsonl`.
-      advance: takes the state and a batch; returns the new state and metrics (device or host scalars).
+      advance: takes the state and a batch; returns the new state and metrics (device or host
+        scalars).
       validate: returns metrics of the validation split; called every `validate_every` steps.
       steps, seconds: where it ends; 0 seconds means by steps alone.
       base: the checkpoint that the stage began from, for `Checkpoints.save`.

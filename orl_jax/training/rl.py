@@ -1,7 +1,7 @@
 """Oracle-RLAIF: rollout, ranking by the Oracle, one jitted GRPO_rank step.
 
-    next prompts -> encode the videos once -> prefill once a prompt, decode G responses -> responses to
-    the host -> Oracle -> ranks to the device -> `GrpoRank.step`
+    next prompts -> encode the videos once -> prefill once a prompt, decode G responses -> responses
+    to the host -> Oracle -> ranks to the device -> `GrpoRank.step`
 
 The Oracle is called between jitted functions, on the host; every crossing is explicit.
 """
@@ -34,7 +34,7 @@ from orl_jax.oracles import Oracle, Ranking, RankRequest, ask, make_oracle
 from orl_jax.rollout.sampler import Rollout, sample
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
-from orl_jax.training.grpo_rank import GrpoRank, RankedBatch, Ranked, Settings
+from orl_jax.training.grpo_rank import GrpoRank, Ranked, RankedBatch, Settings
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.state import TrainState, start
 
@@ -219,7 +219,11 @@ class Learner:
 
 
 def _encode(
-    model: VLM, adapter_trained: bool, trained: dict[str, Any], frozen: dict[str, Any], frames: Array
+    model: VLM,
+    adapter_trained: bool,
+    trained: dict[str, Any],
+    frozen: dict[str, Any],
+    frames: Array,
 ) -> Array:
     """Visual tokens; features where the adapter is trained and must stay in the update's graph."""
     variables = {"params": combine(frozen, trained)}
@@ -286,8 +290,5 @@ def make_loader(
         answers=None,
         cache=None if data.workers else cache,
     )
-    plan = Plan(
-        config.rl.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video
-    )
+    plan = Plan(config.rl.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video)
     return Loader(items, reader, plan)
-

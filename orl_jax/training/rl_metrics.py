@@ -45,8 +45,8 @@ def correlation(
 ) -> Float[Array, ""]:
     """Pearson's correlation within groups, over all valid ones; 0 where it is not defined.
 
-    Of advantage with the Oracle's order its sign tells which way the update pushes: above 0, towards
-    what the Oracle prefers.
+    Of advantage with the Oracle's order its sign tells which way the update pushes: above 0,
+    towards what the Oracle prefers.
     """
     weight = valid[:, None].astype(jnp.float32)
     first = (first - first.mean(axis=-1, keepdims=True)) * weight

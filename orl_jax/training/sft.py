@@ -58,9 +58,7 @@ def loss(
     visual = model.apply(variables, lessons.frames, method=_see)
     hidden = model.apply(variables, visual, *lessons[1:5], method=VLM.hidden_states)
     kernel = model.apply(variables, method=VLM.vocabulary_kernel)
-    tokens = token_log_probs(
-        hidden, kernel, lessons.turn_ids, banned=banned, chunk_size=chunk_size
-    )
+    tokens = token_log_probs(hidden, kernel, lessons.turn_ids, banned=banned, chunk_size=chunk_size)
     value = -masked_mean(tokens.log_prob, lessons.target_mask)
     likely = (tokens.log_prob > jnp.log(0.5)).astype(jnp.float32)
     return value, {"loss": value, "accuracy/token": masked_mean(likely, lessons.target_mask)}
@@ -165,7 +163,5 @@ def _loader(
         video_folder=data.folder,
         cache=None if data.workers else cache,
     )
-    plan = Plan(
-        config.sft.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video
-    )
+    plan = Plan(config.sft.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video)
     return Loader(lessons, reader, plan)

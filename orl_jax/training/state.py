@@ -13,10 +13,13 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: number of updates done.
-      trained: the nested parameters that this stage trains; the frozen ones travel beside the state.
-      reference: the frozen copy of `trained` that RL measures its drift from; empty in other stages.
+      trained: the nested parameters that this stage trains; the frozen ones travel beside the
+        state.
+      reference: the frozen copy of `trained` that RL measures its drift from; empty in other
+        stages.
       opt_state: of optax.
-      key: raw data of the stage's random key. Every step folds its number in, so no key is used twice.
+      key: raw data of the stage's random key. Every step folds its number in, so no key is used
+        twice.
     """
 
     step: Int[Array, ""]

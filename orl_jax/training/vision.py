@@ -1,10 +1,11 @@
 """The vision warm-up: a short pretraining of the embedded world's small encoder and adapter.
 
-In real use CLIP and the Q-Former come pretrained and this stage is left out. It has two phases, on the
-labels of `orl_jax.data.scene_labels`: first the encoder, from single frames (what does each patch show,
-and where is it?), then the adapter on the frozen encoder, from whole clips (what is the red object, what
-does it do, where is it at the start and at the end, when does it appear or vanish?). The first
-visual tokens answer for one colour each. The heads that read the answers are dropped afterwards.
+In real use CLIP and the Q-Former come pretrained and this stage is left out. It has two phases, on
+the labels of `orl_jax.data.scene_labels`: first the encoder, from single frames (what does each
+patch show, and where is it?), then the adapter on the frozen encoder, from whole clips (what is the
+red object, what does it do, where is it at the start and at the end, when does it appear or
+vanish?). The first visual tokens answer for one colour each. The heads that read the answers are
+dropped afterwards.
 """
 
 from functools import partial
@@ -125,9 +126,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     assembly = assemblies.assemble(config, lora=False)
     params = assemblies.initial_params(config, assembly, config.seed)
     model = assembly.model
-    heads = initial_heads(
-        jax.random.key(config.seed + 1), model.vision.width, model.language.width
-    )
+    heads = initial_heads(jax.random.key(config.seed + 1), model.vision.width, model.language.width)
     trained = {"vision": params["vision"], "adapter": params["adapter"], "heads": heads}
     first = settings.encoder_steps
     schedules = [learning_rate(settings, steps) for steps in (first, settings.steps - first)]
@@ -145,9 +144,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         in_encoder_phase = int(jax.device_get(state.step)) < first
         return (encoder_step if in_encoder_phase else adapter_step)(state, clips)
 
-    stage = loop.Stage(
-        "vision", advance, None, steps=settings.steps, log_every=settings.log_every
-    )
+    stage = loop.Stage("vision", advance, None, steps=settings.steps, log_every=settings.log_every)
     with make_loader(config, assembly) as batches:
         return loop.run(stage, config, workdir, start(trained, optimizer, config.seed), batches)
 

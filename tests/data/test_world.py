@@ -39,10 +39,10 @@ def pairs(some):
 
 
 def thing(behaviour, **changes):
-    fixed = dict(
-        colour="red", shape="circle", behaviour=behaviour, lane=0.5, place=0.2, event=0.0,
-        moment="", radius=0.15,
-    )  # fmt: skip
+    fixed = {
+        "colour": "red", "shape": "circle", "behaviour": behaviour, "lane": 0.5, "place": 0.2,
+        "event": 0.0, "moment": "", "radius": 0.15,
+    }  # fmt: skip
     return Thing(**{**fixed, **changes})
 
 
