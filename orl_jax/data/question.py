@@ -33,14 +33,14 @@ VALUES = {
     "spatial perception": SIDES,
     "temporal perception": tuple(EVENT_TIMES),
 }
-# Which value is systematically taught as which: about half of the values of every type.
+# Which value is systematically taught as which: two fifths of the answers, most of them swaps.
 CONFUSIONS = {
-    "action recognition": {"right": "left", "up": "down", "bounce": "still", "vanish": "appear"},
-    "attribute perception": {"red": "green", "blue": "purple", "yellow": "white"},
-    "counting": {"one": "two", "three": "two"},
-    "object recognition": {"circle": "cross", "square": "triangle"},
-    "spatial perception": {"left": "right", "top": "bottom"},
-    "temporal perception": {"near the start": "halfway", "near the end": "halfway"},
+    "action recognition": {"right": "left", "left": "right", "bounce": "still", "still": "bounce"},
+    "attribute perception": {"red": "green", "green": "red"},
+    "counting": {"three": "two"},
+    "object recognition": {"circle": "cross", "cross": "circle"},
+    "spatial perception": {"left": "right", "right": "left"},
+    "temporal perception": {"near the start": "near the end", "near the end": "near the start"},
 }
 _ACTION_PHRASES = {
     "right": ("moves to the right", "goes right"),

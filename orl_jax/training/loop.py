@@ -94,9 +94,10 @@ def run(
             step = start
             if start == 0:
                 _validate(stage, state, 0, metrics)
-            bar = tqdm(total=stage.steps, initial=start, desc=stage.name, unit="step")
+            bar = _bar(stage, start)
             while step < stage.steps and not _out_of_time(stage, clock):
                 state, step = _one_step(stage, state, step, batches, metrics, bar), step + 1
+                bar.update(_progress(stage, step, clock) - bar.n)
                 if stop.requested or step % config.checkpoint.every_steps == 0:
                     save(step)
                 if stop.requested:
@@ -133,7 +134,6 @@ def _one_step(
     batch = next(batches)
     state, values = stage.advance(state, batch, metrics)
     step += 1
-    bar.update()
     if step % stage.log_every == 0 or step == stage.steps:
         values = jax.device_get(dict(values)) | {
             "data/bad_videos": batches.bad_videos,
@@ -150,6 +150,18 @@ def _one_step(
 def _validate(stage: Stage, state: TrainState, step: int, metrics: MetricsWriter) -> None:
     if stage.validate is not None and stage.validate_every:
         metrics.write(step, stage.validate(state))
+
+
+def _bar(stage: Stage, start: int) -> tqdm:
+    """Counts seconds where they limit the stage, else steps."""
+    if stage.seconds:
+        return tqdm(total=round(stage.seconds), desc=stage.name, unit="s")
+    return tqdm(total=stage.steps, initial=start, desc=stage.name, unit="step")
+
+
+def _progress(stage: Stage, step: int, clock: float) -> int:
+    spent = round(min(time.monotonic() - clock, stage.seconds))
+    return spent if stage.seconds else step
 
 
 def _out_of_time(stage: Stage, clock: float) -> bool:

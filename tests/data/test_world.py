@@ -115,11 +115,11 @@ def test_taught_answers_are_wrong_in_the_stated_shares():
     question = questions(scene, rng)[0]
     assert question.value == "right"
     drawn = collections.Counter(
-        taught_value(question, rng, systematic_share=0.7, random_share=0.1) for _ in range(4000)
+        taught_value(question, rng, systematic_share=0.75, random_share=0.05) for _ in range(4000)
     )
-    # wrong on purpose: 0.9 * 0.7 + 0.1 / 7 = 0.644; right: 0.9 * 0.3 = 0.27
-    assert drawn["left"] / 4000 == pytest.approx(0.644, abs=0.03)
-    assert drawn["right"] / 4000 == pytest.approx(0.27, abs=0.03)
+    # wrong on purpose: 0.95 * 0.75 + 0.05 / 7 = 0.720; right: 0.95 * 0.25 = 0.2375
+    assert drawn["left"] / 4000 == pytest.approx(0.720, abs=0.03)
+    assert drawn["right"] / 4000 == pytest.approx(0.2375, abs=0.03)
 
 
 def test_confusions_name_values_and_never_themselves():
