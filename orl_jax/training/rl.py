@@ -22,9 +22,9 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from orl_jax.config import check_whole_groups
-from orl_jax.data.example import ExampleReader
+from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.loader import Loader
 from orl_jax.data.source import Items, open_split
 from orl_jax.evaluation.accuracy import Evaluator
 from orl_jax.metrics import MetricsWriter
@@ -282,13 +282,16 @@ def make_loader(
 ) -> Loader:
     """Prompts, shuffled anew every epoch."""
     data = config.data
-    reader = ExampleReader(
+    return pipeline.make_loader(
+        items,
         encoder=assembly.encoder,
         frames=data.frames,
         image_size=data.image_size,
         video_folder=data.folder,
-        answers=None,
+        batch_size=config.rl.batch_size,
+        seed=config.seed,
+        workers=data.workers,
+        bad_video=data.bad_video,
         cache=None if data.workers else cache,
+        answers=None,
     )
-    plan = Plan(config.rl.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video)
-    return Loader(items, reader, plan)
