@@ -140,7 +140,7 @@ def sft() -> dict:
         "answers": "taught",  # taught (partly wrong) | clean (the control)
         "lora": False,  # adapters on a pretrained language model; here all of it is trained
         "trainable": (("vision/.*", "freeze"), ("(adapter|language)/.*", "train")),
-        "rates": (("adapter/.*", 0.1),),  # factors of the learning rate
+        "rates": (("adapter/.*", 0.03),),  # factors of the learning rate
         # (share of the steps, (lowest, highest difficulty)): 1 one frame is enough, 2 time matters
         "curriculum": ((0.1, (1, 1)), (0.9, (1, 2))),
         "steps": 800,
