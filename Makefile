@@ -61,6 +61,6 @@ $(VENV)/.installed: $(VENV)/.made setup.py
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	@echo "Installing what the tests need (pytest, torch, ruff, …)"
-	@what='.[test,torch]'; $(install)
+	@echo "Installing what the tests need (pytest, torch, trl, ruff, …)"
+	@what='.[test,torch,peers]'; $(install)
 	@touch $@

@@ -42,10 +42,12 @@ EXTRAS = {
         "hypothesis>=6.150,<7",
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
         "scipy>=1.15,<2",
+        "scikit-learn>=1.6,<2",  # nDCG, a peer
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
         "pre-commit>=4,<5",
     ],
     "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
+    "peers": ["trl==1.16.0"],  # its loss on the same tensors; needs torch
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
 }
 

@@ -27,14 +27,10 @@ def get_config(size: str = "") -> ConfigDict:
             "rl": rl(),
             # What the demo sets beside RL: the same seconds of more SFT on the same data.
             "control": {"learning_rate": 1e-3, "schedule": "constant"},
-            "oracle": {
-                "name": "reference",  # reference | noisy
-                "policy": "skip",  # a failing Oracle: skip its groups | raise
-                "inner": "reference",  # of noisy: the Oracle that it wraps
-                "swap_probability": 0.0,  # of noisy: for each pair of neighbours
-                "invalid_probability": 0.0,  # of noisy: for each group
-                "seed": 0,
-            },
+            "preferences": preferences(),
+            "reward": reward(),
+            "oracle": oracle(),
+            "monitors": monitors(),
             "checkpoint": {"every_steps": 50, "keep": 2},
             "evaluation": {
                 "batch_size": 64,  # items at a time
@@ -160,7 +156,7 @@ def sft() -> dict:
 def rl() -> dict:
     """GRPO_rank on the adapters."""
     return {
-        "algorithm": "grpo_rank",
+        "algorithm": "grpo_rank",  # grpo_rank (the Oracle's ranks) | grpo, ppo (its scores)
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
         "steps": 150,
@@ -172,14 +168,26 @@ def rl() -> dict:
         "max_response_tokens": 12,  # T
         "temperature": 1.0,  # of sampling and of all log-probabilities
         "advantage": {
-            "form": "signed",  # signed (the mended sign) | printed (the paper's, for the record)
+            # signed (the mended sign) | printed (the paper's, for the record) | linear (GOPO)
+            "form": "signed",
             "mix": 0.25,  # share of the policy's own order in the signed form
             "discount": "log2",  # log2 | printed | product
+        },
+        "grpo": {"form": "standardised"},  # | centred (Dr. GRPO) | leave_one_out (RLOO)
+        "ppo": {
+            "minibatches": 2,  # updates in each of `updates_per_rollout` passes over a rollout
+            "gamma": 1.0,  # discount of later tokens
+            "lam": 1.0,  # of GAE
+            "value_clip": 0.2,
+            "value_coefficient": 0.1,
+            "kl_reward": 0.1,  # KL penalty in every token's reward; kl_coefficient is unused
+            "truncated_reward": 0.0,  # added to the score of an answer without an end
+            "value_from": "",  # a checkpoint of stage reward; "" is the Oracle's, where it has one
         },
         "clip_low": 0.2,
         "clip_high": 0.2,
         "kl_coefficient": 0.02,
-        "kl_estimator": "k3",  # k1 | k2 | k3
+        "kl_estimator": "k3",  # k1 | k2 | k3 | exact (over the vocabulary)
         "entropy_coefficient": 0.0,
         "normalisation": "token",  # token | sequence | constant
         "reference_refresh": "never",  # never | epoch
@@ -190,6 +198,78 @@ def rl() -> dict:
         "max_grad_norm": 1.0,
         "validate_every": 30,
         "rollouts_every": 10,  # steps between tables of responses in WORKDIR/rollouts
+    }
+
+
+def oracle() -> dict:
+    """Who ranks the answers. Keys of other Oracles than the one named are unused."""
+    return {
+        "name": "reference",  # reference | reward | noisy | reversed | top | coarse | distorted
+        "policy": "skip",  # a failing Oracle: skip its groups | raise
+        "inner": "reference",  # of all but the first two: the Oracle that they wrap
+        "swap_probability": 0.0,  # of noisy: of each answer, to exchange ranks with another
+        "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking
+        "top_k": 1,  # of top: answers that it names; the others are tied
+        "levels": 2,  # of coarse: levels that it tells apart
+        "distortion": 1.0,  # of distorted: how much the scale differs between prompts
+        "checkpoint": "",  # of reward: WORKDIR/checkpoints/reward
+        "seed": 0,  # of noisy, top, distorted
+    }
+
+
+def preferences() -> dict:
+    """Pairs of the SFT policy's answers, for the reward model."""
+    return {
+        "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
+        "prompts": 4096,  # of the training split; one pair each, unless all answers are tied
+        "samples": 4,  # answers a prompt
+        "temperature": 1.0,
+        "batch_size": 64,  # prompts
+        "seed": 0,
+        # swaps that invert 14 % of the pairs of a group of 4
+        "oracle": {**oracle(), "name": "noisy", "swap_probability": 0.2},
+    }
+
+
+def reward() -> dict:
+    """VLM-RLAIF's scalar reward model."""
+    return {
+        "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
+        "pairs": "",  # a file; "" is WORKDIR/preferences.jsonl
+        "held_out": 0.1,  # share of the videos whose pairs are for validation
+        "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
+        "centring": 1e-3,  # weight of the term that keeps the mean score near 0
+        "steps": 300,
+        "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
+        "batch_size": 64,  # pairs
+        "learning_rate": 2e-3,
+        "warmup_steps": 10,
+        "schedule": "cosine",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "log_every": 10,
+        "validate_every": 100,
+    }
+
+
+def monitors() -> dict:
+    """When RL is said to go wrong; `docs/metrics.md` tells what to try. 0 switches one off."""
+    return {
+        "window": 10,  # logged steps that means are taken over
+        # advantage_collapse, by either sign:
+        "no_signal_fraction": 0.9,  # mean share of groups that the Oracle ties whole: above this
+        "advantage_floor": 0.01,  # mean absolute advantage: below this
+        # advantage_explosion: the largest one; rank advantages stay below 1, z-scores below sqrt(G)
+        "advantage_limit": 5.0,
+        "kl_limit": 0.5,  # policy_drift: mean KL to the reference, nats a token
+        "entropy_share": 0.1,  # entropy_collapse: of the first window's mean entropy
+        "length_factor": 2.0,  # length_drift: against the first window's mean, either way
+        # wrong_direction: correlation of a step's advantages with the Oracle's order; -1 is off
+        "direction_floor": 0.0,
+        "type_fall": 0.1,  # type_fall: validation accuracy of a task type below its first, a share
+        "valid_floor": 0.5,  # oracle_failing: mean share of groups with a valid ranking
+        "gap_limit": 0.05,  # sampler_mismatch: mean gap of a step, nats
+        "stop_on": (),  # monitors that stop training, e.g. ("policy_drift",); the others warn
     }
 
 
@@ -204,6 +284,8 @@ def shrink(config: ConfigDict) -> None:
     config.model.lora.rank = 2
     config.vision.update(encoder_steps=2, steps=4, batch_size=4, log_every=1)
     config.sft.update(steps=6, batch_size=4, log_every=1, validate_every=3)
+    config.preferences.update(prompts=24, samples=3, batch_size=8)
+    config.reward.update(steps=4, batch_size=4, log_every=1, validate_every=2, held_out=0.3)
     config.rl.update(steps=4, batch_size=4, group_size=3, validate_every=2, rollouts_every=1)
     config.evaluation.update(batch_size=8, validation_items=8)
     config.checkpoint.every_steps = 2

@@ -6,8 +6,9 @@
         cli.run(main)
 
 Exit status: 0 done; 2 bad usage, configuration or input, with one line on standard error (`--debug`
-shows the traceback); 1 any other failure; 128 + signal where SIGTERM or SIGINT stopped it. Messages
-go to standard error through `logging`; standard output is left to results.
+shows the traceback); 1 any other failure, with its traceback, or, with one line, training that a
+monitor has halted; 128 + signal where SIGTERM or SIGINT stopped it. Messages go to standard error
+through `logging`; standard output is left to results.
 """
 
 import logging
@@ -24,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from orl_jax import config as rules
-from orl_jax.errors import UserError
+from orl_jax.errors import TrainingHalted, UserError
 from orl_jax.stop import StopRequested, exit_on_sigterm
 
 FLAGS = flags.FLAGS
@@ -38,7 +39,8 @@ def run(main: Main, *, default_config: str | None = None) -> None:
 
     Args:
       main: gets the locked configuration and the folder as given; raises `UserError` for what the
-        user can mend and `StopRequested` after it has saved on a signal.
+        user can mend, `StopRequested` after it has saved on a signal and `TrainingHalted` after
+        it has saved on an alarm.
       default_config: the file taken where `--config` is not given.
 
     Raises:
@@ -52,6 +54,9 @@ def run(main: Main, *, default_config: str | None = None) -> None:
     except StopRequested as stop:
         logging.info("%s", stop)
         status = 128 + stop.signum
+    except TrainingHalted as halt:
+        print(f"halted: {_one_line(halt)}", file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
         status = 130
     except Exception:

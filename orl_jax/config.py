@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from orl_jax import monitors
 from orl_jax.errors import UserError
 from orl_jax.oracles.protocol import POLICIES
 
@@ -50,7 +51,14 @@ def one_of(key: str, names: tuple[str, ...]) -> Rule:
     return Rule(key, lambda v: v in names, f"one of {', '.join(names)}", names[0], names)
 
 
-STAGES = ("vision", "sft", "rl")
+def some_of(key: str, names: tuple[str, ...]) -> Rule:
+    """The value is a sequence of the names, or an empty one."""
+    known = frozenset(names)
+    limit = f"some of {', '.join(names)}"
+    return Rule(key, lambda v: not isinstance(v, str) and known >= set(v), limit, names[:1], names)
+
+
+STAGES = ("vision", "sft", "reward", "rl")
 
 
 def _stage_rules(stage: str) -> tuple[Rule, ...]:
@@ -93,21 +101,46 @@ RULES = (
     at_least("rl.group_size", 2, 5, ": one answer alone has no rank"),
     at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
     at_least("rl.updates_per_rollout", 1, 1),
-    one_of("rl.algorithm", ("grpo_rank",)),
+    one_of("rl.algorithm", ("grpo_rank", "grpo", "ppo")),
     above("rl.temperature", 0, 1.0),
     at_least("rl.max_response_tokens", 1, 12),
-    one_of("rl.advantage.form", ("signed", "printed")),
+    one_of("rl.advantage.form", ("signed", "printed", "linear")),
     fraction("rl.advantage.mix", 0.25),
     one_of("rl.advantage.discount", ("log2", "printed", "product")),
+    one_of("rl.grpo.form", ("standardised", "centred", "leave_one_out")),
+    at_least("rl.ppo.minibatches", 1, 2),
+    fraction("rl.ppo.gamma", 1.0),
+    fraction("rl.ppo.lam", 1.0),
+    above("rl.ppo.value_clip", 0, 0.2),
+    at_least("rl.ppo.value_coefficient", 0, 0.1),
+    at_least("rl.ppo.kl_reward", 0, 0.1),
     Rule("rl.clip_low", lambda v: 0 < v <= 1, "in (0, 1]", 0.2),
     above("rl.clip_high", 0, 0.2),
     at_least("rl.kl_coefficient", 0, 0.02),
-    one_of("rl.kl_estimator", ("k1", "k2", "k3")),
+    one_of("rl.kl_estimator", ("k1", "k2", "k3", "exact")),
     at_least("rl.entropy_coefficient", 0, 0.0),
     one_of("rl.normalisation", ("token", "sequence", "constant")),
     one_of("rl.reference_refresh", ("never", "epoch")),
     at_least("rl.rollouts_every", 1, 10),
     one_of("oracle.policy", POLICIES),
+    at_least("preferences.prompts", 1, 4096),
+    at_least("preferences.samples", 2, 4),
+    at_least("preferences.batch_size", 1, 64),
+    above("preferences.temperature", 0, 1.0),
+    Rule("reward.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),
+    at_least("reward.centring", 0, 1e-3),
+    at_least("monitors.window", 1, 10),
+    fraction("monitors.no_signal_fraction", 0.9),
+    at_least("monitors.advantage_floor", 0, 0.01),
+    at_least("monitors.advantage_limit", 0, 5.0),
+    at_least("monitors.kl_limit", 0, 0.5),
+    fraction("monitors.entropy_share", 0.1),
+    Rule("monitors.length_factor", lambda v: v == 0 or 1 < v < math.inf, "0 or above 1", 2.0),
+    Rule("monitors.direction_floor", lambda v: -1 <= v <= 1, "between -1 (off) and 1", 0.0),
+    fraction("monitors.type_fall", 0.1),
+    fraction("monitors.valid_floor", 0.5),
+    at_least("monitors.gap_limit", 0, 0.05),
+    some_of("monitors.stop_on", monitors.NAMES),
     at_least("checkpoint.every_steps", 1, 50),
     at_least("checkpoint.keep", 1, 2),
     at_least("evaluation.batch_size", 1, 64),
@@ -145,6 +178,8 @@ def validate(config: ConfigDict) -> None:
             )
     for part, whole in DIVIDES:
         _check_divides(config, part, whole)
+    if lookup(config, "rl.algorithm") == "ppo":
+        _check_divides(config, "rl.ppo.minibatches", "rl.batch_size")
 
 
 def check_whole_groups(responses: int, group_size: int) -> None:

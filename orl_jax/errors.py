@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend."""
+"""Errors that end a script with one line, without a traceback."""
 
 
 class UserError(Exception):
@@ -7,4 +7,14 @@ class UserError(Exception):
     Scripts print it without a traceback and exit with status 2.
 
     Example: `raise UserError("rl.group_size is 1; it must be at least 2")`.
+    """
+
+
+class TrainingHalted(Exception):
+    """Training was stopped by an alarm of a monitor (`monitors.stop_on`), once it had saved.
+
+    Its message is one line for a person. Scripts print it without a traceback and exit with
+    status 1; the same command goes on training.
+
+    Example: `raise TrainingHalted(alarm.message)`.
     """

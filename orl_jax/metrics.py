@@ -38,7 +38,7 @@ class MetricsWriter:
         self.stage = stage
         folder = Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
-        _drop_rows_after(folder / FILE, stage, start_step)
+        drop_rows_after(folder / FILE, stage, start_step)
         self._file = (folder / FILE).open("a")
         self._events = SummaryWriter(str(folder), flush_secs=10, filename_suffix=f".{stage}")
 
@@ -113,7 +113,11 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _drop_rows_after(path: Path, stage: str, step: int) -> None:
+def drop_rows_after(path: Path, stage: str, step: int) -> None:
+    """Takes the rows of a stage after `step` out of a file of rows, which may be missing.
+
+    After a restore they are written anew. Step 0 is a fresh start: all rows of the stage go.
+    """
     last = step or -1  # a fresh start writes step 0 anew, too
     kept = [row for row in _read_rows(path) if row["stage"] != stage or row["step"] <= last]
     if path.exists():

@@ -16,7 +16,7 @@ SCRIPT = '''
     import logging, signal, sys, time, warnings
     from absl import flags, logging as absl_logging
     from orl_jax import cli
-    from orl_jax.errors import UserError
+    from orl_jax.errors import TrainingHalted, UserError
     from orl_jax.stop import StopRequested, StopSignal
 
     DO = flags.DEFINE_string("do", "nothing", "What to do.")
@@ -25,6 +25,8 @@ SCRIPT = '''
         do = DO.value
         if do == "user_error":
             raise UserError("the video clip.mp4 is empty;\\n  delete it")
+        if do == "halt":
+            raise TrainingHalted("policy_drift at step 7:\\n  kl is 0.6")
         if do == "fail":
             raise ZeroDivisionError("oops")
         if do == "log":
@@ -176,6 +178,11 @@ def test_any_other_failure_is_status_1_with_its_traceback(
     result = folder.run(*GOOD, f"--do={do}")
     assert result.status == 1
     assert "Traceback" in result.err and name in result.err
+
+
+def test_halted_training_is_one_line_and_status_1(folder: Folder) -> None:
+    line = "halted: policy_drift at step 7: kl is 0.6\n"
+    assert folder.run(*GOOD, "--do=halt") == Result(1, "", line)
 
 
 def test_messages_are_ours_and_other_packages_warnings(folder: Folder) -> None:

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from orl_jax import config as rules
 from orl_jax.errors import UserError
-from orl_jax.ops import advantages, losses, ranking
+from orl_jax.ops import losses, ranking
+from orl_jax.training import estimators
 
 
 def good() -> ConfigDict:
@@ -134,9 +135,10 @@ def test_every_rule_is_about_a_key_of_the_demo_or_one_of_its_kind() -> None:
 def test_names_are_those_that_the_operations_know() -> None:
     """The rules import no jax, so they repeat these names."""
     names = {rule.key: rule.names for rule in rules.RULES}
-    assert names["rl.advantage.form"] == advantages.FORMS
+    assert names["rl.advantage.form"] == estimators.RANK_FORMS
+    assert names["rl.grpo.form"] == tuple(estimators.SCORE_FORMS)
     assert names["rl.advantage.discount"] == ranking.DISCOUNTS
-    assert names["rl.kl_estimator"] == losses.KL_KINDS
+    assert names["rl.kl_estimator"] == (*losses.KL_KINDS, "exact")
     assert names["rl.normalisation"] == losses.NORMALISATIONS
 
 

@@ -200,6 +200,22 @@ class PromptEncoder:
         mask = np.arange(self.response_length) < len(ids)
         return np.array(ids + [self.pad_id] * padding, np.int32), mask
 
+    def encode_sampled(
+        self, text: str, truncated: bool, length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """An answer that a model gave, padded on the right: the inverse of `decode`.
+
+        Without an end token where it is truncated; cut where it is longer than `length`, for what a
+        model says is data and no error.
+
+        Returns:
+          ids int32 [length] and mask bool [length] (True for tokens, the end token among them).
+        """
+        end = [] if truncated else [self.end_id]
+        ids = [*self._tokens(strip_all(text, self._markers)), *end][:length]
+        mask = np.arange(length) < len(ids)
+        return np.array(ids + [self.pad_id] * (length - len(ids)), np.int32), mask
+
     def decode(self, ids: np.ndarray) -> tuple[str, bool]:
         """Text of a response up to its first end token.
 

@@ -109,7 +109,7 @@ class Evaluator:
     ) -> tuple[jax.Array, jax.Array]:
         """Greedy ids [B, 1, T] and sampled ids [B, samples, T]."""
         model, rl = self._assembly.model, self._config.rl
-        visual = model.apply({"params": params}, frames, method=_see)
+        visual = model.apply({"params": params}, frames, method=VLM.see)
         draw = partial(
             sample, model, params, visual, prompt_ids, prompt_mask, banned, key,
             max_tokens=rl.max_response_tokens,
@@ -133,10 +133,6 @@ class Evaluator:
 
     def _text(self, ids: np.ndarray) -> str:
         return self._assembly.encoder.decode(ids)[0]
-
-
-def _see(model: VLM, frames: jax.Array) -> jax.Array:
-    return model.adapt(model.encode(frames))
 
 
 def summarise(predictions: Sequence[Prediction]) -> dict[str, Any]:

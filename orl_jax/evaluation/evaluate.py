@@ -10,11 +10,10 @@ from ml_collections import ConfigDict
 
 from orl_jax.checkpoint import Checkpoints, locate
 from orl_jax.config import from_json
+from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.source import open_split, select
-from orl_jax.errors import UserError
 from orl_jax.evaluation.accuracy import Evaluator, summarise, write_predictions
-from orl_jax.models.params import flatten
-from orl_jax.training.assembly import assemble, initial_params, load_params
+from orl_jax.training.assembly import restore
 
 DATASET = "shapes_video_qa"
 SPLITS = ("test", "composition")
@@ -39,6 +38,7 @@ def evaluate(
     splits: Sequence[str] = SPLITS,
     name: str = "",
     workdir: str | os.PathLike[str] | None = None,
+    cache: FrameCache | None = None,
 ) -> dict[str, Any]:
     """Greedy and sampled accuracy of a checkpoint, overall and by task type.
 
@@ -49,6 +49,7 @@ def evaluate(
       splits: the first one's numbers also stand at the top level of the result.
       name: of the progress bars and of the files of predictions.
       workdir: where `predictions/NAME_SPLIT.jsonl` go; None writes none.
+      cache: decoded frames that several evaluations share.
 
     Raises:
       UserError: the checkpoint or the data are missing or don't fit each other.
@@ -59,15 +60,8 @@ def evaluate(
     settings = stored_config(checkpoint).unlock()
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
     settings.evaluation = config.evaluation
-    pretrained = load_params(checkpoint)
-    if missing := {"vision", "adapter", "language"} - set(pretrained):
-        raise UserError(
-            f"{checkpoint} holds no {', '.join(sorted(missing))} parameters, so it cannot answer; "
-            "evaluate a checkpoint of the sft or rl stage"
-        )
-    assembly = assemble(settings, lora=any("/lora_" in path for path in flatten(pretrained)))
-    params = initial_params(settings, assembly, settings.seed, pretrained)
-    evaluator = Evaluator(settings, assembly)
+    assembly, params = restore(settings, checkpoint)
+    evaluator = Evaluator(settings, assembly, cache)
     results = {}
     for split in splits:
         items = select(

@@ -8,6 +8,7 @@ The prompt's ids hold one `<image>` id for each visual token; the embeddings the
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, UInt8
@@ -36,6 +37,10 @@ class VLM(nn.Module):
     def adapt(self, features: Float[Array, "B F P E"]) -> Float[Array, "B N D"]:
         """Visual tokens in the language model's width."""
         return self.adapter(features)
+
+    def see(self, frames: UInt8[Array, "B F H W 3"]) -> Float[Array, "B N D"]:
+        """Frames to visual tokens; no gradient reaches the encoder, which needs no memory then."""
+        return self.adapt(jax.lax.stop_gradient(self.encode(frames)))
 
     def prefill(
         self,

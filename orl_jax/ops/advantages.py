@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Real
 
-from orl_jax.ops.ranking import gains
+from orl_jax.ops.ranking import gains, ranks
 
 FORMS = ("signed", "printed")
 
@@ -101,13 +101,30 @@ def rank_penalties(
     return jnp.where(_tied_whole(oracle_ranks), 0.0, delta)
 
 
-def _mean_over_ties(values: Array, ranks: ArrayLike) -> Array:
-    """Mean of `values` [..., G] over the responses that share a rank, itself included."""
-    ranks = jnp.asarray(ranks)
-    tied = (ranks[..., :, None] == ranks[..., None, :]).astype(values.dtype)
+def linear_rank_advantages(
+    oracle_ranks: Real[ArrayLike, "*batch G"],
+) -> Float[Array, "*batch G"]:
+    """GOPO's advantage, linear in the Oracle's rank: A_i = 2 - 4 r_i / (G - 1), in [-2, 2].
+
+    Source: arXiv 2602.03876 (there with ranks from 1). Deviation: ties share their mean rank, so
+    that every group is zero-sum and a group that is tied whole has no signal.
+
+    Args:
+      oracle_ranks: 0 is best; ties share a rank, in any of the conventions of `gains`. G >= 2.
+
+    Example: `linear_rank_advantages(jnp.array([0, 1, 2]))` is [2, 0, -2].
+    """
+    mean_ranks = ranks(-jnp.asarray(oracle_ranks, jnp.float32))
+    return 2 - 4 * mean_ranks / (mean_ranks.shape[-1] - 1)
+
+
+def _mean_over_ties(values: Array, given: ArrayLike) -> Array:
+    """Mean of `values` [..., G] over the responses that share a `given` rank, itself included."""
+    given = jnp.asarray(given)
+    tied = (given[..., :, None] == given[..., None, :]).astype(values.dtype)
     return jnp.sum(tied * values[..., None, :], axis=-1) / jnp.sum(tied, axis=-1)
 
 
-def _tied_whole(ranks: ArrayLike) -> Bool[Array, "..."]:
-    ranks = jnp.asarray(ranks)
-    return jnp.all(ranks == ranks[..., :1], axis=-1, keepdims=True)
+def _tied_whole(given: ArrayLike) -> Bool[Array, "..."]:
+    given = jnp.asarray(given)
+    return jnp.all(given == given[..., :1], axis=-1, keepdims=True)

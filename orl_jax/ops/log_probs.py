@@ -10,7 +10,9 @@ running maximum to carry.
 definition of the distribution (projection, temperature, banned tokens).
 """
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,19 +88,58 @@ def token_log_probs(
 
     Example: `token_log_probs(x, w, ids, chunk_size=512).log_prob.shape == ids.shape`.
     """
-    if chunk_size < 0:
-        raise ValueError(f"chunk_size is {chunk_size}; it must be 0 (no chunks) or more")
 
     def of_chunk(chunk: tuple[Array, Array]) -> TokenLogProbs:
         logits = masked_logits(vocabulary_logits(chunk[0], kernel), temperature, banned)
         return _log_prob_and_entropy(logits, chunk[1])
 
-    if chunk_size == 0 or tokens.size == 0:
-        return of_chunk((hidden, tokens))
-    positions = hidden.reshape(-1, hidden.shape[-1]), tokens.reshape(-1)
-    body = jax.checkpoint(of_chunk, prevent_cse=False)  # inside a scan nothing can be merged anyway
-    out = jax.lax.map(body, jax.tree.map(lambda x: _to_chunks(x, chunk_size), positions))
-    return jax.tree.map(lambda x: _from_chunks(x, tokens.size).reshape(tokens.shape), out)
+    return _in_chunks(of_chunk, (hidden, tokens), tokens.shape, chunk_size)
+
+
+def exact_kl(
+    hidden: Float[Array, "*batch T D"],
+    kernel: Float[Array, "D V"],
+    ref_hidden: Float[Array, "*batch T D"],
+    ref_kernel: Float[Array, "D V"],
+    *,
+    temperature: float | Float[Array, ""] = 1.0,
+    banned: Bool[Array, " V"] | None = None,
+    chunk_size: int = 0,
+) -> Float[Array, "*batch T"]:
+    """KL(pi || pi_ref) = sum_v p_v (log p_v - log q_v) of every next-token distribution, in nats.
+
+    Over the whole vocabulary, so without the noise of `losses.kl_estimate`, at the price of a
+    second projection; never negative but for rounding. The reference is a constant.
+
+    Args, raises: see `token_log_probs`; both sides have the same temperature and banned tokens.
+
+    Example: `exact_kl(x, w, x, w)` is 0 everywhere.
+    """
+
+    def of_chunk(chunk: tuple[Array, Array]) -> Array:
+        log_p, log_q = (
+            jax.nn.log_softmax(masked_logits(vocabulary_logits(x, w), temperature, banned))
+            for x, w in zip(chunk, (kernel, jax.lax.stop_gradient(ref_kernel)), strict=True)
+        )
+        return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+    states = (hidden, jax.lax.stop_gradient(ref_hidden))
+    return _in_chunks(of_chunk, states, hidden.shape[:-1], chunk_size)
+
+
+def _in_chunks(
+    function: Callable[[Any], Any], inputs: tuple[Array, ...], shape: tuple[int, ...], size: int
+) -> Any:
+    """`function` of inputs [*shape, ...], `size` positions at a time; results are [*shape]."""
+    if size < 0:
+        raise ValueError(f"chunk_size is {size}; it must be 0 (no chunks) or more")
+    count = math.prod(shape)
+    if size == 0 or count == 0:
+        return function(inputs)
+    chunks = [_to_chunks(x.reshape(count, *x.shape[len(shape) :]), size) for x in inputs]
+    body = jax.checkpoint(function, prevent_cse=False)  # inside a scan nothing can be merged anyway
+    out = jax.lax.map(body, tuple(chunks))
+    return jax.tree.map(lambda x: _from_chunks(x, count).reshape(shape), out)
 
 
 def _log_prob_and_entropy(logits: Array, tokens: Array) -> TokenLogProbs:

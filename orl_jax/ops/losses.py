@@ -1,8 +1,9 @@
 """The clipped policy loss, KL estimates and the masked means that they are reduced by.
 
 Arrays are per token, [..., G, T]; a group's advantages are [..., G] and hold for all tokens of a
-response. `mask` is true on response tokens (end-of-sequence included). A group without a valid
-ranking has an all-zero mask: it is then absent from numerators and denominators alike.
+response, or are per token as well. `mask` is true on response tokens (end-of-sequence included). A
+group without a valid ranking has an all-zero mask: it is then absent from numerators and
+denominators alike.
 
 To accumulate gradients over micro-batches of whole groups, compute `mask_denominator` once over the
 full batch and pass it to every call: the micro-batches' losses (and gradients) then add up to the
@@ -40,7 +41,7 @@ class PolicyLoss(NamedTuple):
 def clipped_policy_loss(
     log_prob: Float[Array, "*batch G T"],
     old_log_prob: Float[Array, "*batch G T"],
-    advantages: Float[Array, "*batch G"],
+    advantages: Float[Array, "*batch G"] | Float[Array, "*batch G T"],
     mask: GroupMask,
     *,
     clip_low: float,
@@ -55,7 +56,7 @@ def clipped_policy_loss(
 
     Args:
       log_prob, old_log_prob: of the sampled tokens under the current and the sampling policy.
-      advantages: of the responses.
+      advantages: of the responses, the same for all tokens of one; or of every token (PPO).
       mask: see the module; values outside are ignored.
       clip_low, clip_high: distances from 1 at which the ratio is clipped, e.g. 0.2 and 0.28.
       normalisation, denominator: see `masked_mean`.
@@ -63,7 +64,9 @@ def clipped_policy_loss(
     Raises:
       ValueError: unknown normalisation.
     """
-    advantages = jax.lax.stop_gradient(advantages)[..., None]
+    advantages = jax.lax.stop_gradient(advantages)
+    if advantages.ndim < log_prob.ndim:
+        advantages = advantages[..., None]
     log_ratio = log_prob - jax.lax.stop_gradient(old_log_prob)
     inside = mask.astype(bool)
     ratio = jnp.exp(jnp.where(inside, log_ratio, 0.0))  # before exp: no overflow from padding

@@ -6,14 +6,20 @@
     request = RankRequest("p0", "What colour?", ("blue", "It is red."), reference="It is red.")
     ask(oracle, [request])[0].ranks  # (1.0, 0.0)
 
-An Oracle of your own is any object with the method `rank` of `Oracle`; register it in `ORACLES` to
-name it in a config.
+`reference` knows the accepted answers. The others wrap one Oracle and change what it says, to see
+what the training bears: `noisy` (errs at random), `reversed` (the adversary), `top` and `coarse`
+(say less than they know), `distorted` (the same order, scores without a common scale).
+
+An Oracle of your own is any object with the method `rank` of `Oracle`; give it to `make_oracle` in
+`extra`, or register it in `ORACLES`, to name it in a config.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from orl_jax.errors import UserError
+from orl_jax.oracles.degraded import CoarseOracle, ReversedOracle, TopOracle
+from orl_jax.oracles.distorted import DistortedOracle
 from orl_jax.oracles.noisy import NoisyOracle
 from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask
 from orl_jax.oracles.ranking import Ranking
@@ -22,56 +28,99 @@ from orl_jax.oracles.reference import ReferenceOracle
 __all__ = [
     "KEYS",
     "ORACLES",
+    "WRAPPERS",
+    "CoarseOracle",
+    "DistortedOracle",
     "NoisyOracle",
     "Oracle",
     "OracleError",
     "RankRequest",
     "Ranking",
     "ReferenceOracle",
+    "ReversedOracle",
+    "TopOracle",
     "ask",
     "make_oracle",
 ]
 
+Maker = Callable[[dict[str, Any]], Oracle]  # from a config section
+ORACLES: dict[str, Maker] = {"reference": lambda config: ReferenceOracle()}
+# Of every wrapper its class and, for each key that it reads, the argument that the key sets.
+WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
+    "noisy": (
+        NoisyOracle,
+        {key: key for key in ("swap_probability", "invalid_probability", "seed")},
+    ),
+    "reversed": (ReversedOracle, {}),
+    "top": (TopOracle, {"top_k": "k", "seed": "seed"}),
+    "coarse": (CoarseOracle, {"levels": "levels"}),
+    "distorted": (DistortedOracle, {"distortion": "strength", "seed": "seed"}),
+}
+KEYS = (
+    *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
+    *("top_k", "levels", "distortion", "checkpoint"),
+)
 
-def make_oracle(config: Mapping[str, Any]) -> Oracle:
+
+def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = None) -> Oracle:
     """The Oracle that a flat config section describes.
 
-    A section may hold the keys of every Oracle at once, as a locked config does. The keys:
+    A section may hold the keys of every Oracle at once, as a locked config does; a key that is left
+    out has its default. The keys:
 
-      name: "reference" | "noisy"
+      name: "reference", a wrapper ("noisy", "reversed", "top", "coarse", "distorted"), or a name
+        of `extra`
       policy: of `ask`; not read here
-      inner, swap_probability, invalid_probability, seed: of "noisy"; `inner` is a name
+      inner: of a wrapper, the name of the Oracle that it wraps, no wrapper itself ("reference")
+      swap_probability, invalid_probability: of "noisy", in [0, 1] (0)
+      seed: of "noisy", "top" and "distorted" (0)
+      top_k: of "top", how many answers it names, at least 1 (1)
+      levels: of "coarse", how many levels are left at most, at least 2 (2)
+      distortion: of "distorted", its strength in [0, 10] (1)
+      checkpoint: of a trained Oracle; not read here
+
+    Args:
+      extra: Oracles that live outside this package (on a device, say a reward model), by name: each
+        a function from the section, `name` being its own. A wrapper wraps them by `inner`. What
+        they raise passes as it is.
 
     Raises:
-      UserError: an unknown name, key or value.
+      UserError: an unknown name, key or value. ValueError: `extra` redefines a name.
 
     Example: `make_oracle({"name": "noisy", "swap_probability": 0.2, "seed": 1})`.
     """
-    config = dict(config)
+    config, makers = dict(config), {**ORACLES, **(extra or {})}
+    _check_names(config, extra or {})
+    name = config.get("name")
+    if name in WRAPPERS:
+        inner = config.get("inner", "reference")
+        _check_choice("inner", inner, makers)
+        return _wrap(name, makers[inner]({**config, "name": inner}), config)
+    _check_choice("name", name, [*makers, *WRAPPERS])
+    return makers[name](config)
+
+
+def _wrap(name: str, inner: Oracle, config: dict[str, Any]) -> Oracle:
+    wrapper, arguments = WRAPPERS[name]
+    try:
+        return wrapper(inner, **{arguments[key]: config[key] for key in arguments if key in config})
+    except (TypeError, ValueError) as error:  # its message begins with the argument
+        argument, _, rest = str(error).partition(" ")
+        key = {argument: key for key, argument in arguments.items()}.get(argument, argument)
+        raise UserError(f"oracle.{key} {rest}") from error
+
+
+def _check_names(config: dict[str, Any], extra: Mapping[str, Maker]) -> None:
     unknown = sorted(set(config) - set(KEYS))
     if unknown:
         raise UserError(f"oracle.{unknown[0]} is not a key; choose from {', '.join(KEYS)}")
-    name = config.get("name")
-    if name not in ORACLES:
-        raise UserError(f"oracle.name is {name!r}; choose one of {', '.join(ORACLES)}")
-    try:
-        return ORACLES[name](config)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"oracle.{error}") from error
+    taken = sorted(set(extra) & {*ORACLES, *WRAPPERS})
+    if taken:
+        raise ValueError(f"extra redefines the Oracle {taken[0]!r}")
 
 
-def _noisy(config: dict[str, Any]) -> NoisyOracle:
-    inner = config.get("inner", "reference")
-    if inner == "noisy":
-        raise UserError("oracle.inner is 'noisy'; choose an Oracle that is not itself a wrapper")
-    options = ("swap_probability", "invalid_probability", "seed")
-    return NoisyOracle(
-        make_oracle({**config, "name": inner}), **{k: config[k] for k in options if k in config}
-    )
-
-
-ORACLES: dict[str, Callable[[dict[str, Any]], Oracle]] = {
-    "reference": lambda config: ReferenceOracle(),
-    "noisy": _noisy,
-}
-KEYS = ("name", "policy", "inner", "swap_probability", "invalid_probability", "seed")
+def _check_choice(key: str, value: Any, choices: Collection[str]) -> None:
+    if value in WRAPPERS and key == "inner":
+        raise UserError(f"oracle.inner is {value!r}; choose an Oracle that is not itself a wrapper")
+    if value not in choices:
+        raise UserError(f"oracle.{key} is {value!r}; choose one of {', '.join(choices)}")

@@ -1,14 +1,11 @@
 """A wrapper that spoils another Oracle's answers, to see how much error the training bears."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
-
-import numpy as np
 
 from orl_jax.oracles.protocol import Oracle, RankRequest
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.oracles.wrapper import generator, rerank
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +13,15 @@ class NoisyOracle:
     """Exchanges ranks at random and withholds rankings at random.
 
     The noise of a request depends on `seed`, its prompt id and its responses alone: neither on the
-    batch that it comes in nor on earlier calls. So a resumed run meets the same answers.
+    batch that it comes in nor on earlier calls. So a resumed run meets the same answers. Where the
+    inner Oracle gives scores, they are exchanged with the ranks.
+
+    How much that is: of the pairs of a group of 5 without ties, the share that ends up the wrong
+    way round is on average (2934 p - 1466 p^2 + 370 p^3 - 38 p^4) / 3600, p = `swap_probability`
+    (all outcomes counted out):
+
+      p         0.131  0.2   0.283  0.463  0.6   1.0
+      inverted  10 %   15 %  20 %   30 %   36 %  50 %
 
     Args:
       inner: the Oracle whose rankings are spoilt; what it says is invalid stays so.
@@ -45,26 +50,21 @@ class NoisyOracle:
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         """The inner Oracle's rankings, spoilt."""
-        rankings = self.inner.rank(requests)
-        return [self._spoil(k, r) for k, r in zip(rankings, requests, strict=True)]
+        return rerank(self.inner, requests, self._spoil)
 
     def _spoil(self, ranking: Ranking, request: RankRequest) -> Ranking:
-        rng = self._generator(request)
-        if not ranking.valid:
-            return ranking
+        rng = generator(self.seed, request.prompt_id, *request.responses)
         if rng.random() < self.invalid_probability:
             return dataclasses.replace(
                 Ranking.invalid("withheld by the noisy Oracle", request.size, raw=ranking.raw),
                 seconds=ranking.seconds,
             )
-        ranks = list(ranking.ranks)
-        order = rng.permutation(len(ranks))
+        source = list(range(len(ranking.ranks)))  # whose rank and score each response gets
+        order = rng.permutation(len(source))
         for step, here in enumerate(order):
             if rng.random() < self.swap_probability:
-                there = order[rng.integers(step, len(ranks))]
-                ranks[here], ranks[there] = ranks[there], ranks[here]
-        return dataclasses.replace(ranking, ranks=tuple(ranks))
-
-    def _generator(self, request: RankRequest) -> np.random.Generator:
-        key = json.dumps([self.seed, request.prompt_id, *request.responses])  # unambiguous bytes
-        return np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()))
+                there = order[rng.integers(step, len(source))]
+                source[here], source[there] = source[there], source[here]
+        ranks = tuple(ranking.ranks[index] for index in source)
+        scores = tuple(ranking.scores[index] for index in source if ranking.scores)
+        return dataclasses.replace(ranking, ranks=ranks, scores=scores)

@@ -18,9 +18,12 @@ class Ranking:
       reason: why it is invalid.
       raw: what the Oracle said, for the completions table.
       seconds: how long it took; no part of equality.
+      scores: the Oracle's own scores, one per response, finite, higher is better, in the order that
+        the ranks say; empty where it gives an order alone. An invalid ranking has none.
 
     Raises:
-      ValueError: ranks that are not mean ranks of an order, an invalid ranking without a reason.
+      ValueError: ranks that are not mean ranks of an order, scores that contradict the ranks, an
+        invalid ranking with scores or without a reason.
     """
 
     ranks: tuple[float, ...]
@@ -28,6 +31,7 @@ class Ranking:
     reason: str = ""
     raw: str = ""
     seconds: float = dataclasses.field(default=0.0, compare=False)
+    scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ranks", tuple(float(rank) for rank in self.ranks))
@@ -37,6 +41,26 @@ class Ranking:
             )
         if not self.valid and not self.reason:
             raise ValueError("an invalid ranking needs a reason")
+        object.__setattr__(self, "scores", tuple(float(score) for score in self.scores))
+        if self.scores:
+            self._check_scores()
+
+    def _check_scores(self) -> None:
+        if not self.valid:
+            raise ValueError("an invalid ranking has no scores")
+        if not all(map(math.isfinite, self.scores)):
+            raise ValueError(f"the scores {self.scores} are not all finite")
+        if self.ranks != _mean_ranks(self.scores):  # also where their numbers differ
+            raise ValueError(f"the scores {self.scores} contradict the ranks {self.ranks}")
+
+    @property
+    def tiers(self) -> tuple[tuple[int, ...], ...]:
+        """The order as `from_order` reads it: indices, best first, tied ones together.
+
+        Example: `Ranking((1.5, 1.5, 0.0)).tiers == ((2,), (0, 1))`.
+        """
+        levels = sorted(set(self.ranks))
+        return tuple(tuple(i for i, rank in enumerate(self.ranks) if rank == k) for k in levels)
 
     @classmethod
     def from_order(cls, order: Any, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:
@@ -60,7 +84,10 @@ class Ranking:
     def from_scores(
         cls, scores: Any, size: int | None = None, *, raw: str = "", seconds: float = 0.0
     ) -> Self:
-        """A ranking from scores, higher is better, equal is tied.
+        """A ranking from scores, higher is better, equal is tied. It keeps the scores.
+
+        An infinite score still has its rank, but no arithmetic: where one is infinite, the ranking
+        keeps none.
 
         Invalid, not raised: a score that is not a number, another count than `size` (where given).
 
@@ -74,7 +101,8 @@ class Ranking:
         if len(values) != size:
             reason = f"{len(values)} scores for {size} responses"
             return cls.invalid(reason, size, raw=raw, seconds=seconds)
-        return cls(_mean_ranks(values), raw=raw, seconds=seconds)
+        kept = tuple(values) if all(map(math.isfinite, values)) else ()
+        return cls(_mean_ranks(values), raw=raw, seconds=seconds, scores=kept)
 
     @classmethod
     def invalid(cls, reason: str, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:

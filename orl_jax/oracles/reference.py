@@ -18,6 +18,9 @@ A question that offers choices ("... red or blue?") holds its answers itself: th
 background, and all content words are telling. Partial responses are graded by shared words /
 max(length). Wrong ones are all tied: being wrong in longer agreement with the template is not
 better.
+
+The scores of a ranking are the answers' qualities (`Grade.quality`). They mean the same for every
+prompt, as a calibrated reward does.
 """
 
 import enum
@@ -49,14 +52,27 @@ class Grade(NamedTuple):
 
     complete: bool
     level: Level
-    overlap: float = 0.0
+    overlap: float = 0.0  # 0 at every other level
+
+    @property
+    def quality(self) -> float:
+        """The grade as a number in [-1, 1], in the order of grades, comparable between prompts.
+
+        Exact 1, a paraphrase 0.9, partial half its overlap, wrong 0; truncated half of that less 1,
+        so in [-1, -0.5] and below whatever is complete.
+
+        Example: `Grade(True, Level.PARTIAL, 0.5).quality == 0.25`, truncated it is -0.875.
+        """
+        credit = {Level.EXACT: 1.0, Level.PARAPHRASE: 0.9, Level.PARTIAL: 0.5 * self.overlap}
+        quality = credit.get(self.level, 0.0)
+        return quality if self.complete else quality / 2 - 1
 
 
 class ReferenceOracle:
     """Orders the responses of a request against its accepted answers; see the module for the rules.
 
     Example: for the reference "The circle is red." and the responses ("blue", "the circle is red",
-    "red") the ranks are (2.0, 0.0, 1.0).
+    "red") the ranks are (2.0, 0.0, 1.0) and the scores (0.0, 1.0, 0.125).
     """
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
@@ -67,9 +83,8 @@ class ReferenceOracle:
         if not normalise(request.reference or ""):
             return Ranking.invalid("the request has no reference answer", request.size)
         grades = grade_responses(request)
-        order = sorted(set(grades))
         raw = " | ".join(_describe(grade) for grade in grades)
-        return Ranking.from_scores([order.index(grade) for grade in grades], raw=raw)
+        return Ranking.from_scores([grade.quality for grade in grades], raw=raw)
 
 
 def grade_responses(request: RankRequest) -> list[Grade]:

@@ -11,8 +11,10 @@ from ml_collections import ConfigDict
 
 from orl_jax.checkpoint import Checkpoints, locate
 from orl_jax.data.tokenizer import PromptEncoder, load_tokenizer
-from orl_jax.models.params import combine, fill
+from orl_jax.errors import UserError
+from orl_jax.models.params import combine, fill, flatten
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+from orl_jax.training.state import policy_of
 
 
 class Assembly(NamedTuple):
@@ -78,10 +80,41 @@ def load_params(path: str | os.PathLike[str]) -> dict[str, Any]:
     place = locate(os.fspath(path))
     with Checkpoints(place.workdir, place.stage) as checkpoints:
         state, extra = checkpoints.restore(place.step)
-    trained = {name: tree for name, tree in state["trained"].items() if name != "heads"}
+    trained = policy_of(state["trained"])
     if not extra.get("base"):
         return trained
     return combine(load_params(resolve_base(place.workdir, extra["base"])), trained)
+
+
+def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly, dict[str, Any]]:
+    """The model with the parameters of a checkpoint; it has adapters where the checkpoint has.
+
+    Raises:
+      UserError: missing, unreadable, not of the config's shapes, or of a stage without a whole
+        model.
+    """
+    pretrained = load_params(path)
+    if missing := {"vision", "adapter", "language"} - set(pretrained):
+        raise UserError(
+            f"{path} holds no {', '.join(sorted(missing))} parameters, so it cannot answer; "
+            "name a checkpoint of the sft or rl stage"
+        )
+    assembly = assemble(config, lora=any("/lora_" in name for name in flatten(pretrained)))
+    return assembly, initial_params(config, assembly, config.seed, pretrained)
+
+
+def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """What a stage trained beside the model, such as the "heads" of a reward model.
+
+    Raises:
+      UserError: the checkpoint is missing, or holds no such parameters.
+    """
+    place = locate(os.fspath(path))
+    with Checkpoints(place.workdir, place.stage) as checkpoints:
+        state, _ = checkpoints.restore(place.step)
+    if name not in state["trained"]:
+        raise UserError(f"{path} holds no {name} parameters; name a checkpoint of another stage")
+    return state["trained"][name]
 
 
 def base_reference(workdir: str, path: str) -> str:

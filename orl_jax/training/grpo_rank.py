@@ -2,7 +2,7 @@
 
 Inside the one jitted function: log-probabilities of the old, the reference and the current policy
 at the sampling temperature, predicted ranks, advantages, clipped loss with KL and entropy terms,
-update.
+update. GRPO (arXiv 2402.03300) is the same step with advantages from scores; see `estimators.py`.
 
 Deviations from the paper: `form="signed"` (the default) mends the sign of the printed advantage,
 which pushes the wrong way; ties share gains; a group without a valid ranking is left out of every
@@ -11,47 +11,22 @@ sum. KL and entropy coefficients, clip range and optimiser are not published: ou
 
 import dataclasses
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool
 from ml_collections import ConfigDict
 
 from orl_jax.models.params import combine
 from orl_jax.models.vlm import VLM
-from orl_jax.ops.advantages import rank_advantages, rank_penalties
-from orl_jax.ops.log_probs import TokenLogProbs, token_log_probs
 from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
-from orl_jax.ops.ranking import ranks
 from orl_jax.training import rl_metrics
+from orl_jax.training.estimators import Estimator
+from orl_jax.training.ranked_batch import Ranked, RankedBatch
+from orl_jax.training.scorer import Scorer, States
 from orl_jax.training.state import TrainState, apply_gradients
-
-
-class RankedBatch(NamedTuple):
-    """A rollout with the Oracle's ranks; the groups of all prompts are whole.
-
-    `media` are visual tokens [B, N, D], or features [B, F, P, E] where the adapter is trained.
-    """
-
-    media: Float[Array, "B ..."]
-    prompt_ids: Int[Array, "B L"]
-    prompt_mask: Bool[Array, "B L"]
-    response_ids: Int[Array, "B G T"]
-    response_mask: Bool[Array, "B G T"]
-    rollout_log_prob: Float[Array, "B G T"]
-    oracle_ranks: Float[Array, "B G"]
-    valid: Bool[Array, " B"]
-
-
-class Ranked(NamedTuple):
-    """What the step makes of each response, for the table of rollouts; all [B, G]."""
-
-    log_probs: Float[Array, "B G"]
-    predicted_ranks: Float[Array, "B G"]
-    advantages: Float[Array, "B G"]
-    penalties: Float[Array, "B G"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +47,20 @@ class Settings:
     micro_batch: int
     vocabulary_chunk: int
     adapter_trained: bool = False
+    algorithm: str = "grpo_rank"
 
     @classmethod
     def from_config(cls, config: ConfigDict, *, adapter_trained: bool) -> "Settings":
         """Reads `config.rl` and `config.model.vocabulary_chunk`."""
         own = {field.name for field in dataclasses.fields(cls)}
         values = {key: value for key, value in config.rl.items() if key in own}
-        chunk = config.model.vocabulary_chunk
+        advantage = dict(config.rl.advantage)
+        if config.rl.algorithm == "grpo":
+            advantage["form"] = config.rl.grpo.form
         return cls(
             **values,
-            **config.rl.advantage,
-            vocabulary_chunk=chunk,
+            **advantage,
+            vocabulary_chunk=config.model.vocabulary_chunk,
             adapter_trained=adapter_trained,
         )
 
@@ -114,138 +92,116 @@ class GrpoRank:
           The new state, the metrics of the last update by the names that `metrics.jsonl` has, and
           what was made of each response.
         """
-        log_prob = partial(self._log_probs, frozen, banned)
-        old = self._scored(log_prob, state.trained, batch)
-        reference = self._scored(log_prob, state.reference, batch)
-        ranked = self._rank(old, batch)
-        gradient = partial(self._gradient, log_prob, batch, ranked, old, reference)
+        scorer, exact = self._scorer(), self.settings.kl_estimator == "exact"
+        ref_params = combine(frozen, state.reference)
 
-        def update(state: TrainState, _: None) -> tuple[TrainState, dict[str, Array]]:
-            grads, metrics = gradient(state.trained)
+        def log_prob(params: dict[str, Any], part: RankedBatch) -> Array:
+            return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
+
+        def ref_hidden(part: RankedBatch) -> Array:
+            return scorer.states(ref_params, part).hidden
+
+        reference = scorer.without_gradient(
+            ref_hidden if exact else partial(log_prob, ref_params), batch
+        )
+        old = None  # with one update, the old policy is the current one and is scored with it
+        if self.settings.updates_per_rollout > 1:
+            params = combine(frozen, state.trained)
+            old = scorer.without_gradient(partial(log_prob, params), batch)
+        ref_kernel = self.model.apply({"params": ref_params}, method=VLM.vocabulary_kernel)
+        loss = partial(self._loss, scorer, frozen, banned, ref_kernel)
+        gradient = partial(self._gradient, loss, batch, reference, old)
+
+        def update(state: TrainState, _: None) -> tuple[TrainState, tuple]:
+            grads, metrics, ranked, old = gradient(state.trained)
             metrics["grad_norm"] = optax.tree.norm(grads)
-            return apply_gradients(state, grads, self.optimizer), metrics
+            return apply_gradients(state, grads, self.optimizer), (metrics, ranked, old)
 
         state, history = jax.lax.scan(update, state, length=self.settings.updates_per_rollout)
-        metrics = jax.tree.map(lambda values: values[-1], history)
+        metrics, ranked, old = jax.tree.map(lambda values: values[-1], history)
         metrics |= rl_metrics.of_ranks(ranked, batch)
         metrics |= rl_metrics.of_sampler(batch.rollout_log_prob, old, batch.response_mask)
         return state._replace(step=state.step + 1), metrics, ranked
 
-    def _log_probs(
-        self,
-        frozen: dict[str, Any],
-        banned: Array,
-        trained: dict[str, Any],
-        batch: RankedBatch,
-    ) -> TokenLogProbs:
-        """Of the sampled tokens, [B, G, T], at the sampling temperature."""
-        variables = {"params": combine(frozen, trained)}
-        media = batch.media
-        if self.settings.adapter_trained:
-            media = self.model.apply(variables, media, method=VLM.adapt)
-        hidden = self.model.apply(
-            variables, media, *batch[1:5], method=VLM.hidden_states
-        )  # batch[1:5]: prompt and response, ids and masks
-        kernel = self.model.apply(variables, method=VLM.vocabulary_kernel)
-        return token_log_probs(
-            hidden,
-            kernel,
-            batch.response_ids,
-            temperature=self.settings.temperature,
-            banned=banned,
-            chunk_size=self.settings.vocabulary_chunk,
-        )
+    def _scorer(self) -> Scorer:
+        own = {field.name for field in dataclasses.fields(Scorer)} - {"model"}
+        return Scorer(self.model, **{name: getattr(self.settings, name) for name in own})
 
-    def _scored(self, log_prob: Any, trained: dict[str, Any], batch: RankedBatch) -> Array:
-        """Log-probabilities without gradient, micro-batch by micro-batch: [B, G, T]."""
-        parts = jax.lax.map(lambda part: log_prob(trained, part).log_prob, self._split(batch))
-        return jax.lax.stop_gradient(parts.reshape(batch.response_ids.shape))
-
-    def _split(self, tree: Any) -> Any:
-        """[B, ...] -> [micro-batches, prompts of one, ...]; groups stay whole."""
-        size = self.settings.micro_batch
-        return jax.tree.map(lambda x: x.reshape(-1, size or x.shape[0], *x.shape[1:]), tree)
-
-    def _rank(self, old: Array, batch: RankedBatch) -> Ranked:
-        """Predicted ranks by descending log-probability, then penalties and advantages."""
-        log_probs = jnp.sum(old * batch.response_mask, axis=-1)
-        predicted = ranks(log_probs)
-        form, discount = self.settings.form, self.settings.discount
-        advantages = rank_advantages(
-            batch.oracle_ranks, predicted, form=form, mix=self.settings.mix, discount=discount
-        )
-        penalties = rank_penalties(batch.oracle_ranks, predicted, form=form, discount=discount)
-        return Ranked(log_probs, predicted, advantages, penalties)
+    def _estimator(self) -> Estimator:
+        own = [field.name for field in dataclasses.fields(Estimator)]
+        return Estimator(**{name: getattr(self.settings, name) for name in own})
 
     def _gradient(
         self,
-        log_prob: Any,
+        loss: Any,
         batch: RankedBatch,
-        ranked: Ranked,
-        old: Array,
         reference: Array,
+        old: Array | None,
         trained: dict[str, Any],
-    ) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Gradient of the whole batch's loss, added up over micro-batches of whole groups."""
-        mask = batch.response_mask & batch.valid[:, None, None]
+    ) -> tuple[dict[str, Any], dict[str, Array], Ranked, Array]:
+        """Gradient of the whole batch's loss, added up over micro-batches of whole groups.
+
+        Also its metrics, what was made of the responses, and the old log-probabilities.
+        """
+        mask = batch.kept()
         denominator = mask_denominator(mask, self.settings.normalisation)
-        tokens = mask_denominator(mask)
+        gradient = jax.value_and_grad(
+            partial(loss, denominator, mask_denominator(mask)), has_aux=True
+        )
 
-        def loss(trained: dict[str, Any], part: Any) -> tuple[Array, dict[str, Array]]:
-            batch, mask, advantages, old, reference = part
-            current = log_prob(trained, batch)
-            return self._loss(current, old, reference, advantages, mask, denominator, tokens)
-
-        def accumulate(total: Any, part: Any) -> tuple[Any, None]:
-            (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(trained, part)
+        def accumulate(total: Any, part: Any) -> tuple[Any, tuple[Ranked, Array]]:
+            (_, (metrics, *seen)), grads = gradient(trained, *part)
             summed = jax.tree.map(jnp.add, total, (grads, metrics))
             ratio_max = jnp.maximum(total[1]["ratio/max"], metrics["ratio/max"])
             summed[1]["ratio/max"] = ratio_max  # the one metric that does not add up
-            return summed, None
+            return summed, tuple(seen)
 
-        parts = self._split((batch, mask, ranked.advantages, old, reference))
-        shapes = jax.eval_shape(
-            jax.value_and_grad(loss, has_aux=True), trained, jax.tree.map(lambda x: x[0], parts)
+        parts = self._scorer().split((batch, reference, old))
+        (_, (metrics, *_)), grads = jax.eval_shape(
+            gradient, trained, *jax.tree.map(lambda x: x[0], parts)
         )
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes[1], shapes[0][1]))
-        (grads, metrics), _ = jax.lax.scan(accumulate, zeros, parts)
-        return grads, metrics
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, metrics))
+        (grads, metrics), seen = jax.lax.scan(accumulate, zeros, parts)
+        ranked, old = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+        return grads, metrics, ranked, old
 
     def _loss(
         self,
-        current: TokenLogProbs,
-        old: Array,
-        reference: Array,
-        advantages: Array,
-        mask: Array,
+        scorer: Scorer,
+        frozen: dict[str, Any],
+        banned: Array,
+        ref_kernel: Array,
         denominator: Array,
         tokens: Array,
-    ) -> tuple[Array, dict[str, Array]]:
+        trained: dict[str, Any],
+        batch: RankedBatch,
+        reference: Array,
+        old: Array | None,
+    ) -> tuple[Array, tuple[dict[str, Array], Ranked, Array]]:
         """policy loss + kl_coefficient * KL - entropy_coefficient * entropy, of one micro-batch.
 
-        Every term and metric is this micro-batch's share of the whole batch's mean.
+        Every term and metric is this micro-batch's share of the whole batch's mean. Groups are
+        whole in it, so their advantages are found here.
         """
-        settings = self.settings
+        settings, mask = self.settings, batch.kept()
+        states = scorer.states(combine(frozen, trained), batch)
+        current = scorer.log_probs(states, banned, batch)
+        old = jax.lax.stop_gradient(current.log_prob) if old is None else old
+        ranked = self._estimator()(old, batch)
         policy = clipped_policy_loss(
-            current.log_prob, old, advantages, mask,
+            current.log_prob, old, ranked.advantages, mask,
             clip_low=settings.clip_low, clip_high=settings.clip_high,
             normalisation=settings.normalisation, denominator=denominator,
         )  # fmt: skip
-        divergence = kl_estimate(current.log_prob, reference, settings.kl_estimator, mask)
+        if settings.kl_estimator == "exact":
+            divergence = scorer.exact_kl(states, States(reference, ref_kernel), banned)
+        else:
+            divergence = kl_estimate(current.log_prob, reference, settings.kl_estimator, mask)
         kl, entropy = (
             masked_mean(values, mask, settings.normalisation, denominator)
             for values in (divergence, current.entropy)
         )
         loss = policy.loss + settings.kl_coefficient * kl - settings.entropy_coefficient * entropy
-        share = policy.tokens / jnp.maximum(tokens, 1.0)
-        metrics = {
-            "loss": loss,
-            "policy_loss": policy.loss,
-            "kl": kl,
-            "entropy": entropy,
-            "ratio/mean": share * policy.ratio_mean,
-            "ratio/max": policy.ratio_max,
-            "clip/low_fraction": share * policy.clip_low_fraction,
-            "clip/high_fraction": share * policy.clip_high_fraction,
-        }
-        return loss, jax.lax.stop_gradient(metrics)
+        metrics = {"loss": loss, "policy_loss": policy.loss, "kl": kl, "entropy": entropy}
+        metrics |= rl_metrics.of_ratio(policy, tokens)
+        return loss, jax.lax.stop_gradient((metrics, ranked, old))

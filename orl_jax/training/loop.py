@@ -1,13 +1,17 @@
 """The one loop of all stages, as dull as it can be: next batch, advance, log, validate, save.
 
 It stops after `steps`, after `seconds`, or on SIGTERM or SIGINT; in each case with a checkpoint
-from which the same command goes on exactly where it stopped.
+from which the same command goes on exactly where it stopped. A stage's monitors see every row that
+is logged; an alarm among `monitors.stop_on` stops it, too.
 """
 
 import dataclasses
+import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -15,10 +19,13 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.checkpoint import Checkpoints
-from orl_jax.metrics import MetricsWriter
+from orl_jax.errors import TrainingHalted
+from orl_jax.metrics import MetricsWriter, drop_rows_after, read_metrics
+from orl_jax.monitors import Alarm, Monitors
 from orl_jax.stop import StopRequested, StopSignal
 from orl_jax.training.state import TrainState
 
+ALARMS = "alarms.jsonl"
 Metrics = Mapping[str, Any]
 
 
@@ -46,6 +53,7 @@ class Stage:
       validate: returns metrics of the validation split; called every `validate_every` steps.
       steps, seconds: where it ends; 0 seconds means by steps alone.
       base: the checkpoint that the stage began from, for `Checkpoints.save`.
+      monitors: watch its rows; what they say is logged, and kept in WORKDIR/alarms.jsonl.
     """
 
     name: str
@@ -56,6 +64,7 @@ class Stage:
     log_every: int = 1
     validate_every: int = 0
     base: str = ""
+    monitors: Monitors | None = None
 
 
 def run(
@@ -66,7 +75,8 @@ def run(
     Args:
       stage: see `Stage`.
       config: reads `checkpoint.{every_steps,keep}`; stored in every checkpoint.
-      workdir: gets `metrics.jsonl`, TensorBoard events and `checkpoints/`.
+      workdir: gets `metrics.jsonl`, TensorBoard events, `checkpoints/` and, with monitors,
+        `alarms.jsonl`.
       state: the state before the first update; its structure also tells how to restore.
       batches: the training data, at its beginning.
 
@@ -75,6 +85,8 @@ def run(
 
     Raises:
       StopRequested: after saving, on SIGTERM or SIGINT.
+      TrainingHalted: after saving, on an alarm that stops. Run again, the stage goes on; that alarm
+        halts it again only once it has cleared and begins anew.
     """
     with Checkpoints(workdir, stage.name, config.checkpoint.keep) as checkpoints:
         state, elapsed = _restore(checkpoints, state, batches)
@@ -91,18 +103,21 @@ def run(
             checkpoints.save(step, state._asdict(), extra)
 
         with StopSignal() as stop, MetricsWriter(workdir, stage.name, start) as metrics:
+            rows = _Rows(metrics, stage, workdir, start)
             step = start
             if start == 0:
-                _validate(stage, state, 0, metrics)
+                _validate(stage, state, 0, rows)
             bar = _bar(stage, start)
             while step < stage.steps and not _out_of_time(stage, clock):
-                state, step = _one_step(stage, state, step, batches, metrics, bar), step + 1
+                state, step = _one_step(stage, state, step, batches, rows, bar), step + 1
                 bar.update(_progress(stage, step, clock) - bar.n)
-                if stop.requested or step % config.checkpoint.every_steps == 0:
+                reason = rows.halted or (stop.requested and StopRequested(stop.requested))
+                if reason or step % config.checkpoint.every_steps == 0:
                     save(step)
-                if stop.requested:
+                if reason:
                     checkpoints.wait()
-                    raise StopRequested(stop.requested)
+                    bar.close()
+                    raise reason
             bar.close()
             if step > start or start == 0:
                 save(step)
@@ -127,12 +142,12 @@ def _one_step(
     state: TrainState,
     step: int,
     batches: Batches,
-    metrics: MetricsWriter,
+    rows: "_Rows",
     bar: tqdm,
 ) -> TrainState:
     waited = batches.wait_seconds
     batch = next(batches)
-    state, values = stage.advance(state, batch, metrics)
+    state, values = stage.advance(state, batch, rows.metrics)
     step += 1
     if step % stage.log_every == 0 or step == stage.steps:
         values = jax.device_get(dict(values)) | {
@@ -140,16 +155,63 @@ def _one_step(
             "data/wait_seconds": batches.wait_seconds - waited,
             "time/data": batches.wait_seconds - waited,
         }
-        metrics.write(step, values)
+        rows.write(step, values)
         bar.set_postfix(loss=f"{float(values['loss']):.3f}", refresh=False)
     if stage.validate_every and (step % stage.validate_every == 0 or step == stage.steps):
-        _validate(stage, state, step, metrics)
+        _validate(stage, state, step, rows)
     return state
 
 
-def _validate(stage: Stage, state: TrainState, step: int, metrics: MetricsWriter) -> None:
+def _validate(stage: Stage, state: TrainState, step: int, rows: "_Rows") -> None:
     if stage.validate is not None and stage.validate_every:
-        metrics.write(step, stage.validate(state))
+        rows.write_validation(step, stage.validate(state))
+
+
+class _Rows:
+    """Writes the rows of a stage, each of which its monitors, if it has any, see first.
+
+    Attributes:
+      metrics: what they are written to; it has dropped the rows after the step `start`.
+      halted: what to raise, once an alarm has begun that stops the stage.
+    """
+
+    def __init__(self, metrics: MetricsWriter, stage: Stage, workdir: str, start: int):
+        self.metrics = metrics
+        self.halted: TrainingHalted | None = None
+        self._stage = stage.name
+        self._monitors = stage.monitors
+        self._alarms = Path(workdir) / ALARMS
+        if self._monitors is not None:
+            drop_rows_after(self._alarms, stage.name, start)
+            self._monitors.replay(read_metrics(workdir, stage.name))
+
+    def write(self, step: int, values: Metrics) -> None:
+        """A row of a training step."""
+        self._watch(step, values)
+        alarms = {} if self._monitors is None else {"monitor/alarms": self._monitors.active}
+        self.metrics.write(step, {**values, **alarms})
+
+    def write_validation(self, step: int, values: Metrics) -> None:
+        """A row of a validation, which has names of its own."""
+        self._watch(step, values)
+        self.metrics.write(step, values)
+
+    def _watch(self, step: int, values: Metrics) -> None:
+        if self._monitors is None:
+            return
+        for alarm in self._monitors.observe(step, values):
+            logging.warning("%s", alarm.message)
+            self._keep(alarm)
+            if alarm.name in self._monitors.stop_on and self.halted is None:
+                self.halted = TrainingHalted(
+                    f"{alarm.message} Saved at step {step}; the same command goes on from there."
+                )
+
+    def _keep(self, alarm: Alarm) -> None:
+        row = {"stage": self._stage, "step": alarm.step, **alarm._asdict()}
+        row["value"] = alarm.value if math.isfinite(alarm.value) else None
+        with self._alarms.open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def _bar(stage: Stage, start: int) -> tqdm:

@@ -1,13 +1,12 @@
-"""Oracle-RLAIF: rollout, ranking by the Oracle, one jitted GRPO_rank step.
+"""Oracle-RLAIF: rollout, ranking by the Oracle, one jitted step of GRPO_rank or a rival.
 
     next prompts -> encode the videos once -> prefill once a prompt, decode G responses -> responses
-    to the host -> Oracle -> ranks to the device -> `GrpoRank.step`
+    to the host -> Oracle -> ranks to the device -> `GrpoRank.step` (or `Ppo.step`)
 
 The Oracle is called between jitted functions, on the host; every crossing is explicit.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -26,17 +25,28 @@ from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.source import Items, open_split
+from orl_jax.errors import UserError
 from orl_jax.evaluation.accuracy import Evaluator
 from orl_jax.metrics import MetricsWriter
 from orl_jax.models.params import combine, flatten, partition
 from orl_jax.models.vlm import VLM
-from orl_jax.oracles import Oracle, Ranking, RankRequest, ask, make_oracle
+from orl_jax.monitors import Monitors
+from orl_jax.oracles import Oracle, Ranking, ask, make_oracle
+from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rollout.sampler import Rollout, sample
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
-from orl_jax.training.grpo_rank import GrpoRank, Ranked, RankedBatch, Settings
+from orl_jax.training.algorithms import (
+    NEEDS_SCORES,
+    make_step,
+    trained_parameters,
+    updates_a_step,
+)
 from orl_jax.training.optimizer import learning_rate, make_optimizer
-from orl_jax.training.state import TrainState, start
+from orl_jax.training.ranked_batch import RankedBatch
+from orl_jax.training.reward_oracle import device_oracles, reward_model
+from orl_jax.training.rollout_table import write_rollouts
+from orl_jax.training.state import TrainState, policy_of, start
 
 Batch = dict[str, Any]
 
@@ -47,7 +57,7 @@ class Learner:
     Attributes:
       encode: (trained, frozen, frames) -> media.
       rollout: (state, frozen, banned, media, prompt_ids, prompt_mask) -> `Rollout`.
-      update: `GrpoRank.step`.
+      update: the step of `config.rl.algorithm`.
       items: prompts in an epoch.
     """
 
@@ -66,13 +76,19 @@ class Learner:
         self.items = items
         self.encoder = assembly.encoder
         self.workdir = pathlib.Path(workdir)
-        self.trained, self.frozen = partition(params, rl.trainable)
+        policy, self.frozen = partition(params, rl.trainable)
+        self.trained = trained_parameters(
+            config, policy, assembly.model.language.width, reward_model(config)
+        )
         self.banned = assemblies.banned_tokens(assembly.encoder)
-        self.schedule = learning_rate(rl, rl.steps * rl.updates_per_rollout)
+        self.updates = updates_a_step(config)
+        self.schedule = learning_rate(rl, rl.steps * self.updates)
         self.optimizer = make_optimizer(rl, self.schedule)
-        adapter_trained = any(path.startswith("adapter/") for path in flatten(self.trained))
-        settings = Settings.from_config(config, adapter_trained=adapter_trained)
-        step = GrpoRank(assembly.model, self.optimizer, settings).step
+        adapter_trained = any(path.startswith("adapter/") for path in flatten(policy))
+        step = make_step(
+            config, assembly.model, self.optimizer,
+            adapter_trained=adapter_trained, end_id=self.encoder.end_id,
+        )  # fmt: skip
         self.encode = jax.jit(partial(_encode, assembly.model, adapter_trained))
         self.rollout = jax.jit(partial(self._rollout, assembly.model, adapter_trained))
         self.update = jax.jit(step, donate_argnums=0)
@@ -94,14 +110,14 @@ class Learner:
                 texts = [[self.encoder.decode(ids) for ids in group] for group in rollout.ids]
                 rankings = self._ask(batch["items"], texts)
             with clock("score"):
-                ranks = jax.device_put(np.array([r.ranks for r in rankings], np.float32))
-                valid = jax.device_put(np.array([r.valid for r in rankings]))
+                judged = jax.device_put(self._judged(rankings))
             with clock("update"):
-                ranked_batch = RankedBatch(media, *prompts, *jax.device_put(rollout), ranks, valid)
+                ranked_batch = RankedBatch(media, *prompts, *jax.device_put(rollout), *judged)
                 state, values, ranked = self.update(state, self.frozen, self.banned, ranked_batch)
                 values, ranked = jax.device_get((values, ranked))
         if (step + 1) % self.config.rl.rollouts_every == 0 or step == 0:
-            self._write_rollouts(step + 1, batch["items"], texts, rankings, ranked)
+            table = self.workdir / "rollouts" / f"{step + 1}.jsonl"
+            write_rollouts(table, step + 1, batch["items"], texts, rankings, ranked)
             metrics.histogram(step + 1, "advantages", ranked.advantages)
             metrics.histogram(step + 1, "penalties", ranked.penalties)
         values |= self._host_metrics(step, texts, rollout, rankings) | clock.seconds()
@@ -133,7 +149,7 @@ class Learner:
         prompt_ids: Array,
         prompt_mask: Array,
     ) -> Rollout:
-        params = combine(frozen, state.trained)
+        params = combine(frozen, policy_of(state.trained))
         if adapter_trained:
             media = model.apply({"params": params}, media, method=VLM.adapt)
         rl = self.config.rl
@@ -143,33 +159,32 @@ class Learner:
             temperature=rl.temperature, end_id=self.encoder.end_id, pad_id=self.encoder.pad_id,
         )  # fmt: skip
 
-    def _ask(self, items: Sequence[Batch], texts: list[list[tuple[str, bool]]]) -> list[Ranking]:
-        requests = [
-            RankRequest(
-                prompt_id=item["item_id"],
-                question=item["question"],
-                responses=tuple(text for text, _ in group),
-                truncated=tuple(truncated for _, truncated in group),
-                video=str(pathlib.Path(self.config.data.folder) / item["video"]),
-                reference=item["answer"],
-                paraphrases=tuple(item["paraphrases"]),
-                task_type=item["task_type"],
-            )
-            for item, group in zip(items, texts, strict=True)
-        ]
+    def _ask(self, items: Sequence[Batch], texts: list[list[Text]]) -> list[Ranking]:
+        requests = make_requests(items, texts, self.config.data.folder)
         return ask(self.oracle, requests, self.config.oracle.policy)
+
+    def _judged(self, rankings: list[Ranking]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ranks and scores float32 [B, G], validity bool [B]."""
+        algorithm = self.config.rl.algorithm
+        if algorithm in NEEDS_SCORES and any(r.valid and not r.scores for r in rankings):
+            raise UserError(
+                f"config.rl.algorithm is {algorithm}, which needs scores, and the Oracle "
+                f"{self.config.oracle.name} gives only an order; choose grpo_rank or another Oracle"
+            )
+        ranks = np.array([r.ranks for r in rankings], np.float32)
+        scores = np.array([r.scores or (0.0,) * len(r.ranks) for r in rankings], np.float32)
+        return ranks, scores, np.array([r.valid for r in rankings])
 
     def _host_metrics(
         self,
         step: int,
-        texts: list[list[tuple[str, bool]]],
+        texts: list[list[Text]],
         rollout: Rollout,
         rankings: list[Ranking],
     ) -> dict[str, float]:
         distinct = [len({text for text, _ in group}) / len(group) for group in texts]
-        updates = self.config.rl.updates_per_rollout
         with jax.default_device(jax.devices("cpu")[0]):
-            rate = float(self.schedule(np.asarray((step + 1) * updates - 1)))
+            rate = float(self.schedule(np.asarray((step + 1) * self.updates - 1)))
         return {
             "learning_rate": rate,
             "oracle/valid_fraction": float(np.mean([r.valid for r in rankings])),
@@ -181,40 +196,12 @@ class Learner:
             "response/distinct_fraction": float(np.mean(distinct)),
         }
 
-    def _write_rollouts(
-        self,
-        step: int,
-        items: Sequence[Batch],
-        texts: list[list[tuple[str, bool]]],
-        rankings: list[Ranking],
-        ranked: Ranked,
-    ) -> None:
-        """The completions table of a step: `rollouts/STEP.jsonl`, one prompt a line."""
-        path = self.workdir / "rollouts" / f"{step}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            for row, (item, group, ranking) in enumerate(zip(items, texts, rankings, strict=True)):
-                line = {
-                    "step": step,
-                    "prompt_id": item["item_id"],
-                    "task_type": item["task_type"],
-                    "video": item["video"],
-                    "question": item["question"],
-                    "reference": item["answer"],
-                    "responses": [text for text, _ in group],
-                    "oracle_ranks": list(ranking.ranks),
-                    **{name: values[row].tolist() for name, values in ranked._asdict().items()},
-                    "valid": ranking.valid,
-                    "reason": ranking.reason,
-                }
-                file.write(json.dumps(line) + "\n")
-
     def _refresh_reference(self, state: TrainState, step: int) -> TrainState:
         """Takes the trained parameters as the new reference where an epoch begins, by policy."""
         epoch = (step * self.config.rl.batch_size) // self.items
         before = ((step - 1) * self.config.rl.batch_size) // self.items
         if self.config.rl.reference_refresh == "epoch" and epoch > before:
-            return state._replace(reference=jax.tree.map(jnp.copy, state.trained))
+            return state._replace(reference=jax.tree.map(jnp.copy, policy_of(state.trained)))
         return state
 
 
@@ -226,7 +213,7 @@ def _encode(
     frames: Array,
 ) -> Array:
     """Visual tokens; features where the adapter is trained and must stay in the update's graph."""
-    variables = {"params": combine(frozen, trained)}
+    variables = {"params": combine(frozen, policy_of(trained))}
     features = model.apply(variables, frames, method=VLM.encode)
     return features if adapter_trained else model.apply(variables, features, method=VLM.adapt)
 
@@ -247,11 +234,15 @@ class _Clock:
         return dict(self.spent)
 
 
-def train(config: ConfigDict, workdir: str) -> TrainState:
+def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> TrainState:
     """Runs the stage "rl" in `workdir`, from the checkpoint `config.rl.init_from`.
+
+    Args:
+      cache: decoded frames that several runs share; by default a new one.
 
     Raises:
       UserError: missing data, tokenizer or checkpoint; rules that train nothing.
+      TrainingHalted: after saving, on an alarm that stops (`config.monitors.stop_on`).
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
     rl = config.rl
@@ -260,18 +251,21 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     pretrained = assemblies.load_params(base)
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
-    oracle = make_oracle(config.oracle.to_dict())
+    cache = FrameCache(config.data.cache_mb) if cache is None else cache
+    oracle = make_oracle(config.oracle.to_dict(), device_oracles(config, cache))
     learner = Learner(config, assembly, params, oracle, workdir, len(items))
-    cache = FrameCache(config.data.cache_mb)
     evaluator = Evaluator(config, assembly, cache)
     stage = loop.Stage(
         name="rl",
         advance=learner.advance,
-        validate=lambda state: evaluator.validation(combine(learner.frozen, state.trained)),
+        validate=lambda state: evaluator.validation(
+            combine(learner.frozen, policy_of(state.trained))
+        ),
         steps=rl.steps,
         seconds=rl.seconds,
         validate_every=rl.validate_every,
         base=assemblies.base_reference(workdir, base),
+        monitors=Monitors(config.monitors),
     )
     with make_loader(config, assembly, items, cache) as batches:
         return loop.run(stage, config, workdir, learner.start(), batches)

@@ -3,18 +3,26 @@
 Means are over groups with a valid ranking (0 where there is none). Computed inside the jitted step.
 """
 
-from typing import TYPE_CHECKING
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from orl_jax.ops.losses import PolicyLoss
 from orl_jax.ops.ranking import kendall_tau, ndcg, tie_fraction
-
-if TYPE_CHECKING:
-    from orl_jax.training.grpo_rank import Ranked, RankedBatch
+from orl_jax.training.ranked_batch import Ranked, RankedBatch
 
 
-def of_ranks(ranked: "Ranked", batch: "RankedBatch") -> dict[str, Array]:
+def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
+    """This micro-batch's share of the metrics of the ratio, of a batch with so many `tokens`."""
+    share = policy.tokens / jnp.maximum(tokens, 1.0)
+    return {
+        "ratio/mean": share * policy.ratio_mean,
+        "ratio/max": policy.ratio_max,
+        "clip/low_fraction": share * policy.clip_low_fraction,
+        "clip/high_fraction": share * policy.clip_high_fraction,
+    }
+
+
+def of_ranks(ranked: Ranked, batch: RankedBatch) -> dict[str, Array]:
     """How the predicted order fits the Oracle's, and what advantages came of it."""
     valid = batch.valid
 

@@ -55,18 +55,13 @@ def loss(
     The distribution is the sampler's: banned tokens have probability 0.
     """
     variables = {"params": combine(frozen, trained)}
-    visual = model.apply(variables, lessons.frames, method=_see)
+    visual = model.apply(variables, lessons.frames, method=VLM.see)
     hidden = model.apply(variables, visual, *lessons[1:5], method=VLM.hidden_states)
     kernel = model.apply(variables, method=VLM.vocabulary_kernel)
     tokens = token_log_probs(hidden, kernel, lessons.turn_ids, banned=banned, chunk_size=chunk_size)
     value = -masked_mean(tokens.log_prob, lessons.target_mask)
     likely = (tokens.log_prob > jnp.log(0.5)).astype(jnp.float32)
     return value, {"loss": value, "accuracy/token": masked_mean(likely, lessons.target_mask)}
-
-
-def _see(model: VLM, frames: Array) -> Array:
-    # The encoder is frozen in SFT: no gradient, and no memory for one.
-    return model.adapt(jax.lax.stop_gradient(model.encode(frames)))
 
 
 def make_step(
@@ -89,10 +84,13 @@ def make_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def train(config: ConfigDict, workdir: str) -> TrainState:
+def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> TrainState:
     """Runs the stage "sft" in `workdir`.
 
     Begins from the checkpoint `config.sft.init_from`, or from fresh parameters where that is empty.
+
+    Args:
+      cache: decoded frames that several runs share; by default a new one.
 
     Raises:
       UserError: missing data, tokenizer or checkpoint.
@@ -108,7 +106,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     optimizer = make_optimizer(settings, schedule)
     step = make_step(assembly.model, optimizer, schedule, config.model.vocabulary_chunk)
     banned = assemblies.banned_tokens(assembly.encoder)
-    cache = FrameCache(config.data.cache_mb)
+    cache = FrameCache(config.data.cache_mb) if cache is None else cache
     evaluator = Evaluator(config, assembly, cache)
 
     def advance(

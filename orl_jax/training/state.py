@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, UInt32
 
+# What a stage trains beside the model, and what the model does without afterwards.
+AUXILIARY = ("heads", "value")
+
 
 class TrainState(NamedTuple):
     """What an update step takes and returns.
@@ -14,7 +17,7 @@ class TrainState(NamedTuple):
     Attributes:
       step: number of updates done.
       trained: the nested parameters that this stage trains; the frozen ones travel beside the
-        state.
+        state. Besides the model's own it may hold `AUXILIARY` ones.
       reference: the frozen copy of `trained` that RL measures its drift from; empty in other
         stages.
       opt_state: of optax.
@@ -33,6 +36,11 @@ class TrainState(NamedTuple):
         return jax.random.fold_in(jax.random.wrap_key_data(self.key), self.step)
 
 
+def policy_of(trained: dict[str, Any]) -> dict[str, Any]:
+    """The model's own parameters among `trained`."""
+    return {name: tree for name, tree in trained.items() if name not in AUXILIARY}
+
+
 def start(
     trained: dict[str, Any],
     optimizer: optax.GradientTransformation,
@@ -40,11 +48,11 @@ def start(
     *,
     with_reference: bool = False,
 ) -> TrainState:
-    """The state before the first update."""
+    """The state before the first update; the reference is a copy of the model's own parameters."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         trained=trained,
-        reference=jax.tree.map(jnp.copy, trained) if with_reference else {},
+        reference=jax.tree.map(jnp.copy, policy_of(trained)) if with_reference else {},
         opt_state=optimizer.init(trained),
         key=jax.random.key_data(jax.random.key(seed)),
     )

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import scipy.special
 
-from orl_jax.ops.log_probs import masked_logits, token_log_probs, vocabulary_logits
+from orl_jax.ops.log_probs import (
+    exact_kl,
+    masked_logits,
+    token_log_probs,
+    vocabulary_logits,
+)
+from orl_jax.ops.losses import kl_estimate
 
 V = 11
 BANNED = jnp.zeros(V, bool).at[jnp.array([0, 7])].set(True)
@@ -179,3 +185,52 @@ def test_every_device_works_on_its_share_of_a_chunk():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         token_log_probs(*sample(), **options)
+
+
+def pair_of_policies(shape=(2, 3, 5)):
+    """Hidden states and kernels of a policy and of its reference."""
+    hidden, kernel, _ = sample(shape)
+    ref_hidden, ref_kernel, _ = sample(shape, seed=1)
+    return hidden, kernel, 0.7 * hidden + 0.3 * ref_hidden, 0.8 * kernel + 0.2 * ref_kernel
+
+
+@pytest.mark.parametrize("chunk_size", [0, 4, 100])
+def test_exact_kl_is_scipys(chunk_size):
+    states = pair_of_policies()
+    options = {"temperature": 0.7, "banned": BANNED, "chunk_size": chunk_size}
+    kept = np.flatnonzero(~np.asarray(BANNED))
+    p, q = (
+        scipy.special.softmax(np.asarray(x, np.float64) @ np.asarray(w)[:, kept] / 0.7, axis=-1)
+        for x, w in (states[:2], states[2:])
+    )
+    expected = scipy.special.rel_entr(p, q).sum(-1)
+    kl = jax.jit(functools.partial(exact_kl, **options))(*states)
+    np.testing.assert_allclose(kl, expected, atol=1e-5, rtol=1e-4)
+    assert (exact_kl(*states[:2], *states[:2], **options) == 0).all()
+
+
+def test_exact_kl_is_what_k1_estimates():
+    # of every token its k1, weighted with its probability
+    hidden, kernel, *reference = pair_of_policies((2,))
+    every = jnp.broadcast_to(jnp.arange(V), (2, V))
+    log_p, log_q = (
+        token_log_probs(jnp.repeat(x[:, None], V, axis=1), w, every).log_prob
+        for x, w in ((hidden, kernel), reference)
+    )
+    mean = (jnp.exp(log_p) * kl_estimate(log_p, log_q, "k1")).sum(-1)
+    np.testing.assert_allclose(exact_kl(hidden, kernel, *reference), mean, atol=1e-5)
+
+
+def test_gradient_of_exact_kl_is_plain_in_chunks_and_moves_the_policy_alone():
+    states = pair_of_policies()
+
+    def total(*states, chunk_size):
+        return exact_kl(*states, banned=BANNED, chunk_size=chunk_size).mean()
+
+    plain, chunked = (
+        jax.grad(functools.partial(total, chunk_size=size), (0, 1, 2, 3))(*states)
+        for size in (0, 4)
+    )
+    for one, other in zip(plain, chunked, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert plain[0].any() and plain[1].any() and not plain[2].any() and not plain[3].any()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,6 +165,19 @@ def test_ndcg_is_one_exactly_where_the_orders_agree(pair):
     value = float(ndcg(array(oracle), array(predicted)))
     assert 0 < value <= 1 + 1e-6
     assert (value > 1 - 1e-5) == agree
+
+
+@pytest.mark.parametrize("size", [2, 5, 9])
+def test_ndcg_is_scikit_learns(size):
+    rng = np.random.default_rng(size)
+    oracle = rng.integers(0, size, (200, size))  # with ties and without
+    predicted = rng.integers(0, size, (200, size))
+    relevance = size - 1 - np.array([scipy.stats.rankdata(row) - 1 for row in oracle])
+    expected = [
+        sklearn.metrics.ndcg_score([gain], [-places])
+        for gain, places in zip(relevance, predicted, strict=True)
+    ]
+    np.testing.assert_allclose(ndcg(oracle, predicted), expected, atol=1e-5)
 
 
 @modes

@@ -4,7 +4,16 @@ import ml_collections
 import pytest
 
 from orl_jax.errors import UserError
-from orl_jax.oracles import NoisyOracle, ReferenceOracle, make_oracle
+from orl_jax.oracles import (
+    KEYS,
+    CoarseOracle,
+    DistortedOracle,
+    NoisyOracle,
+    ReferenceOracle,
+    ReversedOracle,
+    TopOracle,
+    make_oracle,
+)
 
 SECTION = {
     "name": "noisy",
@@ -13,7 +22,18 @@ SECTION = {
     "swap_probability": 0.2,
     "invalid_probability": 0.1,
     "seed": 7,
+    "top_k": 3,
+    "levels": 4,
+    "distortion": 0.5,
+    "checkpoint": "",
 }
+
+
+class Device:
+    """Stands for an Oracle that lives outside the package."""
+
+    def __init__(self, config):
+        self.config = config
 
 
 def test_by_name():
@@ -31,12 +51,67 @@ def test_a_section_holds_the_keys_of_all_oracles():
 
 
 @pytest.mark.parametrize(
+    "name, oracle, default",
+    [
+        ("reversed", lambda inner: ReversedOracle(inner), lambda inner: ReversedOracle(inner)),
+        ("top", lambda inner: TopOracle(inner, k=3, seed=7), lambda inner: TopOracle(inner, 1, 0)),
+        (
+            "coarse",
+            lambda inner: CoarseOracle(inner, levels=4),
+            lambda inner: CoarseOracle(inner, 2),
+        ),
+        (
+            "distorted",
+            lambda inner: DistortedOracle(inner, strength=0.5, seed=7),
+            lambda inner: DistortedOracle(inner, 1.0, 0),
+        ),
+    ],
+)
+def test_wrappers_read_their_keys(name, oracle, default):
+    made = make_oracle(SECTION | {"name": name})
+    assert made == oracle(made.inner) and isinstance(made.inner, ReferenceOracle)
+    made = make_oracle({"name": name})
+    assert made == default(made.inner) and isinstance(made.inner, ReferenceOracle)
+
+
+def test_every_key_is_documented():
+    assert set(SECTION) == set(KEYS)
+    assert all(key in make_oracle.__doc__ for key in KEYS)
+
+
+def test_oracles_from_outside_the_package():
+    extra = {"reward": Device}
+    section = SECTION | {"name": "reward", "checkpoint": "runs/reward"}
+    assert make_oracle(section, extra).config == section
+    wrapped = make_oracle(section | {"name": "distorted", "inner": "reward"}, extra)
+    assert isinstance(wrapped, DistortedOracle)
+    assert wrapped.inner.config == section | {"inner": "reward"}
+    with pytest.raises(UserError, match="'gpt'; choose one of reference, reward, noisy, reversed"):
+        make_oracle(SECTION | {"name": "gpt"}, extra)
+    with pytest.raises(ValueError, match="extra redefines the Oracle 'noisy'"):
+        make_oracle(SECTION, {"noisy": Device})
+
+
+@pytest.mark.parametrize("change", [{"name": "reward"}, {"name": "top", "inner": "reward"}])
+def test_an_error_from_outside_passes_as_it_is(change):
+    def fail(config):
+        raise ValueError("shapes differ")
+
+    with pytest.raises(ValueError, match="^shapes differ$"):
+        make_oracle(SECTION | change, {"reward": fail})
+
+
+@pytest.mark.parametrize(
     "change, message",
     [
         ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, noisy"),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
         ({"inner": "noisy"}, "oracle.inner is 'noisy'"),
+        ({"name": "top", "inner": "coarse"}, "oracle.inner is 'coarse'; .* not itself a wrapper"),
+        ({"name": "top", "top_k": 0}, "oracle.top_k is 0; it must be an integer of at least 1"),
+        ({"name": "coarse", "levels": 1}, "oracle.levels is 1; it must be an integer"),
+        ({"name": "distorted", "distortion": -1}, r"oracle.distortion is -1; it must lie in \[0"),
         ({"swap_probabilty": 0.1}, "oracle.swap_probabilty is not a key; choose from name"),
         ({"swap_probability": 2}, r"oracle.swap_probability is 2; it must lie in \[0, 1\]"),
         ({"swap_probability": "much"}, "oracle.swap_probability is 'much'"),

@@ -75,12 +75,39 @@ def test_scores_are_ranked_as_scipy_does(scores):
     assert Ranking.from_scores(scores, len(scores)).ranks == tuple(expected)
 
 
+def test_scores_are_kept():
+    ranking = Ranking.from_scores(np.array([0.5, 2, 0.5], np.float32), 3)
+    assert ranking.scores == (0.5, 2.0, 0.5) and ranking.ranks == (1.5, 0, 1.5)
+    assert all(type(score) is float for score in ranking.scores)
+    assert Ranking.from_order([1, [0, 2]], 3).scores == ()
+
+
+def test_infinite_scores_are_ranked_and_dropped():
+    ranking = Ranking.from_scores([0.0, -math.inf, math.inf])
+    assert ranking.valid and ranking.ranks == (1, 2, 0) and ranking.scores == ()
+
+
+@pytest.mark.parametrize(
+    "order, tiers",
+    [([2, 0, 1], ((2,), (0,), (1,))), ([2, [1, 0]], ((2,), (0, 1))), ([[0, 1, 2]], ((0, 1, 2),))],
+)
+def test_tiers(order, tiers):
+    assert Ranking.from_order(order, 3).tiers == tiers
+
+
+@unhurried
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
+def test_tiers_are_the_order_again(scores):
+    ranking = Ranking.from_scores(scores)
+    assert Ranking.from_order(ranking.tiers, len(scores)).ranks == ranking.ranks
+
+
 @unhurried
 @given(st.permutations(range(6)), st.integers(0, 6))
 def test_order_top_k_and_scores_agree(order, k):
     ranking = Ranking.from_order(order, 6)
     assert [ranking.ranks[index] for index in order] == [0, 1, 2, 3, 4, 5]
-    assert ranking == Ranking.from_scores([-rank for rank in ranking.ranks])
+    assert ranking.ranks == Ranking.from_scores([-rank for rank in ranking.ranks]).ranks
     top = Ranking.from_top_k(order[:k], 6)
     assert top.valid == (k > 0)
     if top.valid and k < 6:
@@ -128,6 +155,13 @@ def test_bad_scores_are_invalid(scores, reason):
         lambda: Ranking((0.0, math.nan)),
         lambda: Ranking(()),
         lambda: Ranking((0.5, 0.5), valid=False),  # without a reason
+        lambda: Ranking((0.0, 1.0), scores=(1.0,)),
+        lambda: Ranking((0.0, 1.0), scores=(1.0, 2.0)),  # the other way round
+        lambda: Ranking((0.0, 1.0), scores=(1.0, 1.0)),  # tied, where the ranks are not
+        lambda: Ranking((0.5, 0.5), scores=(2.0, 1.0)),
+        lambda: Ranking((0.0, 1.0), scores=(math.inf, 1.0)),
+        lambda: Ranking((0.5, 0.5), scores=(math.nan, math.nan)),
+        lambda: Ranking((0.5, 0.5), valid=False, reason="no", scores=(1.0, 1.0)),
         lambda: Ranking.from_order([0], 0),
         lambda: Ranking.invalid("no", 0),
         lambda: Ranking.from_scores([]),

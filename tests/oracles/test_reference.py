@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from orl_jax.data.question import VALUES, questions
 from orl_jax.data.scene import sample_scene
 from orl_jax.oracles import Ranking, RankRequest, ReferenceOracle
-from orl_jax.oracles.reference import Level, grade_responses
+from orl_jax.oracles.reference import Grade, Level, grade_responses
 
 unhurried = settings(deadline=None)  # the machine may be busy
 COLOUR = ("What colour is the circle?", "The circle is red.", ("It is a red circle.",))
@@ -37,6 +37,12 @@ def ranks(item, *responses, truncated=()):
     ranking = ReferenceOracle().rank([request(item, *responses, truncated=truncated)])[0]
     assert ranking.valid
     return ranking.ranks
+
+
+def scores(item, *responses, truncated=()):
+    """The scores that the Oracle gives to responses."""
+    ranking = ReferenceOracle().rank([request(item, *responses, truncated=truncated)])[0]
+    return pytest.approx(ranking.scores)
 
 
 def level(item, response):
@@ -123,6 +129,30 @@ def test_no_wrong_value_of_the_embedded_world_earns_credit(seed):
                 got = level((question.text, reference, tuple(paraphrases)), response)
                 expected = Level.EXACT if response == reference else Level.PARAPHRASE
                 assert got == (expected if value == question.value else Level.WRONG)
+
+
+def test_scores_are_qualities():
+    responses = ("THE CIRCLE IS RED", "It is a red circle", "It is red", "blue")
+    # partial 0.5 * 3 / 5; truncated half of that less 1
+    assert scores(COLOUR, *responses) == (1.0, 0.9, 0.3, 0.0)
+    assert scores(COLOUR, *responses, truncated=(True,) * 4) == (-0.5, -0.55, -0.85, -1.0)
+
+
+@st.composite
+def grades(draw):
+    """Any grade that a response can get: only partial ones have an overlap."""
+    level = draw(st.sampled_from(Level))
+    longest = draw(st.integers(1, 60))
+    overlap = draw(st.integers(1, longest)) / longest if level == Level.PARTIAL else 0.0
+    return Grade(draw(st.booleans()), level, overlap)
+
+
+@unhurried
+@given(grades(), grades())
+def test_qualities_are_in_the_order_of_grades(one, other):
+    assert (one < other) == (one.quality < other.quality)
+    assert (one == other) == (one.quality == other.quality)
+    assert -1 <= one.quality <= 1 and (one.quality >= 0) == one.complete
 
 
 words = st.lists(st.sampled_from("the circle is red blue it a".split()), max_size=5).map(" ".join)

@@ -27,8 +27,9 @@ from orl_jax.models.params import combine, flatten, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
 from orl_jax.ops.ranking import ranks
-from orl_jax.training.grpo_rank import GrpoRank, RankedBatch, Settings
+from orl_jax.training.grpo_rank import GrpoRank, Settings
 from orl_jax.training.optimizer import make_optimizer
+from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.state import start
 
 B, G, T = 4, 3, 4
@@ -73,6 +74,7 @@ def make_batch(**changes):
         *responses,
         rollout_log_prob=jnp.full((B, G, T), -1.0),
         oracle_ranks=jnp.array([[2.0, 0, 1], [0, 1, 2], [1, 2, 0], [0.5, 2, 0.5]]),
+        scores=jnp.array([[0.0, 1, 0.5], [1, 0, 0], [0.5, 0, 1], [0.2, 0, 0.2]]),
         valid=jnp.array([True, False, True, True]),
     )
     return batch._replace(**changes)
@@ -182,6 +184,7 @@ def test_invalid_groups_have_no_influence(step):
         response_ids=batch.response_ids.at[1].set(other.ids[1]),
         response_mask=batch.response_mask.at[1].set(other.mask[1]),
         oracle_ranks=batch.oracle_ranks.at[1].set(jnp.array([2.0, 1.0, 0.0])),
+        scores=batch.scores.at[1].set(jnp.array([-7.0, 0.0, 3.0])),
     )
     (after, metrics, ranked), (other_after, other_metrics, other_ranked) = (
         step(state, frozen, BANNED, value) for value in (batch, changed)

@@ -1,0 +1,113 @@
+"""The comparisons of docs/experiments.md: `configs/compare.py:GROUP`, on the demo's world.
+
+    forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls of more SFT
+    oracles   the default form under worse Oracles
+    sizes     group sizes at equal numbers of ranked answers
+    tiny      two arms and two seeds in seconds, for tests
+
+`--config.compare.start=WORKDIR/checkpoints/sft` names the checkpoint that all runs begin from; arms
+with a reward model read `--config.oracle.checkpoint=WORKDIR/checkpoints/reward`.
+"""
+
+import runpy
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from orl_jax.errors import UserError
+
+DEMO = Path(__file__).with_name("demo.py")
+SIGNED = "signed 0.25"  # the default's name
+
+
+def arm(name: str, stage: str = "rl", **overrides: object) -> tuple:
+    """(name, stage, ((dotted key, value), …)); keywords are keys with "__" for "."."""
+    return name, stage, tuple((key.replace("__", "."), value) for key, value in overrides.items())
+
+
+def signed(mix: float) -> tuple:
+    """GRPO_rank in its signed form."""
+    return arm(f"signed {mix:g}", rl__advantage__form="signed", rl__advantage__mix=mix)
+
+
+def grpo(name: str, form: str, oracle: str) -> tuple:
+    """GRPO on the Oracle's scores; they are distorted prompt by prompt, or not."""
+    return arm(
+        name, rl__algorithm="grpo", rl__grpo__form=form, oracle__name=oracle, oracle__distortion=2.0
+    )
+
+
+def forms() -> tuple:
+    """Every way from the Oracle's answer to an advantage."""
+    return (
+        arm("printed", rl__advantage__form="printed", rl__advantage__discount="printed"),
+        *(signed(mix) for mix in (0.0, 0.25, 0.5, 1.0)),
+        arm("linear (GOPO)", rl__advantage__form="linear"),
+        grpo("GRPO, calibrated", "standardised", "reference"),
+        grpo("GRPO, miscalibrated", "standardised", "distorted"),
+        grpo("Dr. GRPO, calibrated", "centred", "reference"),
+        grpo("Dr. GRPO, miscalibrated", "centred", "distorted"),
+        arm(
+            "PPO, reward model", rl__algorithm="ppo", rl__updates_per_rollout=2,
+            oracle__name="reward",
+        ),
+        arm("more SFT, same data", "sft", sft__answers="taught"),
+        arm("more SFT, clean data", "sft", sft__answers="clean"),
+    )  # fmt: skip
+
+
+def oracles() -> tuple:
+    """The default form under Oracles that know less, or lie."""
+    noisy = {"oracle__name": "noisy"}
+    return (
+        signed(0.25),
+        arm("10 % of pairs swapped", **noisy, oracle__swap_probability=0.131),
+        arm("30 % of pairs swapped", **noisy, oracle__swap_probability=0.4635),
+        arm("top 1 only", oracle__name="top", oracle__top_k=1),
+        arm("coarse ties", oracle__name="coarse", oracle__levels=2),
+        arm("reversed", oracle__name="reversed"),
+    )
+
+
+def sizes() -> tuple:
+    """The default form with 2, 3, 5 and 8 answers a prompt."""
+    return tuple(arm(f"G = {size}", rl__group_size=size) for size in (2, 3, 5, 8))
+
+
+GROUPS = {"forms": forms, "oracles": oracles, "sizes": sizes}
+BASELINES = {"forms": SIGNED, "oracles": SIGNED, "sizes": "G = 5"}
+
+
+def get_config(group: str = "forms") -> ConfigDict:
+    """The demo's config with a section `compare`.
+
+    Raises:
+      UserError: an unknown group.
+    """
+    if group not in (*GROUPS, "tiny"):
+        raise UserError(f"configs/compare.py:{group} is not one of {', '.join(GROUPS)}, tiny")
+    config = runpy.run_path(str(DEMO))["get_config"]("tiny" if group == "tiny" else "").unlock()
+    config.compare = ConfigDict(
+        {
+            "start": "runs/demo/checkpoints/sft",
+            "arms": GROUPS.get(group, forms)(),
+            "seeds": (0, 1, 2, 3, 4),
+            "queries": 7_680,  # answers that an RL run has ranked
+            "answers": 160,  # of them in a step: prompts x group size
+            "splits": ("test",),
+            "split": "test",  # the one that tables are about
+            "baseline": BASELINES.get(group, SIGNED),
+            "control_of": SIGNED,  # controls of more SFT take as many seconds as this arm
+            "workers": 0,  # processes; 0 is one a core
+        }
+    )
+    config.rl.update(validate_every=16, rollouts_every=16)
+    config.checkpoint.update(every_steps=24, keep=1)
+    config.evaluation.update(samples=1, max_items=800, validation_items=256)
+    if group == "tiny":
+        config.compare.update(
+            arms=(signed(0.25), arm("more SFT, same data", "sft")),
+            seeds=(0, 1), queries=24, answers=12, workers=1,
+        )  # fmt: skip
+        config.rl.update(validate_every=1, rollouts_every=1)
+    return config.lock()

@@ -1,0 +1,43 @@
+"""The comparison from end to end: jobs, runs, one JSON, one table, one picture."""
+
+import json
+import logging
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from orl_jax.checkpoint import locate
+from orl_jax.comparison import picture, schedule, summary, table
+from orl_jax.comparison.arms import make_jobs
+from orl_jax.config import write
+from orl_jax.errors import UserError
+
+
+def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Runs every arm and seed of `config.compare` that has no result yet, and sums up.
+
+    Raises:
+      UserError: no section `compare`, a start that is no checkpoint, arms that break a rule; or all
+        runs failed.
+    """
+    if "compare" not in config:
+        raise UserError("the config has no section compare; take configs/compare.py:forms")
+    jobs, folder = make_jobs(config, workdir), pathlib.Path(workdir)
+    locate(config.compare.start)
+    write(config, workdir)
+    start = schedule.evaluate_start(config, workdir)
+    failed = schedule.run_all(config, jobs, workdir)
+    results = [json.loads(job.result.read_text()) for job in jobs if job.result.is_file()]
+    if not results:
+        raise UserError(f"no run has a result; the first error: {next(iter(failed.values()))}")
+    found = summary.summarise(results, start, config.compare.split, config.compare.baseline)
+    found["failed"] = failed
+    (folder / "results.json").write_text(json.dumps(found, indent=2) + "\n")
+    (folder / "table.md").write_text(table.to_markdown(found))
+    picture.draw(found, folder / "comparison.png", title=f"{len(results)} runs, {workdir}")
+    print(table.to_markdown(found))
+    for run_folder, error in failed.items():
+        logging.warning("failed: %s: %s", run_folder, error)
+    print(f"results.json, table.md and comparison.png are in {folder}")
+    return found

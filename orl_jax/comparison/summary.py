@@ -1,0 +1,115 @@
+"""What a comparison found: means with bootstrap intervals, as JSON and as Markdown tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 10_000
+Interval = dict[str, float]
+
+
+def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
+    """The mean with its 95 % percentile bootstrap interval (Efron 1979), over seeds.
+
+    With few seeds the interval is on the narrow side; with one it has no width.
+
+    Example: `bootstrap([0.7, 0.8])` has the mean 0.75, from 0.7 to 0.8.
+    """
+    array = np.asarray(values, np.float64)
+    draws = np.random.default_rng(seed).integers(len(array), size=(RESAMPLES, len(array)))
+    low, high = np.percentile(array[draws].mean(axis=1), [2.5, 97.5])
+    return {"mean": float(array.mean()), "low": float(low), "high": float(high)}
+
+
+def summarise(
+    results: Sequence[dict[str, Any]], start: dict[str, Any], split: str, baseline: str
+) -> dict[str, Any]:
+    """The comparison's `results.json`.
+
+    Args:
+      results: the runs' own.
+      start: splits of the checkpoint that all began from.
+      split: the one that tables are about.
+      baseline: the arm that the others are compared with, seed by seed.
+
+    Returns:
+      {"start", "split", "arms": {name: {"seeds", "splits": {split: {"accuracy": interval, …}},
+      "categories", "against_baseline", …}}}.
+    """
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        arms.setdefault(result["arm"], []).append(result)
+    reference = {run["seed"]: run for run in arms.get(baseline, [])}
+    return {
+        "start": start,
+        "split": split,
+        "baseline": baseline,
+        "arms": {
+            name: _arm(sorted(runs, key=lambda run: run["seed"]), reference, split)
+            for name, runs in arms.items()
+        },
+    }
+
+
+def _arm(
+    runs: list[dict[str, Any]], reference: dict[int, dict[str, Any]], split: str
+) -> dict[str, Any]:
+    paired = [
+        _accuracy(run, split) - _accuracy(reference[run["seed"]], split)
+        for run in runs
+        if run["seed"] in reference
+    ]
+    names = runs[0]["splits"][split]["categories"]
+    return {
+        "seeds": [run["seed"] for run in runs],
+        "queries": runs[0]["queries"],
+        "seconds": bootstrap([run["seconds"]["training"] for run in runs]),
+        "splits": {
+            name: {
+                key: bootstrap([run["splits"][name][key] for run in runs])
+                for key in ("accuracy", "sampled_accuracy")
+            }
+            for name in runs[0]["splits"]
+        },
+        "categories": {
+            name: bootstrap([run["splits"][split]["categories"][name]["accuracy"] for run in runs])
+            for name in names
+        },
+        "against_baseline": bootstrap(paired) if paired else None,
+        "first_direction": _mean_of(run["first_direction"] for run in runs),
+        "last": {key: _mean_of(run["last"].get(key) for run in runs) for key in runs[0]["last"]},
+        "alarms": _alarms(runs),
+        "curves": _curves(runs),
+    }
+
+
+def _accuracy(run: dict[str, Any], split: str) -> float:
+    return run["splits"][split]["accuracy"]
+
+
+def _mean_of(values: Any) -> float | None:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _alarms(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of each monitor in how many runs it spoke, and the earliest step."""
+    names = sorted({name for run in runs for name in run["alarms"]})
+    return {
+        name: {
+            "runs": sum(name in run["alarms"] for run in runs),
+            "step": min(run["alarms"][name] for run in runs if name in run["alarms"]),
+        }
+        for name in names
+    }
+
+
+def _curves(runs: list[dict[str, Any]]) -> dict[str, list[dict[str, float]]]:
+    """Means over the seeds at the steps that all of them have (controls' steps differ)."""
+    curves = {}
+    for name in runs[0]["curves"]:
+        tables = [dict(map(tuple, run["curves"][name])) for run in runs]
+        shared = sorted(set.intersection(*map(set, tables)))
+        curves[name] = [{"step": s, **bootstrap([table[s] for table in tables])} for s in shared]
+    return curves

@@ -1,0 +1,75 @@
+"""The comparison as Markdown tables, in per cent."""
+
+from typing import Any
+
+NOTHING = "–"
+
+
+def to_markdown(summary: dict[str, Any]) -> str:
+    """A table of all arms, and one of the task types, both on the summary's split."""
+    return f"{_overall(summary)}\n\n{_by_type(summary)}\n"
+
+
+def _overall(summary: dict[str, Any]) -> str:
+    split, start = summary["split"], summary["start"]
+    others = [name for name in start if name != split]
+    columns = [
+        "arm", "seeds", f"{split} [95 %]", "sampled", *others, f"against {summary['baseline']}",
+        "KL", "entropy", "direction", "alarms (runs, first step)",
+    ]  # fmt: skip
+    rows = [
+        [
+            "start", NOTHING, _percent(start[split]["accuracy"]),
+            _percent(start[split]["sampled_accuracy"]),
+            *(_percent(start[name]["accuracy"]) for name in others), *[NOTHING] * 5,
+        ]
+    ]  # fmt: skip
+    for name, arm in summary["arms"].items():
+        of_split = arm["splits"][split]
+        rows.append(
+            [
+                name, str(len(arm["seeds"])), _interval(of_split["accuracy"]),
+                _percent(of_split["sampled_accuracy"]["mean"]),
+                *(_percent(arm["splits"][other]["accuracy"]["mean"]) for other in others),
+                _interval(arm["against_baseline"], signed=True),
+                _number(arm["last"].get("kl"), 3), _number(arm["last"].get("entropy"), 3),
+                _number(arm["first_direction"], 2, signed=True), _alarms(arm["alarms"]),
+            ]
+        )  # fmt: skip
+    return _table(columns, rows)
+
+
+def _by_type(summary: dict[str, Any]) -> str:
+    """Change of every task type from the start, in points."""
+    types = summary["start"][summary["split"]]["categories"]
+    columns = ["change from the start, points", *(f"{t} ({types[t]['n']})" for t in types)]
+    rows = [["start", *(_percent(types[t]["accuracy"]) for t in types)]]
+    for name, arm in summary["arms"].items():
+        changes = [arm["categories"][t]["mean"] - types[t]["accuracy"] for t in types]
+        rows.append([name, *(f"{100 * change:+.1f}" for change in changes)])
+    return _table(columns, rows)
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _interval(interval: dict[str, float] | None, signed: bool = False) -> str:
+    if interval is None:
+        return NOTHING
+    form = "+.1f" if signed else ".1f"
+    mean, low, high = (format(100 * interval[key], form) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def _number(value: float | None, digits: int, signed: bool = False) -> str:
+    return NOTHING if value is None else f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _alarms(alarms: dict[str, dict[str, float]]) -> str:
+    return ", ".join(f"{name} ({a['runs']}, {a['step']})" for name, a in alarms.items()) or NOTHING

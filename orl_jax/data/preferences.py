@@ -1,0 +1,139 @@
+r"""Pairs of answers of which one is preferred: as JSON lines, and as arrays.
+
+The fields are those of VLM-RLAIF's preference file (yonseivnl/vlm-rlaif at 610cac7), with the path
+of the video in place of 50 paths of frames:
+
+    {"id", "video", "conversations": [{"from": "human", "value": "<image>\nQUESTION"},
+     {"from": "gpt", "value": ""}], "output_1": {"from": "gpt", "value": TEXT}, "output_2": {...},
+     "preference": 1 or 2}
+
+An output that broke off without an end has "truncated": true.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orl_jax.data.example import ExampleReader
+from orl_jax.data.prompt import IMAGE_TOKEN, strip_all
+from orl_jax.errors import UserError
+
+
+def preference(
+    item: dict[str, Any], outputs: Sequence[tuple[str, bool]], preferred: int
+) -> dict[str, Any]:
+    """One line of the file.
+
+    Args:
+      item: the data item that was asked about.
+      outputs: two answers, each with whether it is truncated.
+      preferred: 0 or 1, which of the two is better.
+    """
+    first, second = ({"from": "gpt", "value": text, "truncated": cut} for text, cut in outputs)
+    return {
+        "id": item["item_id"],
+        "video": item["video"],
+        "conversations": [
+            {"from": "human", "value": f"{IMAGE_TOKEN}\n{item['question']}"},
+            {"from": "gpt", "value": ""},
+        ],
+        "output_1": first,
+        "output_2": second,
+        "preference": preferred + 1,
+    }
+
+
+def write_preferences(path: str | os.PathLike[str], lines: Iterable[dict[str, Any]]) -> None:
+    """Writes the file, whole or not at all; makes its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.replace(partial, path)
+
+
+def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The pairs as data items: {"item_id", "video", "question", "preferred", "rejected"}.
+
+    An answer is a pair (text, truncated).
+
+    Raises:
+      UserError: the file is missing or empty; a line is not JSON or lacks a field, by its number.
+
+    Example: `read_preferences("runs/demo/preferences.jsonl")[0]["preferred"]`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"no preference pairs in {path}; run scripts/make_preferences.py first, or set "
+            "config.reward.pairs to a file"
+        )
+    lines = path.read_text().splitlines()
+    pairs = [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+    if not pairs:
+        raise UserError(f"{path} holds no preference pairs")
+    return pairs
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        question = strip_all(row["conversations"][0]["value"], (IMAGE_TOKEN,))
+        answers = [_answer(row[name]) for name in ("output_1", "output_2")]
+        if row["preference"] not in (1, 2):
+            raise ValueError(f"preference is {row['preference']!r}; it must be 1 or 2")
+        better = row["preference"] - 1
+        return {
+            "item_id": str(row["id"]),
+            "video": row["video"],
+            "question": question,
+            "preferred": answers[better],
+            "rejected": answers[1 - better],
+        }
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{path}, line {number}, is not a preference pair: {error!r}") from error
+
+
+def _answer(output: dict[str, Any]) -> tuple[str, bool]:
+    return str(output["value"]), bool(output.get("truncated", False))
+
+
+class AnswersReader(ExampleReader):
+    """Several answers to one question as arrays: besides "frames", "prompt_ids" and "prompt_mask"
+    [L], "response_ids" int32 and "response_mask" bool [G, T].
+
+    Items hold {"item_id", "video", "question", "answers"}: pairs (text, truncated).
+
+    Args:
+      response_length: T; longer answers are cut.
+      others: those of `ExampleReader`.
+    """
+
+    def __init__(self, *, response_length: int, **settings: Any) -> None:
+        super().__init__(answers=None, **settings)
+        self._length = response_length
+
+    def _texts(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
+        encode = self._encoder.encode_sampled
+        answers = [encode(*answer, self._length) for answer in self._answers(item)]
+        ids, masks = (np.stack(arrays) for arrays in zip(*answers, strict=True))
+        return super()._texts(item) | {"response_ids": ids, "response_mask": masks}
+
+    def _answers(self, item: dict[str, Any]) -> Sequence[tuple[str, bool]]:
+        return item["answers"]
+
+
+class PairReader(AnswersReader):
+    """Pairs as arrays; of the G = 2 answers the preferred one is the first."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.layout["response_ids"] = ((2, self._length), np.int32)
+        self.layout["response_mask"] = ((2, self._length), np.bool_)
+
+    def _answers(self, item: dict[str, Any]) -> Sequence[tuple[str, bool]]:
+        return item["preferred"], item["rejected"]

@@ -1,0 +1,36 @@
+"""Requests to an Oracle from data items and the decoded responses to their questions."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orl_jax.oracles.protocol import RankRequest
+
+Text = tuple[str, bool]  # of a response, and whether it is truncated; see `PromptEncoder.decode`
+
+
+def make_requests(
+    items: Sequence[Mapping[str, Any]], texts: Sequence[Sequence[Text]], folder: str
+) -> list[RankRequest]:
+    """One request an item, about the group of responses to its question.
+
+    Args:
+      items: data items; see `orl_jax.data.source.open_split`.
+      texts: of each item its responses.
+      folder: what the items' video paths are relative to.
+
+    Example: `make_requests([item], [[("It is red.", False), ("Red", True)]], "data/shapes")`.
+    """
+    return [
+        RankRequest(
+            prompt_id=item["item_id"],
+            question=item["question"],
+            responses=tuple(text for text, _ in group),
+            truncated=tuple(truncated for _, truncated in group),
+            video=str(pathlib.Path(folder) / item["video"]),
+            reference=item["answer"],
+            paraphrases=tuple(item["paraphrases"]),
+            task_type=item["task_type"],
+        )
+        for item, group in zip(items, texts, strict=True)
+    ]

@@ -1,0 +1,116 @@
+"""Preference pairs: answers of a policy to training questions, labelled by an Oracle.
+
+What VLM-RLAIF's reward model and a trained Oracle learn from. Of every prompt one pair is taken, at
+random among those that the Oracle does not tie.
+"""
+
+import logging
+import math
+import pathlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from orl_jax.data import pipeline
+from orl_jax.data.preferences import preference, write_preferences
+from orl_jax.data.source import open_split
+from orl_jax.models.vlm import VLM
+from orl_jax.oracles import Ranking, ask, make_oracle
+from orl_jax.oracles.requests import Text, make_requests
+from orl_jax.rollout.sampler import sample
+from orl_jax.training import assembly as assemblies
+
+
+def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
+    """Writes WORKDIR/preferences.jsonl, in the form of `orl_jax.data.preferences`.
+
+    Args:
+      config: reads `preferences`, `data`, `model` and `preferences.oracle`.
+      workdir: `preferences.init_from` is WORKDIR/checkpoints/sft where it is empty.
+
+    Raises:
+      UserError: missing data, tokenizer or checkpoint.
+    """
+    settings = config.preferences
+    path = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
+    assembly, params = assemblies.restore(config, path)
+    oracle = make_oracle(settings.oracle.to_dict())
+    respond = jax.jit(partial(_respond, config, assembly))
+    rng = np.random.default_rng(settings.seed)
+    lines: list[dict[str, Any]] = []
+    with _loader(config, assembly) as batches, tqdm(total=settings.prompts, desc="pairs") as bar:
+        for index in range(math.ceil(settings.prompts / settings.batch_size)):
+            batch = next(batches)
+            arrays = [batch[name] for name in ("frames", "prompt_ids", "prompt_mask")]
+            ids = jax.device_get(respond(params, *jax.device_put(arrays), np.int32(index)))
+            texts = [[assembly.encoder.decode(row) for row in group] for group in ids]
+            requests = make_requests(batch["items"], texts, config.data.folder)
+            for item, group, ranking in zip(
+                batch["items"], texts, ask(oracle, requests), strict=True
+            ):
+                lines += _pair(item, group, ranking, rng)
+            bar.update(len(texts))
+    file = pathlib.Path(workdir) / "preferences.jsonl"
+    write_preferences(file, lines)
+    asked = math.ceil(settings.prompts / settings.batch_size) * settings.batch_size
+    logging.info(
+        "%d pairs of %d prompts (%d answers ranked) are in %s",
+        len(lines), asked, asked * settings.samples, file,
+    )  # fmt: skip
+    return file
+
+
+def _pair(
+    item: dict[str, Any], group: Sequence[Text], ranking: Ranking, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """One untied pair of the group in random order, or none."""
+    ranks = ranking.ranks
+    places = range(len(ranks))
+    untied = [(i, j) for i in places for j in places if ranks[i] < ranks[j]]
+    if not ranking.valid or not untied:
+        return []
+    better, worse = untied[rng.integers(len(untied))]
+    order = (better, worse) if rng.integers(2) else (worse, better)
+    return [preference(item, [group[place] for place in order], order.index(better))]
+
+
+def _respond(
+    config: ConfigDict,
+    assembly: assemblies.Assembly,
+    params: dict[str, Any],
+    frames: jax.Array,
+    prompt_ids: jax.Array,
+    prompt_mask: jax.Array,
+    index: jax.Array,
+) -> jax.Array:
+    """Ids [B, samples, T]."""
+    settings, encoder = config.preferences, assembly.encoder
+    visual = assembly.model.apply({"params": params}, frames, method=VLM.see)
+    key = jax.random.fold_in(jax.random.key(settings.seed), index)
+    return sample(
+        assembly.model, params, visual, prompt_ids, prompt_mask,
+        assemblies.banned_tokens(encoder), key,
+        group_size=settings.samples, max_tokens=config.rl.max_response_tokens,
+        temperature=settings.temperature, end_id=encoder.end_id, pad_id=encoder.pad_id,
+    ).ids  # fmt: skip
+
+
+def _loader(config: ConfigDict, assembly: assemblies.Assembly) -> Any:
+    data = config.data
+    return pipeline.make_loader(
+        open_split(data.folder, "train"),
+        encoder=assembly.encoder,
+        frames=data.frames,
+        image_size=data.image_size,
+        video_folder=data.folder,
+        batch_size=config.preferences.batch_size,
+        seed=config.preferences.seed,
+        workers=data.workers,
+        bad_video=data.bad_video,
+        answers=None,
+    )

@@ -1,0 +1,84 @@
+"""From `config.rl.algorithm` to the one jitted step: grpo_rank, grpo or ppo."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
+
+from orl_jax.errors import UserError
+from orl_jax.models.params import flatten
+from orl_jax.models.value import initial_head
+from orl_jax.models.vlm import VLM
+from orl_jax.training.assembly import load_auxiliary, load_params
+from orl_jax.training.grpo_rank import GrpoRank, Settings
+from orl_jax.training.ppo import Ppo, PpoSettings
+from orl_jax.training.scorer import Scorer
+
+NEEDS_SCORES = ("grpo", "ppo")
+
+
+def make_step(
+    config: ConfigDict,
+    model: VLM,
+    optimizer: optax.GradientTransformation,
+    *,
+    adapter_trained: bool,
+    end_id: int,
+) -> Callable[..., Any]:
+    """The step of the config's algorithm, (state, frozen, banned, batch) -> see `GrpoRank.step`."""
+    if config.rl.algorithm != "ppo":
+        settings = Settings.from_config(config, adapter_trained=adapter_trained)
+        return GrpoRank(model, optimizer, settings).step
+    scorer = Scorer(
+        model,
+        config.rl.temperature,
+        config.model.vocabulary_chunk,
+        config.rl.micro_batch,
+        adapter_trained,
+    )
+    return Ppo(scorer, optimizer, PpoSettings.from_config(config), end_id).step
+
+
+def updates_a_step(config: ConfigDict) -> int:
+    """Optimiser updates in one RL step."""
+    passes = config.rl.updates_per_rollout
+    return passes * config.rl.ppo.minibatches if config.rl.algorithm == "ppo" else passes
+
+
+def trained_parameters(
+    config: ConfigDict, policy: dict[str, Any], width: int, reward_model: str = ""
+) -> dict[str, Any]:
+    """What the algorithm trains: the policy's parameters, for PPO also a value model.
+
+    Args:
+      policy: the policy's trained parameters.
+      width: of the language model's hidden states.
+      reward_model: a checkpoint of the stage "reward"; where given, the value model starts from it.
+        "" starts it as a copy of the policy with a head of zeros.
+
+    Raises:
+      UserError: the checkpoint is missing or lacks a parameter that the policy trains.
+    """
+    if config.rl.algorithm != "ppo":
+        return policy
+    if not reward_model:
+        return {**policy, "value": {**jax.tree.map(jnp.copy, policy), "head": initial_head(width)}}
+    value = {**_like(policy, reward_model), "head": load_auxiliary(reward_model, "heads")["reward"]}
+    return {**policy, "value": jax.tree.map(jnp.asarray, value)}
+
+
+def _like(policy: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The parameters of a checkpoint that `policy` has, in its structure."""
+    stored, wanted = flatten(load_params(path)), flatten(policy)
+    for name, leaf in wanted.items():
+        if name not in stored or stored[name].shape != leaf.shape:
+            raise UserError(
+                f"{path} has no {name} of shape {leaf.shape}, which the value model needs; train "
+                "the reward model with the same config.model and trainable parameters"
+            )
+    return unflatten_dict({name: stored[name] for name in wanted}, sep="/")

@@ -1,0 +1,116 @@
+"""The reward model as an Oracle: its scores order the answers, and PPO and GRPO read them.
+
+It lives on the device and so outside `orl_jax.oracles`; `device_oracles` hands it to `make_oracle`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.preferences import AnswersReader
+from orl_jax.errors import UserError
+from orl_jax.evaluation.evaluate import stored_config
+from orl_jax.models.params import partition
+from orl_jax.oracles import Ranking, RankRequest
+from orl_jax.training import assembly as assemblies
+from orl_jax.training import reward
+
+NAME = "reward"
+
+
+class RewardOracle:
+    """Scores answers with a checkpoint of the stage "reward"; one batched call a step.
+
+    Args:
+      checkpoint: WORKDIR/checkpoints/reward[/STEP].
+      folder: of the data; its tokenizer is used where the checkpoint names none of its own.
+      cache: decoded frames, shared with the policy's loader.
+
+    Raises:
+      UserError: it is missing, or no reward model.
+    """
+
+    def __init__(self, checkpoint: str, folder: str, cache: FrameCache) -> None:
+        settings = stored_config(checkpoint).unlock()
+        settings.data.folder = folder
+        assembly = assemblies.assemble(settings, lora=True)
+        pretrained = assemblies.load_params(checkpoint)
+        params = assemblies.initial_params(settings, assembly, settings.seed, pretrained)
+        adapters, self._frozen = partition(params, settings.reward.trainable)
+        heads = jax.device_put(assemblies.load_auxiliary(checkpoint, "heads"))
+        self._trained = {**adapters, "heads": heads}
+        self._scores = jax.jit(partial(reward.scores, assembly.model))
+        self._reader = AnswersReader(
+            response_length=settings.rl.max_response_tokens,
+            encoder=assembly.encoder,
+            frames=settings.data.frames,
+            image_size=settings.data.image_size,
+            video_folder="",  # requests hold whole paths
+            cache=cache,
+        )
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """One ranking per request, with scores; invalid where its video cannot be read."""
+        examples = [self._reader(_item(request)) for request in requests]
+        readable = [example for example in examples if "frames" in example]
+        if not readable:
+            return [_unreadable(e, r) for e, r in zip(examples, requests, strict=True)]
+        stand_in = readable[0]  # keeps the shape, so that nothing compiles anew
+        rows = [example if "frames" in example else stand_in for example in examples]
+        batch = {name: np.stack([row[name] for row in rows]) for name in reward.Pairs._fields}
+        pairs = reward.Pairs(**jax.device_put(batch))
+        scores = jax.device_get(self._scores(self._trained, self._frozen, pairs))
+        return [
+            Ranking.from_scores(row.tolist()) if "frames" in example else _unreadable(example, r)
+            for row, example, r in zip(scores, examples, requests, strict=True)
+        ]
+
+
+def _item(request: RankRequest) -> dict[str, Any]:
+    answers = list(zip(request.responses, request.truncated, strict=True))
+    return {
+        "item_id": request.prompt_id,
+        "video": request.video or "",
+        "question": request.question,
+        "answers": answers,
+    }
+
+
+def _unreadable(example: dict[str, Any], request: RankRequest) -> Ranking:
+    reason = example.get("user_error") or " ".join(example["bad_video"])
+    return Ranking.invalid(reason, request.size)
+
+
+def device_oracles(
+    config: ConfigDict, cache: FrameCache
+) -> dict[str, Callable[[dict[str, Any]], RewardOracle]]:
+    """Oracles that need the device, by name, for `make_oracle`."""
+
+    def make(section: dict[str, Any]) -> RewardOracle:
+        return RewardOracle(_checkpoint(section), config.data.folder, cache)
+
+    return {NAME: make}
+
+
+def reward_model(config: ConfigDict) -> str:
+    """Where PPO's value model starts: its own key, else the Oracle's checkpoint, else ""."""
+    if config.rl.algorithm != "ppo":
+        return ""
+    if config.rl.ppo.value_from:
+        return config.rl.ppo.value_from
+    is_oracle = NAME in (config.oracle.name, config.oracle.inner)
+    return _checkpoint(config.oracle.to_dict()) if is_oracle else ""
+
+
+def _checkpoint(section: dict[str, Any]) -> str:
+    if not section.get("checkpoint"):
+        raise UserError(
+            "oracle.name is reward, but oracle.checkpoint is empty; for example "
+            "--config.oracle.checkpoint=runs/demo/checkpoints/reward"
+        )
+    return section["checkpoint"]

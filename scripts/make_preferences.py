@@ -1,0 +1,20 @@
+"""Preference pairs from the SFT policy's answers, labelled by an Oracle with noise.
+
+    python scripts/make_preferences.py --config=configs/demo.py --workdir=runs/demo
+
+Writes WORKDIR/preferences.jsonl, which scripts/train_reward.py reads.
+"""
+
+from ml_collections import ConfigDict
+
+from orl_jax import cli
+from orl_jax.rollout.preferences import make_preferences
+
+
+def main(config: ConfigDict, workdir: str) -> None:
+    """Samples, asks and writes."""
+    make_preferences(config, workdir)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,22 @@
+"""VLM-RLAIF's scalar reward model, trained on preference pairs.
+
+    python scripts/train_reward.py --config=configs/demo.py --workdir=runs/demo
+
+Use it with --config.oracle.name=reward --config.oracle.checkpoint=runs/demo/checkpoints/reward.
+"""
+
+from ml_collections import ConfigDict
+
+from orl_jax import cli
+from orl_jax.config import write
+from orl_jax.training import reward
+
+
+def main(config: ConfigDict, workdir: str) -> None:
+    """Writes `config.json` and runs the stage, from its newest checkpoint if there is one."""
+    write(config, workdir)
+    reward.train(config, workdir)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,92 @@
+"""The loss against TRL's GRPO loss, the real library's, on the same tensors."""
+
+import types
+from collections import defaultdict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, masked_mean
+from orl_jax.ops.score_advantages import standardised_advantages
+
+torch = pytest.importorskip("torch", reason="parity: pip install -e .[torch]")
+trainer = pytest.importorskip("trl.trainer.grpo_trainer", reason="parity: pip install -e .[peers]")
+
+B, G, T = 3, 4, 6
+BETA, LOW, HIGH, ENTROPY = 0.1, 0.2, 0.28, 0.05
+# TRL's names of the normalisations; `bnpo` is `dapo` on one process and one micro-batch.
+NAMES = {"grpo": "sequence", "bnpo": "token", "dapo": "token", "dr_grpo": "constant"}
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    """log_prob, old, reference, entropy [B, G, T], advantages [B, G] and the mask, as numpy."""
+    rng = np.random.default_rng(0)
+    old = -rng.uniform(0.1, 3, (B, G, T))
+    log_prob = old + 0.3 * rng.normal(size=old.shape)  # some ratios are clipped
+    reference = old + 0.5 * rng.normal(size=old.shape)
+    mask = np.arange(T) < rng.integers(1, T + 1, (B, G, 1))
+    values = log_prob, old, reference, rng.uniform(0, 2, old.shape), rng.normal(size=(B, G)), mask
+    return [np.asarray(value, np.float32) for value in values]
+
+
+def loss_of_trl(tensors, loss_type):
+    """TRL's loss and its gradient with respect to the log-probabilities."""
+    flat = [torch.tensor(x.reshape(B * G, *x.shape[2:])) for x in tensors]
+    log_prob, old, reference, entropy, advantages, mask = flat
+    log_prob.requires_grad_(True)
+    itself = types.SimpleNamespace(
+        _get_per_token_logps_and_entropies=lambda *_, **__: (log_prob, entropy, None),
+        aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None,
+        importance_sampling_level="token", beta=BETA, loss_type=loss_type,
+        epsilon_low=LOW, epsilon_high=HIGH, use_vllm=False, max_completion_length=T,
+        current_gradient_accumulation_steps=1, model=types.SimpleNamespace(training=True),
+        args=types.SimpleNamespace(
+            use_bias_correction_kl=False, delta=None, steps_per_generation=1
+        ),
+        _entropy_bonus_enabled=True, use_adaptive_entropy=False, entropy_coef=ENTROPY,
+        accelerator=types.SimpleNamespace(
+            num_processes=1, sync_gradients=True,
+            gather=lambda x: x, reduce=lambda x, reduction: x,
+        ),
+        _metrics={"train": defaultdict(list)},
+    )  # fmt: skip
+    ids = torch.zeros((B * G, 1), dtype=torch.long)
+    inputs = {
+        "prompt_ids": ids, "prompt_mask": ids, "completion_ids": ids.expand(-1, T),
+        "completion_mask": mask, "advantages": advantages, "old_per_token_logps": old,
+        "ref_per_token_logps": reference, "num_items_in_batch": mask.sum(),
+    }  # fmt: skip
+    loss = trainer.GRPOTrainer._compute_loss(itself, None, inputs)
+    loss.backward()
+    return float(loss.detach()), log_prob.grad.numpy().reshape(B, G, T)
+
+
+def our_loss(log_prob, old, reference, entropy, advantages, mask, normalisation):
+    """As `GrpoRank` puts it together; TRL's entropy term is a mean over tokens in every case."""
+    policy = clipped_policy_loss(
+        log_prob, old, advantages, mask,
+        clip_low=LOW, clip_high=HIGH, normalisation=normalisation,
+    )  # fmt: skip
+    kl = masked_mean(kl_estimate(log_prob, reference, "k3", mask), mask, normalisation)
+    return policy.loss + BETA * kl - ENTROPY * masked_mean(entropy, mask)
+
+
+@pytest.mark.parametrize("loss_type", NAMES)
+def test_loss_and_gradient_are_trls(tensors, loss_type):
+    expected, gradient = loss_of_trl(tensors, loss_type)
+    arrays = [jnp.asarray(x) for x in tensors]
+    ours = jax.value_and_grad(lambda *x: our_loss(*x, NAMES[loss_type]))(*arrays)
+    assert float(ours[0]) == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(ours[1], gradient, atol=1e-5)
+    assert np.abs(gradient).max() > 1e-3
+
+
+def test_advantages_are_trls():
+    # TRL 1.16.0, trainer/grpo_trainer.py, scale_rewards="group"
+    rewards = torch.tensor([[1.0, 0.0, 2.0, 1.0], [0.5, 0.5, 0.5, 0.5], [3.0, -1.0, 0.0, 0.0]])
+    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    expected = centred / (trainer.nanstd(rewards, dim=1)[:, None] + 1e-4)
+    np.testing.assert_allclose(standardised_advantages(rewards.numpy()), expected, atol=1e-6)
