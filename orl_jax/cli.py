@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from orl_jax import config as rules
-from orl_jax.errors import TrainingHalted, UserError
+from orl_jax.errors import Failure, TrainingHalted, UserError
 from orl_jax.stop import StopRequested, exit_on_sigterm
 
 FLAGS = flags.FLAGS
@@ -54,9 +54,13 @@ def run(main: Main, *, default_config: str | None = None) -> None:
     except StopRequested as stop:
         logging.info("%s", stop)
         status = 128 + stop.signum
-    except TrainingHalted as halt:
-        print(f"halted: {_one_line(halt)}", file=sys.stderr)
+    except Failure as failure:
+        kind = "halted" if isinstance(failure, TrainingHalted) else "failed"
+        print(f"{kind}: {_one_line(failure)}", file=sys.stderr)
         status = 1
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:  # a path of the user's
+        message = f"{error.filename}: {error.strerror}; choose another folder"
+        status = _report(UserError(message), debug=_asked_for("debug"))
     except KeyboardInterrupt:
         status = 130
     except Exception:

@@ -124,6 +124,7 @@ RULES = (
     at_least("rl.rollouts_every", 1, 10),
     one_of("oracle.policy", POLICIES),
     at_least("preferences.prompts", 1, 4096),
+    one_of("preferences.oracle.policy", POLICIES),
     at_least("preferences.samples", 2, 4),
     at_least("preferences.batch_size", 1, 64),
     above("preferences.temperature", 0, 1.0),
@@ -148,6 +149,9 @@ RULES = (
     at_least("evaluation.validation_items", 1, 256),
     at_least("evaluation.max_items", 0, 0),
 )
+
+NEED_SCORES = ("grpo", "ppo")
+GIVE_NO_SCORES = ("top", "coarse")
 
 # The first must divide the second; 0 means the whole.
 DIVIDES = (
@@ -178,8 +182,15 @@ def validate(config: ConfigDict) -> None:
             )
     for part, whole in DIVIDES:
         _check_divides(config, part, whole)
-    if lookup(config, "rl.algorithm") == "ppo":
+    algorithm, oracle = lookup(config, "rl.algorithm"), lookup(config, "oracle.name")
+    if algorithm == "ppo":
         _check_divides(config, "rl.ppo.minibatches", "rl.batch_size")
+    if algorithm in NEED_SCORES and oracle in GIVE_NO_SCORES:
+        raise UserError(
+            f"config.rl.algorithm is {algorithm!r}, which needs scores, and config.oracle.name is "
+            f"{oracle!r}, which gives an order alone; choose --config.rl.algorithm=grpo_rank or "
+            "--config.oracle.name=reference"
+        )
 
 
 def check_whole_groups(responses: int, group_size: int) -> None:
@@ -276,8 +287,9 @@ def _holds(rule: Rule, value: Any) -> bool:
 
 
 def _nearest(value: Any, rule: Rule) -> Any:
-    """The name that was probably meant, else the rule's example."""
-    return (difflib.get_close_matches(str(value), rule.names, n=1) or [rule.example])[0]
+    """The name that was probably meant, else the rule's example; of several names the first."""
+    nearest = (difflib.get_close_matches(str(value), rule.names, n=1) or [rule.example])[0]
+    return nearest[0] if isinstance(nearest, tuple) else nearest  # as one writes it in a shell
 
 
 def _with_tuples(value: Any) -> Any:

@@ -10,7 +10,11 @@ class UserError(Exception):
     """
 
 
-class TrainingHalted(Exception):
+class Failure(Exception):
+    """What failed though nothing was wrong with the command: one line, exit status 1."""
+
+
+class TrainingHalted(Failure):
     """Training was stopped by an alarm of a monitor (`monitors.stop_on`), once it had saved.
 
     Its message is one line for a person. Scripts print it without a traceback and exit with

@@ -8,13 +8,11 @@ Use it with --config.oracle.name=reward --config.oracle.checkpoint=runs/demo/che
 from ml_collections import ConfigDict
 
 from orl_jax import cli
-from orl_jax.config import write
 from orl_jax.training import reward
 
 
 def main(config: ConfigDict, workdir: str) -> None:
-    """Writes `config.json` and runs the stage, from its newest checkpoint if there is one."""
-    write(config, workdir)
+    """Runs the stage, from its newest checkpoint if there is one."""
     reward.train(config, workdir)
 
 

@@ -6,13 +6,11 @@ python scripts/train_vision.py --config=configs/demo.py --workdir=runs/demo
 from ml_collections import ConfigDict
 
 from orl_jax import cli
-from orl_jax.config import write
 from orl_jax.training import vision
 
 
 def main(config: ConfigDict, workdir: str) -> None:
-    """Writes `config.json` and runs the stage, from its newest checkpoint if there is one."""
-    write(config, workdir)
+    """Runs the stage, from its newest checkpoint if there is one."""
     vision.train(config, workdir)
 
 

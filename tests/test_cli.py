@@ -27,6 +27,9 @@ SCRIPT = '''
             raise UserError("the video clip.mp4 is empty;\\n  delete it")
         if do == "halt":
             raise TrainingHalted("policy_drift at step 7:\\n  kl is 0.6")
+        if do == "path":
+            open(workdir + "/a_file", "w").close()
+            open(workdir + "/a_file/config.json")
         if do == "fail":
             raise ZeroDivisionError("oops")
         if do == "log":
@@ -178,6 +181,11 @@ def test_any_other_failure_is_status_1_with_its_traceback(
     result = folder.run(*GOOD, f"--do={do}")
     assert result.status == 1
     assert "Traceback" in result.err and name in result.err
+
+
+def test_a_path_through_a_file_is_one_line_and_status_2(folder: Folder) -> None:
+    line = refused(folder.run("--config=config.py", "--do=path", f"--workdir={folder.path}"))
+    assert "a_file/config.json: Not a directory; choose another folder" in line
 
 
 def test_halted_training_is_one_line_and_status_1(folder: Folder) -> None:

@@ -111,6 +111,17 @@ def test_a_micro_batch_divides_the_batch(micro: int, passes: bool) -> None:
         )
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_scores_are_not_to_be_had_of_every_oracle(algorithm: str) -> None:
+    config = ConfigDict({"rl": {"algorithm": algorithm}, "oracle": {"name": "distorted"}})
+    rules.validate(config)
+    config.oracle.name = "top"
+    with pytest.raises(UserError, match=f"{algorithm}.*needs scores.*'top'.*grpo_rank"):
+        rules.validate(config)
+    config.rl.algorithm = "grpo_rank"
+    rules.validate(config)
+
+
 def test_a_model_whose_heads_do_not_divide_its_width_is_refused() -> None:
     text = message(ConfigDict({"model": {"language": {"width": 8, "heads": 3, "kv_heads": 1}}}))
     assert "config.model.language.heads is 3; it must divide config.model.language.width" in text

@@ -38,7 +38,8 @@ def make_jobs(config: ConfigDict, workdir: str) -> list[Job]:
     """One job for each arm and seed of `config.compare`, seed by seed; controls come last.
 
     Raises:
-      UserError: an override of a key that the config lacks, two arms of one name, no arm or seed.
+      UserError: an override of a key that the config lacks or that breaks a rule, two arms of one
+        name, no arm or seed, a baseline or split that is not there, controls of no arm.
     """
     settings = config.compare
     names = [name for name, _, _ in settings.arms]
@@ -49,12 +50,27 @@ def make_jobs(config: ConfigDict, workdir: str) -> list[Job]:
         for key, _ in overrides:
             if key not in known:
                 raise UserError(f"arm {name!r} sets config.{key}, which is not a key")
+    _check_names(settings, names)
     jobs = [
         Job(name, stage, seed, _folder(workdir, name, seed), tuple(map(tuple, overrides)))
         for seed in settings.seeds
         for name, stage, overrides in settings.arms
     ]
+    for job in jobs[: len(names)]:  # all arms; refused before the first of them runs
+        config_of(config, job)
     return sorted(jobs, key=lambda job: job.stage != "rl")
+
+
+def _check_names(settings: ConfigDict, names: list[str]) -> None:
+    """Refuses names that no arm or split has; controls need an arm whose seconds they take."""
+    wanted = {"baseline": names, "split": settings.splits}
+    if any(stage == "sft" for _, stage, _ in settings.arms):
+        wanted["control_of"] = [name for name, stage, _ in settings.arms if stage == "rl"]
+    for key, choices in wanted.items():
+        if settings[key] not in choices:
+            raise UserError(
+                f"config.compare.{key} is {settings[key]!r}; choose one of {', '.join(choices)}"
+            )
 
 
 def _folder(workdir: str, arm: str, seed: int) -> str:

@@ -1,7 +1,6 @@
 """The comparison from end to end: jobs, runs, one JSON, one table, one picture."""
 
 import json
-import logging
 import pathlib
 from typing import Any
 
@@ -11,15 +10,15 @@ from orl_jax.checkpoint import locate
 from orl_jax.comparison import picture, schedule, summary, table
 from orl_jax.comparison.arms import make_jobs
 from orl_jax.config import write
-from orl_jax.errors import UserError
+from orl_jax.errors import Failure, UserError
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Runs every arm and seed of `config.compare` that has no result yet, and sums up.
 
     Raises:
-      UserError: no section `compare`, a start that is no checkpoint, arms that break a rule; or all
-        runs failed.
+      UserError: no section `compare`, a start that is no checkpoint, arms that break a rule.
+      Failure: runs failed; the others are summed up first, if there are any.
     """
     if "compare" not in config:
         raise UserError("the config has no section compare; take configs/compare.py:forms")
@@ -30,14 +29,15 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     failed = schedule.run_all(config, jobs, workdir)
     results = [json.loads(job.result.read_text()) for job in jobs if job.result.is_file()]
     if not results:
-        raise UserError(f"no run has a result; the first error: {next(iter(failed.values()))}")
+        raise Failure(f"no run has a result; the first error: {next(iter(failed.values()))}")
     found = summary.summarise(results, start, config.compare.split, config.compare.baseline)
     found["failed"] = failed
     (folder / "results.json").write_text(json.dumps(found, indent=2) + "\n")
     (folder / "table.md").write_text(table.to_markdown(found))
     picture.draw(found, folder / "comparison.png", title=f"{len(results)} runs, {workdir}")
     print(table.to_markdown(found))
-    for run_folder, error in failed.items():
-        logging.warning("failed: %s: %s", run_folder, error)
     print(f"results.json, table.md and comparison.png are in {folder}")
+    if failed:
+        where, error = next(iter(failed.items()))
+        raise Failure(f"{len(failed)} of {len(jobs)} runs failed, the first in {where}: {error}")
     return found

@@ -52,5 +52,5 @@ def _ends(axes: Axes, summary: dict[str, Any], colours: Any) -> None:
         ha="center", annotation_clip=False,
     )  # fmt: skip
     axes.set_yticks(range(len(arms)), list(arms))
-    axes.invert_yaxis()
+    axes.set_ylim(len(arms) - 0.5, -1.2)  # the first arm on top, below the word "start"
     axes.set_xlabel(f"{split}, greedy exact match, after the last step")

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 
 from orl_jax.checkpoint import Checkpoints
 from orl_jax.comparison.arms import Job, config_of
-from orl_jax.config import write
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.metrics import read_metrics
@@ -33,11 +32,12 @@ def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.
     """
     begin = time.monotonic()
     settings = config_of(config, job, seconds)
-    write(settings, job.folder)
     stage = {"rl": rl, "sft": sft}[job.stage]
     stage.train(settings, job.folder, cache)
     checkpoint = pathlib.Path(job.folder) / "checkpoints" / job.stage
-    evaluation = evaluate(settings, checkpoint, splits=config.compare.splits, cache=cache)
+    evaluation = evaluate(
+        settings, checkpoint, splits=config.compare.splits, cache=cache, progress=False
+    )
     result = {
         "arm": job.arm,
         "stage": job.stage,
@@ -55,7 +55,9 @@ def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.
 
 def evaluate_start(config: ConfigDict, cache: FrameCache) -> dict[str, Any]:
     """The splits' accuracies of the checkpoint that all runs begin from."""
-    found = evaluate(config, config.compare.start, splits=config.compare.splits, cache=cache)
+    found = evaluate(
+        config, config.compare.start, splits=config.compare.splits, cache=cache, progress=False
+    )
     return found["splits"]
 
 

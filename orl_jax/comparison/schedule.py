@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.comparison.arms import Job
+from orl_jax.stop import StopRequested
 
 _worker: dict[str, Any] = {}  # of a worker process: its config, its frame cache
 
@@ -35,13 +36,19 @@ def run_all(config: ConfigDict, jobs: Sequence[Job], workdir: str) -> dict[str, 
         _executor(config, workdir) as executor,
         tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="runs", unit="run") as bar,
     ):
-        for stage in ("rl", "sft"):  # controls take the seconds that RL took
-            of_stage = [job for job in todo if job.stage == stage]
-            futures = {executor.submit(_run, job, _seconds(config, job, jobs)): job
-                       for job in of_stage}  # fmt: skip
-            for future in as_completed(futures):
-                _note(future, futures[future], failed)
-                bar.update()
+        try:
+            for stage in ("rl", "sft"):  # controls take the seconds that RL took
+                of_stage = [job for job in todo if job.stage == stage]
+                futures = {
+                    executor.submit(_run, job, _seconds(config, job, jobs)): job for job in of_stage
+                }
+                for future in as_completed(futures):
+                    _note(future, futures[future], failed)
+                    bar.update()
+        except (KeyboardInterrupt, SystemExit):
+            executor.shutdown(wait=True, cancel_futures=True)
+            logging.info("stopped; the same command goes on with the runs that are left")
+            raise
     return failed
 
 
@@ -86,11 +93,17 @@ def _run(job: Job, seconds: float) -> str:
     """In a worker. Returns the error, or nothing: some exceptions do not survive the way back."""
     from orl_jax.comparison.run import run_job
 
+    if job.stage == "sft" and not seconds:
+        return f"{_worker['config'].compare.control_of} has no result, so no time to match"
+    trace = pathlib.Path(job.folder) / "error.txt"
+    trace.unlink(missing_ok=True)
     try:
         run_job(_worker["config"], job, _worker["cache"], seconds)
+    except StopRequested as stop:
+        return str(stop)
     except Exception as error:  # a run may fail in any way, and the others go on
-        pathlib.Path(job.folder).mkdir(parents=True, exist_ok=True)
-        (pathlib.Path(job.folder) / "error.txt").write_text(traceback.format_exc())
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.write_text(traceback.format_exc())
         return " ".join(f"{type(error).__name__}: {error}".split())
     return ""
 

@@ -95,7 +95,10 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
             "rejected": answers[1 - better],
         }
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise UserError(f"{path}, line {number}, is not a preference pair: {error!r}") from error
+        what = error.msg if isinstance(error, json.JSONDecodeError) else repr(error)
+        raise UserError(
+            f"{path}, line {number}, is not a preference pair ({what}); mend or delete the line"
+        ) from error
 
 
 def _answer(output: dict[str, Any]) -> tuple[str, bool]:

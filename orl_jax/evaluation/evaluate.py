@@ -39,6 +39,7 @@ def evaluate(
     name: str = "",
     workdir: str | os.PathLike[str] | None = None,
     cache: FrameCache | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Greedy and sampled accuracy of a checkpoint, overall and by task type.
 
@@ -50,6 +51,7 @@ def evaluate(
       name: of the progress bars and of the files of predictions.
       workdir: where `predictions/NAME_SPLIT.jsonl` go; None writes none.
       cache: decoded frames that several evaluations share.
+      progress: whether to show progress bars.
 
     Raises:
       UserError: the checkpoint or the data are missing or don't fit each other.
@@ -67,7 +69,8 @@ def evaluate(
         items = select(
             open_split(config.data.folder, split), max_items=config.evaluation.max_items or None
         )
-        predictions = evaluator.predict(params, items, progress=f"{name or place.stage}: {split}")
+        title = f"{name or place.stage}: {split}" if progress else ""
+        predictions = evaluator.predict(params, items, progress=title)
         if workdir is not None:
             path = pathlib.Path(workdir) / "predictions" / f"{name or place.stage}_{split}.jsonl"
             write_predictions(path, predictions)

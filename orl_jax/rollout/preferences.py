@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.data import pipeline
+from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.preferences import preference, write_preferences
 from orl_jax.data.source import open_split
 from orl_jax.models.vlm import VLM
@@ -24,6 +25,7 @@ from orl_jax.oracles import Ranking, ask, make_oracle
 from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rollout.sampler import sample
 from orl_jax.training import assembly as assemblies
+from orl_jax.training.reward_oracle import device_oracles
 
 
 def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
@@ -39,7 +41,9 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     settings = config.preferences
     path = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     assembly, params = assemblies.restore(config, path)
-    oracle = make_oracle(settings.oracle.to_dict())
+    oracle = make_oracle(
+        settings.oracle.to_dict(), device_oracles(config, FrameCache(config.data.cache_mb))
+    )
     respond = jax.jit(partial(_respond, config, assembly))
     rng = np.random.default_rng(settings.seed)
     lines: list[dict[str, Any]] = []
@@ -51,7 +55,7 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
             texts = [[assembly.encoder.decode(row) for row in group] for group in ids]
             requests = make_requests(batch["items"], texts, config.data.folder)
             for item, group, ranking in zip(
-                batch["items"], texts, ask(oracle, requests), strict=True
+                batch["items"], texts, ask(oracle, requests, settings.oracle.policy), strict=True
             ):
                 lines += _pair(item, group, ranking, rng)
             bar.update(len(texts))

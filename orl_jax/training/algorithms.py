@@ -19,8 +19,6 @@ from orl_jax.training.grpo_rank import GrpoRank, Settings
 from orl_jax.training.ppo import Ppo, PpoSettings
 from orl_jax.training.scorer import Scorer
 
-NEEDS_SCORES = ("grpo", "ppo")
-
 
 def make_step(
     config: ConfigDict,

@@ -32,8 +32,13 @@ def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
       lora: whether the language model has adapters.
 
     Raises:
-      UserError: no tokenizer where `config.data` says.
+      UserError: no data folder, no tokenizer where `config.data` says.
     """
+    if not pathlib.Path(config.data.folder).is_dir():
+        raise UserError(
+            f"no data folder {config.data.folder}: run scripts/prepare_data.py first, or set "
+            "config.data.folder to where it was written"
+        )
     folder = config.data.tokenizer or pathlib.Path(config.data.folder) / "tokenizer"
     encoder = PromptEncoder(
         load_tokenizer(folder),

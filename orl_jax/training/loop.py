@@ -19,13 +19,16 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.checkpoint import Checkpoints
-from orl_jax.errors import TrainingHalted
+from orl_jax.config import to_json, write
+from orl_jax.errors import TrainingHalted, UserError
 from orl_jax.metrics import MetricsWriter, drop_rows_after, read_metrics
 from orl_jax.monitors import Alarm, Monitors
 from orl_jax.stop import StopRequested, StopSignal
 from orl_jax.training.state import TrainState
 
 ALARMS = "alarms.jsonl"
+# What may differ when a stage is gone on with: how long it runs, and what it shows of it.
+MAY_CHANGE = ("steps", "seconds", "log_every", "validate_every", "rollouts_every", "init_from")
 Metrics = Mapping[str, Any]
 
 
@@ -75,8 +78,8 @@ def run(
     Args:
       stage: see `Stage`.
       config: reads `checkpoint.{every_steps,keep}`; stored in every checkpoint.
-      workdir: gets `metrics.jsonl`, TensorBoard events, `checkpoints/` and, with monitors,
-        `alarms.jsonl`.
+      workdir: gets `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and, with
+        monitors, `alarms.jsonl`.
       state: the state before the first update; its structure also tells how to restore.
       batches: the training data, at its beginning.
 
@@ -84,12 +87,14 @@ def run(
       The state after the last update; it is saved.
 
     Raises:
+      UserError: the checkpoint to go on from was trained with other settings.
       StopRequested: after saving, on SIGTERM or SIGINT.
       TrainingHalted: after saving, on an alarm that stops. Run again, the stage goes on; that alarm
         halts it again only once it has cleared and begins anew.
     """
     with Checkpoints(workdir, stage.name, config.checkpoint.keep) as checkpoints:
-        state, elapsed = _restore(checkpoints, state, batches)
+        state, elapsed = _restore(checkpoints, config, state, batches)
+        write(config, workdir)
         start = int(jax.device_get(state.step))
         clock = time.monotonic() - elapsed
 
@@ -102,12 +107,15 @@ def run(
             }
             checkpoints.save(step, state._asdict(), extra)
 
-        with StopSignal() as stop, MetricsWriter(workdir, stage.name, start) as metrics:
+        with (
+            StopSignal() as stop,
+            MetricsWriter(workdir, stage.name, start) as metrics,
+            _bar(stage, start) as bar,  # closed before any error is reported below it
+        ):
             rows = _Rows(metrics, stage, workdir, start)
             step = start
             if start == 0:
                 _validate(stage, state, 0, rows)
-            bar = _bar(stage, start)
             while step < stage.steps and not _out_of_time(stage, clock):
                 state, step = _one_step(stage, state, step, batches, rows, bar), step + 1
                 bar.update(_progress(stage, step, clock) - bar.n)
@@ -116,9 +124,7 @@ def run(
                     save(step)
                 if reason:
                     checkpoints.wait()
-                    bar.close()
                     raise reason
-            bar.close()
             if step > start or start == 0:
                 save(step)
             _report_bad_videos(batches)
@@ -126,15 +132,29 @@ def run(
 
 
 def _restore(
-    checkpoints: Checkpoints, state: TrainState, batches: Batches
+    checkpoints: Checkpoints, config: ConfigDict, state: TrainState, batches: Batches
 ) -> tuple[TrainState, float]:
     """The newest checkpoint's state, data position and seconds spent; or the beginning."""
     if checkpoints.latest_step() is None:
         return state, 0.0
+    _check_same_settings(checkpoints, config)
     restored, extra = checkpoints.restore(like=state._asdict())
     batches.set_state(extra["data"])
     logging.info("going on from step %d of %s", restored["step"], checkpoints.folder)
     return TrainState(**restored), extra["seconds"]
+
+
+def _check_same_settings(checkpoints: Checkpoints, config: ConfigDict) -> None:
+    """Refuses to go on with a run of another algorithm, Oracle, rate, …: it would be neither."""
+    stored, stage = checkpoints.restore_extra()["config"], checkpoints.folder.name
+    now = json.loads(to_json(config))
+    for section in (stage, "oracle"):
+        for key, value in stored.get(section, {}).items():
+            if key not in MAY_CHANGE and now.get(section, {}).get(key, value) != value:
+                raise UserError(
+                    f"{checkpoints.folder} was trained with {section}.{key}={value!r}, the config "
+                    f"says {now[section][key]!r}; choose another --workdir"
+                )
 
 
 def _one_step(

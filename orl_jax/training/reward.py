@@ -83,6 +83,10 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
     settings = config.reward
+    training, held_out = split_by_video(
+        read_preferences(settings.pairs or pathlib.Path(workdir) / "preferences.jsonl"),
+        settings.held_out,
+    )
     assembly = assemblies.assemble(config, lora=True)
     model = assembly.model
     base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
@@ -92,10 +96,6 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     schedule = learning_rate(settings, settings.steps)
     optimizer = make_optimizer(settings, schedule)
     step = make_step(model, optimizer, schedule, settings.centring)
-    training, held_out = split_by_video(
-        read_preferences(settings.pairs or pathlib.Path(workdir) / "preferences.jsonl"),
-        settings.held_out,
-    )
     cache = FrameCache(config.data.cache_mb)
     judge = jax.jit(partial(scores, model))
 

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from orl_jax.config import check_whole_groups
+from orl_jax.config import NEED_SCORES, check_whole_groups
 from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
@@ -37,7 +37,6 @@ from orl_jax.rollout.sampler import Rollout, sample
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
 from orl_jax.training.algorithms import (
-    NEEDS_SCORES,
     make_step,
     trained_parameters,
     updates_a_step,
@@ -166,10 +165,11 @@ class Learner:
     def _judged(self, rankings: list[Ranking]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ranks and scores float32 [B, G], validity bool [B]."""
         algorithm = self.config.rl.algorithm
-        if algorithm in NEEDS_SCORES and any(r.valid and not r.scores for r in rankings):
+        if algorithm in NEED_SCORES and any(r.valid and not r.scores for r in rankings):
             raise UserError(
                 f"config.rl.algorithm is {algorithm}, which needs scores, and the Oracle "
-                f"{self.config.oracle.name} gives only an order; choose grpo_rank or another Oracle"
+                f"{self.config.oracle.name} gives an order alone; choose grpo_rank, or an Oracle "
+                "that gives scores"
             )
         ranks = np.array([r.ranks for r in rankings], np.float32)
         scores = np.array([r.scores or (0.0,) * len(r.ranks) for r in rankings], np.float32)

@@ -5,6 +5,7 @@ prefilled once, and the questions attend to it like the responses of a group.
 """
 
 import itertools
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -99,6 +100,8 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     settings = config.sft
     assembly = assemblies.assemble(config, lora=settings.lora)
     base = settings.init_from
+    if not base:
+        logging.warning("config.sft.init_from is empty: SFT starts from fresh parameters")
     pretrained = assemblies.load_params(base) if base else None
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)

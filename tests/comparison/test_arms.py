@@ -61,9 +61,17 @@ def test_mistakes_are_named():
     config.compare.arms = (("one", "rl", ()), ("one", "rl", ()))
     with pytest.raises(UserError, match="different names"):
         make_jobs(config, "runs/x")
+    config.compare.update(baseline="one", control_of="one")
     config.compare.arms = (("one", "rl", (("rl.group_size", 1),)),)
     with pytest.raises(UserError, match="rl.group_size is 1"):
-        config_of(config, make_jobs(config, "runs/x")[0])
+        make_jobs(config, "runs/x")
+    config.compare.arms = (("one", "rl", ()), ("two", "sft", ()))
+    assert len(make_jobs(config, "runs/x")) == 4
+    for key in ("baseline", "split", "control_of"):
+        wrong = config.copy_and_resolve_references().unlock()
+        wrong.compare[key] = "nothing"
+        with pytest.raises(UserError, match=f"compare.{key} is 'nothing'; choose one of"):
+            make_jobs(wrong, "runs/x")
     with pytest.raises(UserError, match="is not one of forms"):
         load("nothing")
 

@@ -7,7 +7,7 @@ import runpy
 import pytest
 
 from orl_jax.comparison import compare
-from orl_jax.errors import UserError
+from orl_jax.errors import Failure, UserError
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "compare.py"
 
@@ -19,11 +19,12 @@ def test_runs_are_compared_and_not_run_again(run, tmp_path, capsys):
     settings.compare.start = f"{workdir}/checkpoints/sft"
     bad = ("fails", "rl", (("oracle.name", "reward"),))  # names no checkpoint
     settings.compare.update(arms=(settings.compare.arms[0], bad), seeds=(0,))
-    found = compare.run(settings, str(tmp_path))
+    with pytest.raises(Failure, match="1 of 2 runs failed.*oracle.checkpoint is empty"):
+        compare.run(settings, str(tmp_path))
+    found = json.loads((tmp_path / "results.json").read_text())
     assert list(found["arms"]) == ["signed 0.25"]
     assert found["arms"]["signed 0.25"]["queries"] == 24
-    (failed,) = found["failed"].values()
-    assert "oracle.checkpoint is empty" in failed
+    assert len(found["failed"]) == 1
     results = tmp_path / "runs" / "signed_0.25" / "seed0" / "result.json"
     before = results.stat().st_mtime_ns
     assert json.loads(results.read_text())["curves"]["validation/accuracy"][0][0] == 0

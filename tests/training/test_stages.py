@@ -111,6 +111,19 @@ def test_rl_resumes_bit_for_bit_after_sigterm(run, workdir, tmp_path, monkeypatc
     assert steps == [1, 2, 3, 4]
 
 
+def test_a_run_of_other_settings_is_not_gone_on_with(run, workdir):
+    config, _ = run
+    changed = config.copy_and_resolve_references().unlock()
+    changed.sft.update(steps=config.sft.steps + 1, log_every=2)  # these may change
+    state = sft.train(changed, workdir)
+    assert int(state.step) == config.sft.steps + 1
+    changed.sft.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"sft.learning_rate=0.003, the config says 0.5; choose an"):
+        sft.train(changed, workdir)
+    written = json.loads(pathlib.Path(workdir, "config.json").read_text())
+    assert written["sft"]["learning_rate"] == 0.003  # the file still tells what was done
+
+
 def test_sft_resumes_bit_for_bit(run, tmp_path):
     config, whole = run
     workdir = str(tmp_path / "again")
