@@ -36,7 +36,7 @@ demo: $(VENV)/.installed
 	@GLIBC_TUNABLES=$(TUNABLES) $(BIN)/python scripts/demo.py --config=configs/demo.py --workdir=runs/demo
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check

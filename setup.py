@@ -39,6 +39,7 @@ REQUIRES = [
 EXTRAS = {
     "test": [
         "pytest>=9,<10",
+        "pytest-xdist>=3.8,<4",  # files of tests side by side; most of their time is compilation
         "hypothesis>=6.150,<7",
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
         "scipy>=1.15,<2",
