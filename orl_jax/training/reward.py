@@ -109,7 +109,8 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         with make_loader(config, assembly, held_out, cache, epochs=1) as batches:
             for batch in batches:
                 of_pairs = jax.device_get(judge(state.trained, frozen, _on_device(batch)))
-                right += (of_pairs[:, 0] > of_pairs[:, 1])[batch["valid"]].tolist()
+                distance = (of_pairs[:, 0] - of_pairs[:, 1])[batch["valid"]]
+                right += (0.5 + 0.5 * np.sign(distance)).tolist()  # a tie is half right
         return {"validation/accuracy": float(np.mean(right))}
 
     stage = loop.Stage(

@@ -73,6 +73,7 @@ def test_the_reward_model_learns_and_is_validated(rewarded):
     assert losses[-1] != losses[0]
     validated = [row["step"] for row in rows if "validation/accuracy" in row]
     assert validated == [0, 2, 4]
+    assert rows[0]["validation/accuracy"] == 0.5  # all tied
     assert assemblies.load_auxiliary(f"{workdir}/checkpoints/reward", "heads")["reward"]
 
 
