@@ -177,8 +177,8 @@ def locate(path: str) -> Location:
     folder = Path(path).absolute()
     if not folder.is_dir():
         raise UserError(
-            f"there is no checkpoint {path}; run the stage that writes it first (for sft "
-            f"scripts/train_sft.py), or name another folder WORKDIR/{FOLDER}/STAGE[/STEP]"
+            f"there is no checkpoint {path}; name a folder WORKDIR/{FOLDER}/STAGE[/STEP], or run "
+            "the stage that writes it first (for sft scripts/train_sft.py)"
         )
     if folder.parent.parent.name == FOLDER and folder.name.isdigit():
         return Location(str(folder.parents[2]), folder.parent.name, int(folder.name))

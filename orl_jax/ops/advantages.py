@@ -115,7 +115,8 @@ def linear_rank_advantages(
     Example: `linear_rank_advantages(jnp.array([0, 1, 2]))` is [2, 0, -2].
     """
     mean_ranks = ranks(-jnp.asarray(oracle_ranks, jnp.float32))
-    return 2 - 4 * mean_ranks / (mean_ranks.shape[-1] - 1)
+    last = mean_ranks.shape[-1] - 1
+    return (last / 2 - mean_ranks) * (4 / last)  # the middle rank is exactly 0, however compiled
 
 
 def _mean_over_ties(values: Array, given: ArrayLike) -> Array:

@@ -73,7 +73,7 @@ def test_gradients_through_the_shared_prompt_add_up_over_the_group():
 
     out, expected = gradient(shared), gradient(separate)
     assert jnp.abs(expected[1]).max() > 1e-3
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), out, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=5e-4), out, expected)
 
 
 def test_decoding_step_by_step_is_the_full_forward(hidden):

@@ -97,7 +97,7 @@ def test_rl_resumes_bit_for_bit_after_sigterm(run, workdir, tmp_path, monkeypatc
     whole = str(tmp_path / "whole")
     shutil.copytree(workdir, whole)
     rl.train(config, whole)
-    monkeypatch.setattr(rl, "make_oracle", lambda _: StoppingOracle())
+    monkeypatch.setattr(rl, "make_oracle", lambda *_: StoppingOracle())
     with pytest.raises(StopRequested) as stop:
         rl.train(config, workdir)
     assert stop.value.signum == signal.SIGTERM
@@ -218,7 +218,7 @@ def test_a_failing_oracle_stops_nothing_and_trains_nothing(run, workdir, monkeyp
             raise TimeoutError("no answer")
 
     config, _ = run
-    monkeypatch.setattr(rl, "make_oracle", lambda _: Broken())
+    monkeypatch.setattr(rl, "make_oracle", lambda *_: Broken())
     state = rl.train(config, workdir)
     rows = [row for row in read_metrics(workdir, "rl") if "loss" in row]
     assert all(row["oracle/valid_fraction"] == 0 and row["loss"] == 0 for row in rows)
