@@ -13,7 +13,7 @@ from orl_jax.training.rl_metrics import correlation, of_ranks, of_sampler
 def metrics(oracle, predicted, advantages, penalties, valid):
     """`of_ranks` of plain lists, as floats."""
     arrays = (jnp.array(x, jnp.float32) for x in (predicted, advantages, penalties))
-    batch = RankedBatch(*[None] * 6, jnp.array(oracle, jnp.float32), jnp.array(valid))
+    batch = RankedBatch(*[None] * 6, jnp.array(oracle, jnp.float32), None, jnp.array(valid))
     ranked = Ranked(None, *arrays)
     return {name: float(value) for name, value in jax.jit(of_ranks)(ranked, batch).items()}
 
