@@ -19,6 +19,7 @@ from orl_jax.metrics import read_metrics
 from orl_jax.training import rl, sft
 
 CURVES = ("validation/accuracy", "validation/sampled_accuracy")
+DIRECTION = "advantage/oracle_correlation"
 LAST = ("kl", "entropy", "response/length_mean", "monitor/alarms")
 
 
@@ -84,9 +85,6 @@ def _history(job: Job) -> dict[str, Any]:
         "last": {name: steps[-1][name] for name in LAST if steps and name in steps[-1]},
         "alarms": _alarms(job),
     }
-
-
-DIRECTION = "advantage/oracle_correlation"
 
 
 def _alarms(job: Job) -> dict[str, int]:
