@@ -1,0 +1,195 @@
+"""Which of our parameters is which tensor of theirs: tables, one a family; data, not code.
+
+A `Row` pairs a path of ours (below a module of the VLM, layers stacked on a leading axis) with the
+name of theirs, in which "{layer}" counts the layers:
+
+    Row("language/layers/q/kernel", "model.layers.{layer}.self_attn.q_proj.weight", "transpose")
+
+Names are those of `transformers` (LlamaForCausalLM, CLIPVisionModel, Blip2QFormerModel,
+InstructBlipQFormerModel) and of LLaVA (haotian-liu/LLaVA, yonseivnl/vlm-rlaif).
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# Our projections and the modules of theirs that hold them: LLaMA's, which LoRA adapts.
+PROJECTIONS = {
+    **{name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")},
+    **{name: f"mlp.{name}_proj" for name in ("gate", "up", "down")},
+}
+
+
+class Row(NamedTuple):
+    """One parameter of ours and the tensors of theirs that it is made of.
+
+    Attributes:
+      ours: its path; a path with "/layers/" has the layers as its leading axis.
+      theirs: the tensor's name; "{layer}" is `first + stride * i` for our i-th layer.
+      form: "same" | "transpose" ([out, in] to [in, out]) | "patches" (a convolution [D, 3, p, p]
+        over patches, to a kernel [p * p * 3, D]) | "first" (a leading axis of 1 is dropped).
+      first, stride: see `theirs`.
+    """
+
+    ours: str
+    theirs: str
+    form: str = "same"
+    first: int = 0
+    stride: int = 1
+
+    @property
+    def stacked(self) -> bool:
+        """Whether there is one tensor a layer."""
+        return "{layer}" in self.theirs
+
+    def name(self, layer: int) -> str:
+        """The tensor of our layer `layer`.
+
+        Example: `Row("a/layers/b", "h.{layer}.b", first=1, stride=2).name(3) == "h.7.b"`.
+        """
+        return self.theirs.replace("{layer}", str(self.first + self.stride * layer))
+
+
+class Table(NamedTuple):
+    """The rows of a family.
+
+    Attributes:
+      rows: what is read; the model's shapes say how many layers.
+      unused: regular expressions, for whole names, of tensors that such folders hold and that this
+        model has no use for.
+      fresh: regular expressions, for whole paths of ours, of parameters that such folders never
+        hold, and that are drawn at random where they are missing.
+    """
+
+    rows: tuple[Row, ...]
+    unused: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+
+def llama(*, tied: bool = False) -> Table:
+    """`LlamaForCausalLM`: LLaMA-1/2/3, Vicuna, TinyLlama, SmolLM2.
+
+    Tied embeddings have no `lm_head`; where a folder has one all the same it is a copy.
+    """
+    layer = "model.layers.{layer}"
+    rows = (
+        Row("language/embedding", "model.embed_tokens.weight"),
+        Row("language/norm/scale", "model.norm.weight"),
+        Row("language/layers/attention_norm/scale", f"{layer}.input_layernorm.weight"),
+        Row("language/layers/mlp_norm/scale", f"{layer}.post_attention_layernorm.weight"),
+        *(
+            Row(f"language/layers/{ours}/kernel", f"{layer}.{theirs}.weight", "transpose")
+            for ours, theirs in PROJECTIONS.items()
+        ),
+    )
+    unused = (
+        r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
+        r"model\.rotary_emb\.inv_freq",
+    )
+    if tied:
+        return Table(rows, (*unused, r"lm_head\.weight"))
+    return Table((*rows, Row("language/lm_head", "lm_head.weight", "transpose")), unused)
+
+
+def clip_vision(prefix: str = "") -> Table:
+    """`CLIPVisionModel`, and the vision half of `CLIPModel`.
+
+    Args:
+      prefix: of the names: "" (transformers 5), "vision_model." (older folders and the hub's) or
+        "model.vision_tower.vision_tower.vision_model." (LLaVA).
+
+    The layers above the selected one are left over by design, and so are the norm behind them and
+    CLIP's text half.
+    """
+    layer = f"{prefix}encoder.layers.{{layer}}"
+    rows = (
+        Row("vision/class_embedding", f"{prefix}embeddings.class_embedding"),
+        Row(
+            "vision/patch_embedding/kernel", f"{prefix}embeddings.patch_embedding.weight", "patches"
+        ),
+        Row("vision/position_embedding", f"{prefix}embeddings.position_embedding.weight"),
+        *_norm("vision/pre_norm", f"{prefix}pre_layrnorm"),
+        *_norm("vision/layers/attention_norm", f"{layer}.layer_norm1"),
+        *_norm("vision/layers/mlp_norm", f"{layer}.layer_norm2"),
+        *_dense("vision/layers/up", f"{layer}.mlp.fc1"),
+        *_dense("vision/layers/down", f"{layer}.mlp.fc2"),
+        *itertools.chain.from_iterable(
+            _dense(f"vision/layers/attention/{ours}", f"{layer}.self_attn.{ours}_proj")
+            for ours in ("q", "k", "v", "out")
+        ),
+    )
+    escaped = prefix.replace(".", r"\.")
+    return Table(
+        rows,
+        (
+            rf"{escaped}embeddings\.position_ids",
+            rf"{escaped}post_layernorm\.(weight|bias)",
+            rf"{escaped}encoder\.layers\.\d+\..*",
+            r"text_model\..*",
+            r"(text|visual)_projection\.weight",
+            r"logit_scale",
+        ),
+    )
+
+
+def qformer(cross_frequency: int, *, prefix: str = "", norm: str = "layernorm") -> Table:
+    """`Blip2QFormerModel` or, with `norm="embeddings.layernorm"`, `InstructBlipQFormerModel`.
+
+    The text half of a Q-Former (word embeddings, a second MLP) is not used: here the queries alone
+    go through it. A bare Q-Former holds no queries (`Blip2Model` holds them beside it); they, and
+    the two linear layers behind it, are fresh.
+    """
+    body = "adapter/qformer"
+    rows = [*_norm(f"{body}/norm", f"{prefix}{norm}")]
+    for index in range(cross_frequency):
+        layer, place = f"{prefix}encoder.layer.{{layer}}", (index, cross_frequency)
+        rows += _bert_attention(f"{body}/layers/self_{index}", f"{layer}.attention", *place)
+        rows += _dense(f"{body}/layers/up_{index}", f"{layer}.intermediate_query.dense", *place)
+        rows += _dense(f"{body}/layers/down_{index}", f"{layer}.output_query.dense", *place)
+        rows += _norm(f"{body}/layers/mlp_norm_{index}", f"{layer}.output_query.LayerNorm", *place)
+        if index == 0:
+            rows += _bert_attention(f"{body}/layers/cross", f"{layer}.crossattention", *place)
+    escaped = prefix.replace(".", r"\.")
+    return Table(
+        tuple(rows),
+        (
+            rf"{escaped}embeddings\.(word|position)_embeddings\.weight",
+            rf"{escaped}embeddings\.position_ids",
+            rf"{escaped}encoder\.layer\.\d+\.(intermediate|output)\..*",
+        ),
+        ("adapter/(qformer/queries|time_embedding|feature_norm/.*|project_(in|out)/.*)",),
+    )
+
+
+def projector() -> Table:
+    """LLaVA's `mlp2x_gelu`, of the `pool` adapter."""
+    return Table(
+        (
+            *_dense("adapter/project_in", "model.mm_projector.0"),
+            *_dense("adapter/project_out", "model.mm_projector.2"),
+        )
+    )
+
+
+def llava() -> Table:
+    """The baseline's merged checkpoint: LLaMA, CLIP and the projector in one folder."""
+    tower = "model.vision_tower.vision_tower.vision_model."
+    parts = (llama(), clip_vision(tower), projector())
+    return Table(*(tuple(itertools.chain(*fields)) for fields in zip(*parts, strict=True)))
+
+
+def _dense(ours: str, theirs: str, first: int = 0, stride: int = 1) -> Iterator[Row]:
+    yield Row(f"{ours}/kernel", f"{theirs}.weight", "transpose", first, stride)
+    yield Row(f"{ours}/bias", f"{theirs}.bias", "same", first, stride)
+
+
+def _norm(ours: str, theirs: str, first: int = 0, stride: int = 1) -> Iterator[Row]:
+    yield Row(f"{ours}/scale", f"{theirs}.weight", "same", first, stride)
+    yield Row(f"{ours}/bias", f"{theirs}.bias", "same", first, stride)
+
+
+def _bert_attention(ours: str, theirs: str, first: int, stride: int) -> Iterator[Row]:
+    modules = {"q": "attention.query", "k": "attention.key", "v": "attention.value"}
+    for name, module in {**modules, "out": "output.dense"}.items():
+        yield from _dense(f"{ours}_attention/{name}", f"{theirs}.{module}", first, stride)
+    yield from _norm(f"{ours}_norm", f"{theirs}.output.LayerNorm", first, stride)
