@@ -2,6 +2,7 @@
 
     forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls of more SFT
     oracles   the default form under worse Oracles
+    graded    ranks and scores of an Oracle with more than two levels, scores calibrated or not
     sizes     group sizes at equal numbers of ranked answers
     tiny      two arms and two seeds in seconds, for tests
 
@@ -68,14 +69,41 @@ def oracles() -> tuple:
     )
 
 
+# Near misses: numbers, times, and colours in the order of their hues.
+SCALES = (
+    ("no", "one", "two", "three"),
+    ("near the start", "halfway", "near the end"),
+    ("red", "yellow", "green", "blue", "purple"),
+)
+
+
+def graded() -> tuple:
+    """Ranks against scores, of 8 answers a prompt, where wrong answers are not all the same."""
+    keys = {"rl__group_size": 8, "oracle__scales": SCALES}
+    ranks = {**keys, "oracle__name": "graded"}
+    distorted = {**keys, "oracle__name": "distorted", "oracle__inner": "graded"}
+    score = {"rl__algorithm": "grpo", "oracle__distortion": 2.0}
+    return (
+        arm(SIGNED, **ranks),
+        arm("linear (GOPO)", rl__advantage__form="linear", **ranks),
+        arm("GRPO, calibrated", **score, **ranks),
+        arm("GRPO, miscalibrated", **score, **distorted),
+    )
+
+
 def sizes() -> tuple:
     """The default form with 2, 3, 5 and 8 answers a prompt."""
     return tuple(arm(f"G = {size}", rl__group_size=size) for size in (2, 3, 5, 8))
 
 
-GROUPS = {"forms": forms, "oracles": oracles, "sizes": sizes}
-SEEDS = {"forms": (0, 1, 2, 3, 4), "oracles": (0, 1, 2), "sizes": (0, 1, 2)}
-BASELINES = {"forms": SIGNED, "oracles": SIGNED, "sizes": "G = 5"}
+GROUPS = {"forms": forms, "oracles": oracles, "graded": graded, "sizes": sizes}
+SEEDS = {
+    "forms": (0, 1, 2, 3, 4),
+    "oracles": (0, 1, 2),
+    "graded": (0, 1, 2, 3, 4),
+    "sizes": (0, 1, 2),
+}
+BASELINES = {"forms": SIGNED, "oracles": SIGNED, "graded": SIGNED, "sizes": "G = 5"}
 
 
 def get_config(group: str = "forms") -> ConfigDict:

@@ -204,14 +204,16 @@ def rl() -> dict:
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        "name": "reference",  # reference | reward | noisy | reversed | top | coarse | distorted
+        # reference | graded | reward | noisy | reversed | top | coarse | distorted
+        "name": "reference",
         "policy": "skip",  # a failing Oracle: skip its groups | raise
-        "inner": "reference",  # of all but the first two: the Oracle that they wrap
+        "inner": "reference",  # of all but the first three: the Oracle that they wrap
         "swap_probability": 0.0,  # of noisy: of each answer, to exchange ranks with another
         "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking
         "top_k": 1,  # of top: answers that it names; the others are tied
         "levels": 2,  # of coarse: levels that it tells apart
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
+        "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of reward: WORKDIR/checkpoints/reward
         "seed": 0,  # of noisy, top, distorted
     }

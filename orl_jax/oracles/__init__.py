@@ -6,20 +6,23 @@
     request = RankRequest("p0", "What colour?", ("blue", "It is red."), reference="It is red.")
     ask(oracle, [request])[0].ranks  # (1.0, 0.0)
 
-`reference` knows the accepted answers. The others wrap one Oracle and change what it says, to see
-what the training bears: `noisy` (errs at random), `reversed` (the adversary), `top` and `coarse`
-(say less than they know), `distorted` (the same order, scores without a common scale).
+`reference` knows the accepted answers; `graded` tells near misses from far ones, too. The others
+wrap one Oracle and change what it says, to see what the training bears: `noisy` (errs at random),
+`reversed` (the adversary), `top` and `coarse` (say less than they know), `distorted` (the same
+order, scores without a common scale).
 
 An Oracle of your own is any object with the method `rank` of `Oracle`; give it to `make_oracle` in
 `extra`, or register it in `ORACLES`, to name it in a config.
 """
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from orl_jax.errors import UserError
 from orl_jax.oracles.degraded import CoarseOracle, ReversedOracle, TopOracle
 from orl_jax.oracles.distorted import DistortedOracle
+from orl_jax.oracles.graded import GradedOracle
 from orl_jax.oracles.noisy import NoisyOracle
 from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask
 from orl_jax.oracles.ranking import Ranking
@@ -31,6 +34,7 @@ __all__ = [
     "WRAPPERS",
     "CoarseOracle",
     "DistortedOracle",
+    "GradedOracle",
     "NoisyOracle",
     "Oracle",
     "OracleError",
@@ -44,7 +48,10 @@ __all__ = [
 ]
 
 Maker = Callable[[dict[str, Any]], Oracle]  # from a config section
-ORACLES: dict[str, Maker] = {"reference": lambda config: ReferenceOracle()}
+ORACLES: dict[str, Maker] = {
+    "reference": lambda config: ReferenceOracle(),
+    "graded": lambda config: _make(GradedOracle, {"scales": "scales"}, config),
+}
 # Of every wrapper its class and, for each key that it reads, the argument that the key sets.
 WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
     "noisy": (
@@ -58,7 +65,7 @@ WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
 }
 KEYS = (
     *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
-    *("top_k", "levels", "distortion", "checkpoint"),
+    *("top_k", "levels", "distortion", "checkpoint", "scales"),
 )
 
 
@@ -68,8 +75,8 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
     A section may hold the keys of every Oracle at once, as a locked config does; a key that is left
     out has its default. The keys:
 
-      name: "reference", a wrapper ("noisy", "reversed", "top", "coarse", "distorted"), or a name
-        of `extra`
+      name: "reference", "graded", a wrapper ("noisy", "reversed", "top", "coarse", "distorted"), or
+        a name of `extra`
       policy: of `ask`; not read here
       inner: of a wrapper, the name of the Oracle that it wraps, no wrapper itself ("reference")
       swap_probability, invalid_probability: of "noisy", in [0, 1] (0)
@@ -77,6 +84,7 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
       top_k: of "top", how many answers it names, at least 1 (1)
       levels: of "coarse", how many levels are left at most, at least 2 (2)
       distortion: of "distorted", its strength in [0, 10] (1)
+      scales: of "graded", tuples of values in their order (none)
       checkpoint: of a trained Oracle; not read here
 
     Args:
@@ -102,8 +110,12 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
 
 def _wrap(name: str, inner: Oracle, config: dict[str, Any]) -> Oracle:
     wrapper, arguments = WRAPPERS[name]
+    return _make(functools.partial(wrapper, inner), arguments, config)
+
+
+def _make(kind: Callable[..., Oracle], arguments: dict[str, str], config: dict[str, Any]) -> Oracle:
     try:
-        return wrapper(inner, **{arguments[key]: config[key] for key in arguments if key in config})
+        return kind(**{arguments[key]: config[key] for key in arguments if key in config})
     except (TypeError, ValueError) as error:  # its message begins with the argument
         argument, _, rest = str(error).partition(" ")
         key = {argument: key for key, argument in arguments.items()}.get(argument, argument)

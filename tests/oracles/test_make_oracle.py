@@ -26,6 +26,7 @@ SECTION = {
     "levels": 4,
     "distortion": 0.5,
     "checkpoint": "",
+    "scales": (),
 }
 
 
@@ -86,7 +87,7 @@ def test_oracles_from_outside_the_package():
     wrapped = make_oracle(section | {"name": "distorted", "inner": "reward"}, extra)
     assert isinstance(wrapped, DistortedOracle)
     assert wrapped.inner.config == section | {"inner": "reward"}
-    with pytest.raises(UserError, match="'gpt'; choose one of reference, reward, noisy, reversed"):
+    with pytest.raises(UserError, match="'gpt'; choose one of reference, graded, reward, noisy"):
         make_oracle(SECTION | {"name": "gpt"}, extra)
     with pytest.raises(ValueError, match="extra redefines the Oracle 'noisy'"):
         make_oracle(SECTION, {"noisy": Device})
@@ -104,7 +105,7 @@ def test_an_error_from_outside_passes_as_it_is(change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, noisy"),
+        ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, graded, noisy"),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
         ({"inner": "noisy"}, "oracle.inner is 'noisy'"),
