@@ -19,6 +19,7 @@ REQUIRES = [
     # Text: tokenizers, Hugging Face configurations and weights. Version 5 dropped its Flax classes.
     "transformers>=5.23,<6",
     "tokenizers>=0.23.1,<0.24",
+    "safetensors>=0.6,<0.9",
     # Data sets. No tensorflow: only array_record files, read by random access.
     "tensorflow-datasets>=4.9.10,<5",
     "importlib_resources>=6",  # tensorflow-datasets imports it lazily and does not require it
@@ -48,7 +49,8 @@ EXTRAS = {
         "pre-commit>=4,<5",
     ],
     "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
-    "peers": ["trl==1.16.0"],  # its loss on the same tensors; needs torch
+    # TRL's loss on the same tensors, PEFT's adapters; both need torch.
+    "peers": ["trl==1.16.0", "peft==0.21.2"],
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
 }
 

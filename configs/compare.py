@@ -3,6 +3,7 @@
     forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls of more SFT
     oracles   the default form under worse Oracles
     graded    ranks and scores of an Oracle with more than two levels, scores calibrated or not
+    ppo       learning rates of PPO, to choose one on the validation split
     sizes     group sizes at equal numbers of ranked answers
     tiny      two arms and two seeds in seconds, for tests
 
@@ -38,6 +39,19 @@ def grpo(name: str, form: str, oracle: str) -> tuple:
     )
 
 
+def ppo(name: str, rate: float) -> tuple:
+    """VLM-RLAIF: four updates a rollout, on the scores of a reward model."""
+    return arm(
+        name, rl__algorithm="ppo", rl__updates_per_rollout=2, rl__learning_rate=rate,
+        oracle__name="reward",
+    )  # fmt: skip
+
+
+def rates() -> tuple:
+    """PPO at several learning rates."""
+    return tuple(ppo(f"PPO, {rate:g}", rate) for rate in (1e-4, 3e-4, 1e-3))
+
+
 def forms() -> tuple:
     """Every way from the Oracle's answer to an advantage."""
     return (
@@ -47,13 +61,10 @@ def forms() -> tuple:
         grpo("GRPO, calibrated", "standardised", "reference"),
         grpo("GRPO, miscalibrated", "standardised", "distorted"),
         grpo("Dr. GRPO, miscalibrated", "centred", "distorted"),
-        arm(  # four updates a rollout, hence half the rate
-            "PPO, reward model", rl__algorithm="ppo", rl__updates_per_rollout=2,
-            rl__learning_rate=1e-3, oracle__name="reward",
-        ),
+        ppo("PPO, reward model", 1e-3),
         arm("more SFT, same data", "sft", sft__answers="taught"),
         arm("more SFT, clean data", "sft", sft__answers="clean"),
-    )  # fmt: skip
+    )
 
 
 def oracles() -> tuple:
@@ -96,14 +107,21 @@ def sizes() -> tuple:
     return tuple(arm(f"G = {size}", rl__group_size=size) for size in (2, 3, 5, 8))
 
 
-GROUPS = {"forms": forms, "oracles": oracles, "graded": graded, "sizes": sizes}
+GROUPS = {"forms": forms, "oracles": oracles, "graded": graded, "ppo": rates, "sizes": sizes}
 SEEDS = {
     "forms": (0, 1, 2, 3, 4),
     "oracles": (0, 1, 2),
     "graded": (0, 1, 2, 3, 4),
+    "ppo": (10, 11),  # others than are reported
     "sizes": (0, 1, 2),
 }
-BASELINES = {"forms": SIGNED, "oracles": SIGNED, "graded": SIGNED, "sizes": "G = 5"}
+BASELINES = {
+    "forms": SIGNED,
+    "oracles": SIGNED,
+    "graded": SIGNED,
+    "ppo": "PPO, 0.001",
+    "sizes": "G = 5",
+}
 
 
 def get_config(group: str = "forms") -> ConfigDict:

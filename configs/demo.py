@@ -52,6 +52,7 @@ def data() -> dict:
         "tokenizer": "",  # a folder; "" is FOLDER/tokenizer, which prepare_data writes
         "frames": 8,  # F, sampled uniformly from a clip
         "image_size": 64,
+        "framing": "crop",  # of clips that are not square: crop | pad (the baseline's checkpoints)
         "prompt_tokens": 40,  # L, visual tokens included
         "response_tokens": 12,  # T of taught answers, the end token included
         "workers": 0,  # processes that decode; 0 decodes in threads
@@ -83,17 +84,25 @@ def model() -> dict:
             "mlp_width": 384,
             "patch_size": 16,
             "select_layer": -2,  # features are the input of the last layer, as in LLaVA
+            "activation": "quick_gelu",  # quick_gelu (OpenAI's CLIP) | gelu (LAION's)
+            "norm_epsilon": 1e-5,
+            "dtype": "float32",  # of the computation, here and below: float32 | bfloat16
             "remat": False,  # recompute layers in the backward pass, for less memory
             "unroll": 4,  # layers at a time in the scan over layers
         },
         "adapter": {
-            "name": "qformer",  # qformer | pool (mlp2x_gelu, then mean pooling; other keys unused)
+            "name": "qformer",  # qformer | pool (mlp2x_gelu, then mean pooling; reads dtype alone)
             "queries": 16,
             "width": 96,
             "layers": 2,
             "heads": 4,
             "mlp_width": 384,
             "cross_frequency": 1,  # every so many layers cross-attention (BLIP-2: 2)
+            "norm_epsilon": 1e-12,
+            "time_embedding": True,  # one for each frame, added to its features (BLIP-2: False)
+            "feature_norm": True,  # a LayerNorm of the features (BLIP-2's are normed: False)
+            "exact_gelu": False,  # between the last layers: GELU with erf (torch's) | with tanh
+            "dtype": "float32",
             "remat": False,
         },
         "language": {
@@ -102,8 +111,16 @@ def model() -> dict:
             "heads": 4,
             "kv_heads": 4,
             "mlp_width": 384,
+            "head_width": 0,  # of each head; 0 is width / heads
+            "tied": False,  # the projection to logits is the embedding; no lm_head then
             "rope_base": 10000.0,
+            "rope_scaling": "none",  # for longer texts: none | linear | llama3 (Llama 3.1 and on)
+            "rope_factor": 1.0,  # of linear and llama3: slows rotation down
+            "rope_low_frequency": 1.0,  # of llama3: turns over the length below; fewer: slowed down
+            "rope_high_frequency": 4.0,  # of llama3: more turns: kept; in between: mixed
+            "rope_original_length": 8192,  # of llama3: tokens of a text in the first training
             "norm_epsilon": 1e-5,
+            "dtype": "float32",
             "embedding_std": 0.5,  # of fresh embeddings: of the size of the visual tokens
             "remat": False,
             "unroll": 3,

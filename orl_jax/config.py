@@ -59,6 +59,7 @@ def some_of(key: str, names: tuple[str, ...]) -> Rule:
 
 
 STAGES = ("vision", "sft", "reward", "rl")
+DTYPES = ("float32", "bfloat16")
 
 
 def _stage_rules(stage: str) -> tuple[Rule, ...]:
@@ -81,6 +82,7 @@ RULES = (
     at_least("seed", 0, 0),
     at_least("data.frames", 1, 8),
     at_least("data.image_size", 1, 64),
+    one_of("data.framing", ("crop", "pad")),
     at_least("data.prompt_tokens", 1, 40),
     at_least("data.response_tokens", 1, 12),
     at_least("data.workers", 0, 0),
@@ -91,7 +93,24 @@ RULES = (
     above("data.scenes.rate", 0, 8),
     fraction("data.scenes.systematic_share", 0.7),
     fraction("data.scenes.random_share", 0.1),
+    one_of("model.vision.activation", ("quick_gelu", "gelu")),
+    above("model.vision.norm_epsilon", 0, 1e-5),
+    one_of("model.vision.dtype", DTYPES),
     one_of("model.adapter.name", ("qformer", "pool")),
+    above("model.adapter.norm_epsilon", 0, 1e-12),
+    one_of("model.adapter.dtype", DTYPES),
+    Rule(
+        "model.language.head_width",
+        lambda v: v >= 0 and v % 2 == 0,
+        "even, or 0 for width / heads",
+        0,
+    ),
+    one_of("model.language.rope_scaling", ("none", "linear", "llama3")),
+    at_least("model.language.rope_factor", 1, 8.0),
+    above("model.language.rope_low_frequency", 0, 1.0),
+    above("model.language.rope_high_frequency", 0, 4.0),
+    at_least("model.language.rope_original_length", 1, 8192),
+    one_of("model.language.dtype", DTYPES),
     at_least("model.lora.rank", 1, 8),
     above("model.lora.alpha", 0, 16.0),
     at_least("vision.encoder_steps", 0, 400),

@@ -7,7 +7,7 @@ import numpy as np
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.tokenizer import PromptEncoder
-from orl_jax.data.video import VideoError, read_frames
+from orl_jax.data.video import FRAMINGS, VideoError, read_frames
 from orl_jax.errors import UserError
 
 # Which text of an item is the response, by the name that `answers` has in the pipeline.
@@ -21,6 +21,7 @@ class ExampleReader:
       encoder: makes ids of the texts.
       frames: F, frames of a video.
       image_size: side of a frame, in pixels.
+      framing: of videos that are not square; see `orl_jax.data.video`.
       video_folder: what the items' video paths are relative to.
       answers: "taught", "clean", or None for examples without a response.
       cache: keeps decoded frames.
@@ -37,14 +38,17 @@ class ExampleReader:
         encoder: PromptEncoder,
         frames: int,
         image_size: int,
+        framing: str = "crop",
         video_folder: str | os.PathLike[str],
         answers: str | None,
         cache: FrameCache | None,
     ) -> None:
         if answers not in ANSWERS:
             raise UserError(f'answers is "{answers}"; it must be "taught" or "clean"')
+        if framing not in FRAMINGS:
+            raise UserError(f'config.data.framing is "{framing}"; it must be crop or pad')
         self._encoder = encoder
-        self._size = (frames, image_size)
+        self._how = (frames, image_size, framing)
         self._folder = os.fspath(video_folder)
         self._answer = ANSWERS[answers]
         self._cache = cache
@@ -85,9 +89,9 @@ class ExampleReader:
     def _frames(self, video: str) -> np.ndarray:
         path = os.path.join(self._folder, video)
         if self._cache is None:
-            return read_frames(path, *self._size)
-        frames = self._cache.get((path, *self._size))
+            return read_frames(path, *self._how)
+        frames = self._cache.get((path, *self._how))
         if frames is None:
-            frames = read_frames(path, *self._size)
-            self._cache.put((path, *self._size), frames)
+            frames = read_frames(path, *self._how)
+            self._cache.put((path, *self._how), frames)
         return frames

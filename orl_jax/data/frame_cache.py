@@ -6,6 +6,8 @@ import numpy as np
 
 _MEGABYTE = 1_000_000
 
+Key = tuple[str, int, int, str]  # path, number of frames, image size, framing
+
 
 class FrameCache:
     """Keeps frames until it is full, and then what it has.
@@ -25,14 +27,14 @@ class FrameCache:
         self.hits = 0
         self.misses = 0
         self._room = int(megabytes * _MEGABYTE)
-        self._frames: dict[tuple[str, int, int], np.ndarray] = {}
+        self._frames: dict[Key, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._frames)
 
-    def get(self, key: tuple[str, int, int]) -> np.ndarray | None:
-        """The frames of (path, number of frames, image size), read-only, or None."""
+    def get(self, key: Key) -> np.ndarray | None:
+        """The frames that were read this way, read-only, or None."""
         with self._lock:
             frames = self._frames.get(key)
             if frames is None:
@@ -41,7 +43,7 @@ class FrameCache:
                 self.hits += 1
             return frames
 
-    def put(self, key: tuple[str, int, int], frames: np.ndarray) -> None:
+    def put(self, key: Key, frames: np.ndarray) -> None:
         """Keeps `frames` if there is room; read-only from then on, as they are handed out again."""
         with self._lock:
             if key not in self._frames and frames.nbytes <= self._room:

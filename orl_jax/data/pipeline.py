@@ -16,6 +16,7 @@ def make_loader(
     encoder: PromptEncoder,
     frames: int,
     image_size: int,
+    framing: str = "crop",
     video_folder: str | os.PathLike[str],
     batch_size: int,
     seed: int = 0,
@@ -37,6 +38,7 @@ def make_loader(
       encoder: makes ids of questions and answers.
       frames: F, frames of a video.
       image_size: side of a frame, in pixels.
+      framing: of videos that are not square: "crop" them or "pad" them.
       video_folder: what the items' video paths are relative to.
       batch_size: B.
       seed: of the order, in [0, 2^32); every epoch has another order.
@@ -64,8 +66,8 @@ def make_loader(
             "share a cache: set config.data.workers or config.data.cache_mb to 0"
         )
     reader = ExampleReader(
-        encoder=encoder, frames=frames, image_size=image_size, video_folder=video_folder,
-        answers=answers, cache=cache,
+        encoder=encoder, frames=frames, image_size=image_size, framing=framing,
+        video_folder=video_folder, answers=answers, cache=cache,
     )  # fmt: skip
     plan = Plan(batch_size, seed, shuffle, epochs, workers, threads, bad_video)
     return Loader(items, reader, plan)
@@ -77,6 +79,7 @@ def batches(
     encoder: PromptEncoder,
     frames: int,
     image_size: int,
+    framing: str = "crop",
     video_folder: str | os.PathLike[str],
     batch_size: int,
     threads: int = 2,
@@ -92,8 +95,8 @@ def batches(
     Example: `sum(batch["valid"].sum() for batch in batches(test, ...)) == len(test)`.
     """
     reader = ExampleReader(
-        encoder=encoder, frames=frames, image_size=image_size, video_folder=video_folder,
-        answers=answers, cache=cache,
+        encoder=encoder, frames=frames, image_size=image_size, framing=framing,
+        video_folder=video_folder, answers=answers, cache=cache,
     )  # fmt: skip
     plan = Plan(
         batch_size, shuffle=False, epochs=1, threads=threads, bad_video=bad_video, pad_last=True

@@ -9,7 +9,7 @@ SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 IMAGE_TOKEN = "<image>"  # stands where the visual tokens go
-END_TOKEN = "</s>"  # ends an answer
+END_TOKEN = "</s>"  # ends an answer, in LLaMA's tokenizer and ours; others have one of their own
 
 
 def format_prompt(question: str, system: str = SYSTEM) -> str:
@@ -24,13 +24,19 @@ def format_prompt(question: str, system: str = SYSTEM) -> str:
     return f"{system} USER: {IMAGE_TOKEN}\n{strip_all(question, (IMAGE_TOKEN,))} ASSISTANT:"
 
 
-def format_example(question: str, answer: str, system: str = SYSTEM) -> str:
+def format_example(question: str, answer: str, system: str = SYSTEM, end: str = END_TOKEN) -> str:
     """The prompt with its answer and the end token: what training reads.
+
+    Args:
+      question: what the user asks.
+      answer: what the model should say; `<image>` and `end` in it are dropped.
+      system: the sentences that open the conversation.
+      end: the end token of the tokenizer.
 
     Example: `format_example("Who?", "Me.", "Hi.")` ends in "ASSISTANT: Me.</s>".
     """
-    answer = strip_all(answer, (IMAGE_TOKEN, END_TOKEN))
-    return f"{format_prompt(question, system)} {answer}{END_TOKEN}"
+    answer = strip_all(answer, (IMAGE_TOKEN, end))
+    return f"{format_prompt(question, system)} {answer}{end}"
 
 
 def strip_all(text: str, markers: tuple[str, ...]) -> str:
@@ -38,7 +44,7 @@ def strip_all(text: str, markers: tuple[str, ...]) -> str:
 
     Repeats until none is left, as dropping one may make another: "<im<image>age>".
     """
-    while any(marker in text for marker in markers):
-        for marker in markers:
+    while found := [marker for marker in markers if marker and marker in text]:
+        for marker in found:
             text = text.replace(marker, "")
     return text.strip()

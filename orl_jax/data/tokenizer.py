@@ -9,6 +9,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from orl_jax.data.prompt import END_TOKEN, IMAGE_TOKEN, SYSTEM, format_prompt, strip_all
+from orl_jax.data.tokenizer_files import read_tokenizer
+from orl_jax.data.tokenizer_traits import traits
 from orl_jax.errors import UserError
 
 PAD_TOKEN = "<pad>"
@@ -65,18 +67,11 @@ def load_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
     replaced, as padding is banned from sampling and the end of an answer must not be.
 
     Raises:
-      UserError: if the folder holds no tokenizer. Nothing is ever downloaded.
-    """
-    from transformers import AutoTokenizer  # here, as it imports torch where that is installed
+      UserError: if the folder holds no tokenizer, or one without an end token.
 
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"no tokenizer in {folder}: there is no such folder")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"no tokenizer in {folder}: {reason}") from error
+    Example: `len(load_tokenizer("vicuna-7b-v1.5")) == 32002`.
+    """
+    tokenizer = read_tokenizer(folder)
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     if IMAGE_TOKEN not in tokenizer.get_vocab():
@@ -96,7 +91,8 @@ class PromptEncoder:
     Attributes:
       image_id, pad_id, end_id: ids of the tokens.
       vocabulary_size: V, exactly `len(tokenizer)`.
-      banned_ids: bool [V], the ids that must never be sampled: padding, `<s>`, `<unk>`, `<image>`.
+      banned_ids: bool [V], the ids that must never be sampled: padding, `<s>`, `<unk>`, `<image>`;
+        never the end token, which is one of them in some tokenizers (GPT-2).
 
     Can be pickled, so it travels to worker processes.
     """
@@ -119,14 +115,15 @@ class PromptEncoder:
         banned = (self.pad_id, tokenizer.bos_token_id, tokenizer.unk_token_id, self.image_id)
         self.banned_ids = np.zeros(self.vocabulary_size, bool)
         self.banned_ids[[i for i in banned if i is not None]] = True
-        special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-        self._markers = tuple(sorted(special | {IMAGE_TOKEN}))
+        self.banned_ids[self.end_id] = False
+        self._traits = traits(tokenizer)
 
     def encode_prompt(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """The prompt of a question, padded on the left.
 
         The template is split at `<image>` and its parts are tokenised one by one, as the baseline
-        does; `visual_tokens` copies of the `<image>` id go between them, one `<s>` to the start.
+        does; `visual_tokens` copies of the `<image>` id go between them, and one `<s>` to the start
+        if the tokenizer has it there (`tokenizer_image_token` in yonseivnl/vlm-rlaif).
         Special tokens in the question are dropped.
 
         Returns:
@@ -135,7 +132,7 @@ class PromptEncoder:
         Raises:
           UserError: if the prompt has more than L tokens.
         """
-        before, after = format_prompt(strip_all(question, self._markers)).split(IMAGE_TOKEN)
+        before, after = format_prompt(strip_all(question, self._traits.markers)).split(IMAGE_TOKEN)
         ids = self._opening(before) + self._tokens(after)
         if len(ids) > self.prompt_length:
             raise UserError(
@@ -189,7 +186,7 @@ class PromptEncoder:
         Raises:
           UserError: if they are more than T tokens.
         """
-        ids = [*self._tokens(strip_all(answer, self._markers)), self.end_id]
+        ids = [*self._answer(answer), self.end_id]
         if len(ids) > self.response_length:
             raise UserError(
                 f'the answer "{answer}" has {len(ids)} tokens with its end; '
@@ -212,7 +209,7 @@ class PromptEncoder:
           ids int32 [length] and mask bool [length] (True for tokens, the end token among them).
         """
         end = [] if truncated else [self.end_id]
-        ids = [*self._tokens(strip_all(text, self._markers)), *end][:length]
+        ids = [*self._answer(text), *end][:length]
         mask = np.arange(length) < len(ids)
         return np.array(ids + [self.pad_id] * (length - len(ids)), np.int32), mask
 
@@ -238,9 +235,13 @@ class PromptEncoder:
         return text.strip(), truncated
 
     def _opening(self, before: str) -> list[int]:
-        start = self.tokenizer.bos_token_id
-        ids = [start] if start is not None else []
-        return ids + self._tokens(before) + [self.image_id] * self.visual_tokens
+        image = [self.image_id] * self.visual_tokens
+        return self._traits.opening + self._tokens(before) + image
+
+    def _answer(self, text: str) -> list[int]:
+        """Ids that make "ASSISTANT: answer" behind a prompt; of an empty answer none."""
+        text = strip_all(text, self._traits.markers)
+        return self._tokens(self._traits.space + text) if text else []
 
     def _tokens(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

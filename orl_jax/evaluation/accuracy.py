@@ -80,6 +80,7 @@ class Evaluator:
             encoder=self._assembly.encoder,
             frames=data.frames,
             image_size=data.image_size,
+            framing=data.get("framing", "crop"),
             video_folder=data.folder,
             batch_size=settings.batch_size,
             bad_video=data.bad_video,

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from orl_jax.models.lora import LoRADense
+from orl_jax.models.rotary import RotaryScaling, rotary_angles, rotate
 
 _MASKED = -1e30  # finite, so that a fully masked row gives no NaN
 
@@ -36,6 +37,14 @@ class Llama(nn.Module):
     Parameters of the layers are stacked on a leading axis and scanned, `unroll` layers at a time: a
     loop compiles fast and needs little memory for many layers, a few small ones run faster
     unrolled. `heads` must be a multiple of `kv_heads`; `embedding_std` is of fresh embeddings.
+
+    Attributes:
+      head_width: K; 0 is width / heads.
+      tied: the projection to logits is the embedding, transposed; no parameter `lm_head` then.
+      rope_scaling, rope_factor, rope_low_frequency, rope_high_frequency, rope_original_length: see
+        `RotaryScaling`.
+      dtype: of the computation, "float32" or "bfloat16"; parameters, norms, rotations and the
+        softmax are float32 always.
     """
 
     vocabulary: int
@@ -44,7 +53,14 @@ class Llama(nn.Module):
     heads: int
     kv_heads: int
     mlp_width: int
+    head_width: int = 0
+    tied: bool = False
     rope_base: float = 10000.0
+    rope_scaling: str = "none"
+    rope_factor: float = 1.0
+    rope_low_frequency: float = 1.0
+    rope_high_frequency: float = 4.0
+    rope_original_length: int = 8192
     norm_epsilon: float = 1e-5
     embedding_std: float = 0.02
     lora_rank: int = 0
@@ -69,13 +85,18 @@ class Llama(nn.Module):
             length=self.layers,
             unroll=self.unroll,
         )(
-            self.heads, self.kv_heads, self.mlp_width, self.norm_epsilon,
+            self.heads, self.kv_heads, self._head_width, self.mlp_width, self.norm_epsilon,
             self.lora_rank, self.lora_alpha, self.dtype, name="layers",
         )  # fmt: skip
         self.norm = RMSNorm(self.norm_epsilon, self.dtype)
-        self.lm_head = self.param(
-            "lm_head", nn.initializers.lecun_normal(), (self.width, self.vocabulary)
-        )
+        if not self.tied:
+            self.lm_head = self.param(
+                "lm_head", nn.initializers.lecun_normal(), (self.width, self.vocabulary)
+            )
+
+    @property
+    def _head_width(self) -> int:
+        return self.head_width or self.width // self.heads
 
     def embed(self, ids: Int[Array, "*batch"]) -> Float[Array, "*batch D"]:
         """Token embeddings."""
@@ -83,7 +104,8 @@ class Llama(nn.Module):
 
     def vocabulary_kernel(self) -> Float[Array, "D V"]:
         """The projection to logits; losses and the sampler apply it themselves."""
-        return self.lm_head.astype(self.dtype)
+        kernel = self.embedding.T if self.tied else self.lm_head
+        return kernel.astype(self.dtype)
 
     def __call__(
         self,
@@ -95,17 +117,24 @@ class Llama(nn.Module):
         """Hidden states after the last norm, and the keys and values of the tokens in `x`.
 
         Args:
-          x: embedded tokens.
+          x: embedded tokens, of any dtype.
           positions: rotary positions, counted without padding.
           mask: false for padding; padding is never attended to.
           past: segments that every token of `x` may attend to.
+
+        Raises:
+          UserError: a `rope_scaling` that there is not.
         """
         causal = jnp.tril(jnp.ones((x.shape[2], x.shape[2]), bool))
         masks = [segment.mask[:, :, None, :] for segment in past]
         masks.append(causal[None, None] & mask[:, :, None, :])
-        rotary = rotary_angles(positions, self.width // self.heads, self.rope_base)
+        scaling = RotaryScaling(
+            self.rope_scaling, self.rope_factor, self.rope_low_frequency,
+            self.rope_high_frequency, self.rope_original_length,
+        )  # fmt: skip
+        rotary = rotary_angles(positions, self._head_width, self.rope_base, scaling)
         layer_past = tuple((segment.keys, segment.values) for segment in past)
-        x, (keys, values) = self.blocks(x, rotary, tuple(masks), layer_past)
+        x, (keys, values) = self.blocks(x.astype(self.dtype), rotary, tuple(masks), layer_past)
         return self.norm(x), Segment(keys, values, mask)
 
 
@@ -114,6 +143,7 @@ class LlamaBlock(nn.Module):
 
     heads: int
     kv_heads: int
+    head_width: int
     mlp_width: int
     norm_epsilon: float
     lora_rank: int
@@ -129,22 +159,21 @@ class LlamaBlock(nn.Module):
         past: tuple[tuple[Array, Array], ...],
     ) -> tuple[Float[Array, "B G T D"], tuple[Array, Array]]:
         width = x.shape[-1]
-        head_width = width // self.heads
 
         def project(name: str, features: int, values: Array) -> Array:
             layer = LoRADense(features, self.lora_rank, self.lora_alpha, self.dtype, name=name)
             return layer(values)
 
         def heads(name: str, count: int, values: Array) -> Array:
-            y = project(name, count * head_width, values)
-            return y.reshape(*y.shape[:-1], count, head_width)
+            y = project(name, count * self.head_width, values)
+            return y.reshape(*y.shape[:-1], count, self.head_width)
 
         y = RMSNorm(self.norm_epsilon, self.dtype, name="attention_norm")(x)
         queries = rotate(heads("q", self.heads, y), rotary)
         keys = rotate(heads("k", self.kv_heads, y), rotary)
         values = heads("v", self.kv_heads, y)
         y = attend(queries, (*past, (keys, values)), masks)
-        x = x + project("o", width, y.reshape(*x.shape[:-1], self.heads * head_width))
+        x = x + project("o", width, y.reshape(*x.shape[:-1], self.heads * self.head_width))
         y = RMSNorm(self.norm_epsilon, self.dtype, name="mlp_norm")(x)
         gate = jax.nn.silu(project("gate", self.mlp_width, y))
         x = x + project("down", width, gate * project("up", self.mlp_width, y))
@@ -163,24 +192,6 @@ class RMSNorm(nn.Module):
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
         return (y * scale).astype(self.dtype)
-
-
-def rotary_angles(
-    positions: Int[Array, "*batch"], head_width: int, base: float
-) -> Float[Array, "*batch half"]:
-    """Angles of the rotary embedding (arXiv 2104.09864): position / base^(2i / head_width)."""
-    exponents = jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width
-    return positions[..., None].astype(jnp.float32) * base**-exponents
-
-
-def rotate(
-    x: Float[Array, "*batch H K"], angles: Float[Array, "*batch half"]
-) -> Float[Array, "*batch H K"]:
-    """Rotates the two halves of each head against each other (Hugging Face's rotate-half order)."""
-    cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return rotated.astype(x.dtype)
 
 
 def attend(

@@ -60,14 +60,18 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
     return unflatten_dict(parts["train"], sep="/"), unflatten_dict(parts["freeze"], sep="/")
 
 
-def fill(initial: Mapping[str, Any], pretrained: Mapping[str, Any]) -> dict[str, Any]:
-    """`initial` parameters with the `pretrained` ones in their place; init fills only the gaps.
+def missing(shapes: Mapping[str, Any], pretrained: Mapping[str, Any]) -> list[str]:
+    """Paths of the model's parameters that `pretrained` does not hold.
+
+    Args:
+      shapes: the model's parameters, or anything with their shapes.
+      pretrained: those of a checkpoint.
 
     Raises:
       UserError: a pretrained parameter that the model lacks or that has another shape, by name.
     """
-    flat = flatten(initial)
-    for path, value in flatten(pretrained).items():
+    flat, given = flatten(shapes), flatten(pretrained)
+    for path, value in given.items():
         if path not in flat:
             raise UserError(f"the checkpoint holds {path}, which this model does not have")
         if flat[path].shape != value.shape:
@@ -75,8 +79,15 @@ def fill(initial: Mapping[str, Any], pretrained: Mapping[str, Any]) -> dict[str,
                 f"{path} has shape {tuple(value.shape)} in the checkpoint and "
                 f"{tuple(flat[path].shape)} in the model; check config.model"
             )
-        flat[path] = jax.numpy.asarray(value, flat[path].dtype)
-    return unflatten_dict(flat, sep="/")
+    return [path for path in flat if path not in given]
+
+
+def masters(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters to train, in float32 whatever they were stored in.
+
+    A small update of a bfloat16 number is lost: it has 8 bits, an update is often a thousandth.
+    """
+    return jax.tree.map(lambda value: value.astype(jax.numpy.float32), dict(trained))
 
 
 def count(tree: Any) -> int:

@@ -13,7 +13,11 @@ from jaxtyping import Array, Float
 
 
 class PoolAdapter(nn.Module):
-    """Video features to visual tokens: [B, F, P, E] -> [B, F + P, language_width]."""
+    """Video features to visual tokens: [B, F, P, E] -> [B, F + P, language_width].
+
+    The GELU is the exact one. `dtype` is of the computation, "float32" or "bfloat16"; parameters
+    are float32 always.
+    """
 
     frames: int
     patches: int

@@ -2,8 +2,10 @@
 
 BLIP-2's (arXiv 2301.12597; `Blip2QFormerModel` of transformers is the reference): BERT-style
 post-LayerNorm layers over the queries alone, cross-attention to the frozen features in every
-`cross_frequency`-th layer. Deviation: a learned time embedding is added to the features of each
-frame (BLIP-2 reads pictures, and without it the queries could not tell frames apart).
+`cross_frequency`-th layer. Deviations, each with a field that takes it back: a learned time
+embedding is added to the features of each frame (BLIP-2 reads pictures, and without it the queries
+could not tell frames apart); features are normed here (BLIP-2 reads its encoder's last norm); and
+the GELU between the two linear layers (BLIP-2 has one layer) is the tanh approximation.
 """
 
 import jax
@@ -20,6 +22,15 @@ class QFormerAdapter(nn.Module):
 
     `layers` must be a multiple of `cross_frequency`; the first layer of each run of
     `cross_frequency` has cross-attention, as in BLIP-2. `frames` is the number of time embeddings.
+    The features may be of another width than the Q-Former.
+
+    Attributes:
+      norm_epsilon: of the Q-Former's LayerNorms.
+      time_embedding: False has no such parameter.
+      feature_norm: a LayerNorm (epsilon 1e-5) of the features; False has no such parameters.
+      exact_gelu: whether the GELU between the two linear layers is the exact one, with erf, as
+        torch's `nn.GELU()`; inside the Q-Former it always is.
+      dtype: of the computation, "float32" or "bfloat16"; parameters are float32 always.
     """
 
     queries: int
@@ -30,6 +41,10 @@ class QFormerAdapter(nn.Module):
     frames: int
     language_width: int
     cross_frequency: int = 2
+    norm_epsilon: float = 1e-12
+    time_embedding: bool = True
+    feature_norm: bool = True
+    exact_gelu: bool = False
     remat: bool = False
     dtype: DTypeLike = jnp.float32
 
@@ -40,19 +55,24 @@ class QFormerAdapter(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "B F P E"]) -> Float[Array, "B Q D"]:
-        batch, frames, patches, feature_width = features.shape
-        time = self.param(
-            "time_embedding", nn.initializers.normal(1.0), (self.frames, feature_width)
-        )
-        features = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="feature_norm")(features)
-        features = features + time[:frames, None].astype(self.dtype)
-        source = features.reshape(batch, frames * patches, feature_width)
         x = QFormer(
             self.queries, self.width, self.layers, self.heads, self.mlp_width,
-            self.cross_frequency, self.remat, self.dtype, name="qformer",
-        )(source)  # fmt: skip
-        x = nn.gelu(nn.Dense(self.language_width, dtype=self.dtype, name="project_in")(x))
+            self.cross_frequency, self.remat, self.dtype, self.norm_epsilon, name="qformer",
+        )(self._source(features))  # fmt: skip
+        x = nn.Dense(self.language_width, dtype=self.dtype, name="project_in")(x)
+        x = nn.gelu(x, approximate=not self.exact_gelu)
         return nn.Dense(self.language_width, dtype=self.dtype, name="project_out")(x)
+
+    def _source(self, features: Float[Array, "B F P E"]) -> Float[Array, "B S E"]:
+        batch, frames, patches, width = features.shape
+        if self.time_embedding:
+            time = self.param("time_embedding", nn.initializers.normal(1.0), (self.frames, width))
+        if self.feature_norm:
+            features = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="feature_norm")(features)
+        features = features.astype(self.dtype)
+        if self.time_embedding:
+            features = features + time[:frames, None].astype(self.dtype)
+        return features.reshape(batch, frames * patches, width)
 
 
 class QFormer(nn.Module):
@@ -66,12 +86,13 @@ class QFormer(nn.Module):
     cross_frequency: int
     remat: bool
     dtype: DTypeLike
+    norm_epsilon: float = 1e-12
 
     @nn.compact
     def __call__(self, source: Float[Array, "B S E"]) -> Float[Array, "B Q W"]:
         queries = self.param("queries", nn.initializers.normal(1.0), (self.queries, self.width))
         x = jnp.broadcast_to(queries.astype(self.dtype), (source.shape[0], *queries.shape))
-        x = _norm(self.dtype, "norm")(x)
+        x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="norm")(x)
         block = nn.remat(QFormerBlock, prevent_cse=False) if self.remat else QFormerBlock
         stack = nn.scan(
             block,
@@ -80,9 +101,10 @@ class QFormer(nn.Module):
             in_axes=nn.broadcast,
             length=self.layers // self.cross_frequency,
         )
-        x, _ = stack(self.heads, self.mlp_width, self.cross_frequency, self.dtype, name="layers")(
-            x, source
-        )
+        x, _ = stack(
+            self.heads, self.mlp_width, self.cross_frequency, self.norm_epsilon, self.dtype,
+            name="layers",
+        )(x, source)  # fmt: skip
         return x
 
 
@@ -92,6 +114,7 @@ class QFormerBlock(nn.Module):
     heads: int
     mlp_width: int
     cross_frequency: int
+    norm_epsilon: float
     dtype: DTypeLike
 
     @nn.compact
@@ -107,13 +130,12 @@ class QFormerBlock(nn.Module):
                 approximate=False,
             )
             y = nn.Dense(x.shape[-1], dtype=self.dtype, name=f"down_{index}")(y)
-            x = _norm(self.dtype, f"mlp_norm_{index}")(x + y)
+            x = self._norm(f"mlp_norm_{index}", x + y)
         return x, None
 
     def _attend(self, x: Array, source: Array, name: str) -> Array:
         y = Attention(self.heads, self.dtype, name=f"{name}_attention")(x, source)
-        return _norm(self.dtype, f"{name}_norm")(x + y)
+        return self._norm(f"{name}_norm", x + y)
 
-
-def _norm(dtype: DTypeLike, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-12, dtype=dtype, name=name)
+    def _norm(self, name: str, x: Array) -> Array:
+        return nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name=name)(x)

@@ -1,14 +1,19 @@
 """CLIP's vision transformer (arXiv 2103.00020; `CLIPVisionModel` of transformers is the reference).
 
-Class token, pre-LayerNorm, quick-GELU. As in LLaVA the features are the patch tokens of one hidden
-layer (`select_layer` -2: the input of the last layer), so layers above it are never built.
+Class token, pre-LayerNorm, quick-GELU (OpenAI's weights) or GELU (LAION's). As in LLaVA the
+features are the patch tokens of one hidden layer (`select_layer` -2: the input of the last layer),
+so layers above it are never built.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
+
+from orl_jax.errors import UserError
 
 # Channel means and deviations of CLIP's training pictures, in units of full intensity.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -25,10 +30,19 @@ def quick_gelu(x: Array) -> Array:
     return x * jax.nn.sigmoid(1.702 * x)
 
 
+# By their names in `transformers`; "gelu" is the exact one, with erf.
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": partial(jax.nn.gelu, approximate=False)}
+
+
 class ClipVision(nn.Module):
     """Pictures to patch features: float [N, H, W, 3] (see `normalise`) -> [N, P, width].
 
     P = (image_size / patch_size)². Parameters of the layers are stacked on a leading axis.
+
+    Attributes:
+      activation: quick_gelu | gelu.
+      norm_epsilon: of all LayerNorms.
+      dtype: of the computation, "float32" or "bfloat16"; parameters are float32 always.
     """
 
     width: int
@@ -38,6 +52,8 @@ class ClipVision(nn.Module):
     patch_size: int
     image_size: int
     select_layer: int = -2
+    activation: str = "quick_gelu"
+    norm_epsilon: float = 1e-5
     remat: bool = False
     unroll: int = 1
     dtype: DTypeLike = jnp.float32
@@ -49,6 +65,11 @@ class ClipVision(nn.Module):
 
     @nn.compact
     def __call__(self, pictures: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
+        if self.activation not in ACTIVATIONS:
+            raise UserError(
+                f"the activation of CLIP is {self.activation!r}; choose one of "
+                f"{', '.join(ACTIVATIONS)}"
+            )
         x = self._patch_embedding(pictures.astype(self.dtype))
         class_token = self.param(
             "class_embedding", nn.initializers.normal(self.width**-0.5), (self.width,)
@@ -60,7 +81,7 @@ class ClipVision(nn.Module):
             nn.initializers.normal(self.width**-0.5),
             (self.patches + 1, self.width),
         )
-        x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="pre_norm")(
+        x = nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name="pre_norm")(
             x + positions.astype(self.dtype)
         )
         block = nn.remat(VisionBlock, prevent_cse=False) if self.remat else VisionBlock
@@ -71,7 +92,10 @@ class ClipVision(nn.Module):
             length=self.layers + 1 + self.select_layer,
             unroll=self.unroll,
         )
-        x, _ = stack(self.heads, self.mlp_width, self.dtype, name="layers")(x, None)
+        x, _ = stack(
+            self.heads, self.mlp_width, self.activation, self.norm_epsilon, self.dtype,
+            name="layers",
+        )(x, None)  # fmt: skip
         return x[:, 1:]
 
     def _patch_embedding(self, pictures: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
@@ -87,14 +111,17 @@ class VisionBlock(nn.Module):
 
     heads: int
     mlp_width: int
+    activation: str
+    norm_epsilon: float
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "N S D"], _: None) -> tuple[Float[Array, "N S D"], None]:
-        y = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="attention_norm")(x)
+        norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
+        y = norm(name="attention_norm")(x)
         x = x + Attention(self.heads, self.dtype, name="attention")(y, y)
-        y = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="mlp_norm")(x)
-        y = quick_gelu(nn.Dense(self.mlp_width, dtype=self.dtype, name="up")(y))
+        y = nn.Dense(self.mlp_width, dtype=self.dtype, name="up")(norm(name="mlp_norm")(x))
+        y = ACTIVATIONS[self.activation](y)
         return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y), None
 
 

@@ -147,8 +147,9 @@ def build_vlm(config: ConfigDict, *, vocabulary: int, image_id: int, lora_rank: 
         )
     else:
         adapter = PoolAdapter(
-            frames=config.data.frames, patches=vision.patches, language_width=language.width
-        )
+            frames=config.data.frames, patches=vision.patches, language_width=language.width,
+            dtype=settings.get("dtype", "float32"),
+        )  # fmt: skip
     return VLM(vision=vision, adapter=adapter, language=language, image_id=image_id)
 
 

@@ -18,11 +18,14 @@ _PNG_UP_TO = 64  # pixels a side; beyond that JPEG is several times smaller
 class Frames:
     """Reads clips of a data folder, each at most once."""
 
-    def __init__(self, data_folder: pathlib.Path, *, frames: int, image_size: int) -> None:
-        """Takes the policy's number of frames and image size (pixels); both are capped."""
+    def __init__(
+        self, data_folder: pathlib.Path, *, frames: int, image_size: int, framing: str = "crop"
+    ) -> None:
+        """Takes the policy's framing, number of frames and image size (pixels); both are capped."""
         self._folder = data_folder
         self._frames = max(1, min(frames, SHOWN))
         self._size = max(2, min(image_size, LARGEST))
+        self._framing = framing
         self._seen: dict[str, Sequence[str]] = {}
 
     def __call__(self, video: str) -> Sequence[str]:
@@ -37,7 +40,7 @@ class Frames:
 
     def _read(self, path: pathlib.Path) -> list[str]:
         try:
-            clip = read_frames(path, self._frames, self._size)
+            clip = read_frames(path, self._frames, self._size, self._framing)
         except VideoError:
             return []
         return [_data_address(frame) for frame in clip]

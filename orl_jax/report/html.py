@@ -111,4 +111,5 @@ def _frames(config: Mapping[str, Any], data_folder: pathlib.Path) -> Frames:
     data = config.get("data", {})
     frames = data.get("frames") or find_key(config, "num_frames", "frames") or SHOWN
     size = data.get("image_size") or find_key(config, "image_size") or _USUAL_IMAGE_SIZE
-    return Frames(data_folder, frames=int(frames), image_size=int(size))
+    framing = data.get("framing", "crop")
+    return Frames(data_folder, frames=int(frames), image_size=int(size), framing=framing)

@@ -111,6 +111,7 @@ def _loader(config: ConfigDict, assembly: assemblies.Assembly) -> Any:
         encoder=assembly.encoder,
         frames=data.frames,
         image_size=data.image_size,
+        framing=data.get("framing", "crop"),
         video_folder=data.folder,
         batch_size=config.preferences.batch_size,
         seed=config.preferences.seed,

@@ -23,6 +23,14 @@ class Rollout(NamedTuple):
     log_prob: Float[Array, "B G T"]
 
 
+class Prefix(NamedTuple):
+    """What every decoding step reads: the prompts, their lengths, the projection to logits."""
+
+    prompt: Segment
+    length: Int[Array, " B"]
+    kernel: Float[Array, "D V"]
+
+
 class LoopState(NamedTuple):
     """What one decoding step hands to the next. `cache` holds the responses' keys and values."""
 
@@ -61,28 +69,68 @@ def sample(
 
     Pure; jit it with everything after `key` static.
     """
-    apply = _applier(model, params)
-    hidden, prompt = apply(VLM.prefill, visual, prompt_ids, prompt_mask)
-    kernel = apply(VLM.vocabulary_kernel)
-    length = prompt.mask.sum(axis=-1)
-    state = _start(hidden, prompt, group_size, max_tokens, pad_id)
+    prefix, state = begin(
+        model, params, visual, prompt_ids, prompt_mask,
+        group_size=group_size, max_tokens=max_tokens, pad_id=pad_id,
+    )  # fmt: skip
 
     def unfinished(state: LoopState) -> Array:
         return (state.step < max_tokens) & ~state.done.all()
 
-    def advance(state: LoopState) -> LoopState:
-        logits = vocabulary_logits(state.hidden, kernel)
-        noise = jax.random.fold_in(key, state.step)
-        token, log_prob = _choose(logits, banned, noise, temperature)
-        token = jnp.where(state.done, pad_id, token)
-        rollout = _record(state, token, log_prob)
-        position = jnp.broadcast_to(length + state.step, token.shape)
-        hidden, new = apply(VLM.decode, token, position, (prompt, state.cache))
-        cache = _extend(state.cache, new, state.step)
-        done = state.done | (token == end_id)
-        return LoopState(state.step + 1, hidden, cache, rollout, done)
+    def step(state: LoopState) -> LoopState:
+        return advance(
+            model, params, banned, key, prefix, state,
+            temperature=temperature, end_id=end_id, pad_id=pad_id,
+        )  # fmt: skip
 
-    return jax.lax.while_loop(unfinished, advance, state).rollout
+    return jax.lax.while_loop(unfinished, step, state).rollout
+
+
+def begin(
+    model: VLM,
+    params: dict,
+    visual: Float[Array, "B N D"],
+    prompt_ids: Int[Array, "B L"],
+    prompt_mask: Bool[Array, "B L"],
+    *,
+    group_size: int,
+    max_tokens: int,
+    pad_id: int,
+) -> tuple[Prefix, LoopState]:
+    """Reads the prompts and makes room for the responses: all of `sample` that comes before its
+    loop. See there for the arguments.
+    """
+    apply = _applier(model, params)
+    hidden, prompt = apply(VLM.prefill, visual, prompt_ids, prompt_mask)
+    kernel = apply(VLM.vocabulary_kernel)
+    prefix = Prefix(prompt, prompt.mask.sum(axis=-1), kernel)
+    return prefix, _start(hidden, prompt, group_size, max_tokens, pad_id)
+
+
+def advance(
+    model: VLM,
+    params: dict,
+    banned: Bool[Array, " V"],
+    key: PRNGKeyArray,
+    prefix: Prefix,
+    state: LoopState,
+    *,
+    temperature: float,
+    end_id: int,
+    pad_id: int,
+) -> LoopState:
+    """One token for every response: the body of `sample`'s loop, and a step of `stream`."""
+    logits = vocabulary_logits(state.hidden, prefix.kernel)
+    noise = jax.random.fold_in(key, state.step)
+    token, log_prob = _choose(logits, banned, noise, temperature)
+    token = jnp.where(state.done, pad_id, token)
+    rollout = _record(state, token, log_prob)
+    position = jnp.broadcast_to(prefix.length + state.step, token.shape)
+    past = (prefix.prompt, state.cache)
+    hidden, new = _applier(model, params)(VLM.decode, token, position, past)
+    cache = _extend(state.cache, new, state.step)
+    done = state.done | (token == end_id)
+    return LoopState(state.step + 1, hidden, cache, rollout, done)
 
 
 def _applier(model: VLM, params: dict):

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from orl_jax.checkpoint import Checkpoints, locate
 from orl_jax.data.tokenizer import PromptEncoder, load_tokenizer
 from orl_jax.errors import UserError
-from orl_jax.models.params import combine, fill, flatten
+from orl_jax.models.params import combine, flatten, missing
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
 from orl_jax.training.state import policy_of
 
@@ -34,7 +34,7 @@ def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
     Raises:
       UserError: no data folder, no tokenizer where `config.data` says.
     """
-    if not pathlib.Path(config.data.folder).is_dir():
+    if not config.data.tokenizer and not pathlib.Path(config.data.folder).is_dir():
         raise UserError(
             f"no data folder {config.data.folder}: run scripts/prepare_data.py first, or set "
             "config.data.folder to where it was written"
@@ -60,15 +60,23 @@ def initial_params(
 ) -> dict[str, Any]:
     """Parameters of the model: `pretrained` ones where given, freshly drawn ones in the gaps.
 
+    Pretrained ones keep the type that they are stored in; fresh ones are float32. Nothing is drawn
+    that is not used: a 7B checkpoint needs no second 7B of memory.
+
     Raises:
       UserError: a pretrained parameter does not fit the model, by name.
     """
     size = config.data.image_size
     frames = jnp.zeros((1, config.data.frames, size, size, 3), jnp.uint8)
-    ids, mask = assembly.encoder.encode_prompt("")
-    init = jax.jit(assembly.model.init)
-    params = init(jax.random.key(seed), frames, ids[None], mask[None])["params"]
-    return fill(params, pretrained or {})
+    ids, mask = (jnp.asarray(array[None]) for array in assembly.encoder.encode_prompt(""))
+
+    def init(key: jax.Array) -> dict[str, Any]:
+        return flatten(assembly.model.init(key, frames, ids, mask)["params"])
+
+    key = jax.random.key(seed)
+    gaps = missing(jax.eval_shape(init, key), pretrained or {})
+    fresh = jax.jit(lambda key: {path: init(key)[path] for path in gaps})(key)
+    return combine(jax.tree.map(jnp.asarray, pretrained or {}), fresh)
 
 
 def load_params(path: str | os.PathLike[str]) -> dict[str, Any]:

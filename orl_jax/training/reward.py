@@ -22,7 +22,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.preferences import PairReader, read_preferences
 from orl_jax.errors import UserError
-from orl_jax.models.params import combine, partition
+from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.value import initial_head, response_scores
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.preference_loss import preference_loss
@@ -92,6 +92,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     params = assemblies.initial_params(config, assembly, config.seed, assemblies.load_params(base))
     adapters, frozen = partition(params, settings.trainable)
+    adapters = masters(adapters)
     trained = {**adapters, "heads": {"reward": initial_head(model.language.width)}}
     schedule = learning_rate(settings, settings.steps)
     optimizer = make_optimizer(settings, schedule)
@@ -167,6 +168,7 @@ def make_loader(
         encoder=assembly.encoder,
         frames=data.frames,
         image_size=data.image_size,
+        framing=data.get("framing", "crop"),
         video_folder=data.folder,
         cache=None if data.workers else cache,
     )

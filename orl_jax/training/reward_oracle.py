@@ -50,6 +50,7 @@ class RewardOracle:
             encoder=assembly.encoder,
             frames=settings.data.frames,
             image_size=settings.data.image_size,
+            framing=settings.data.get("framing", "crop"),
             video_folder="",  # requests hold whole paths
             cache=cache,
         )

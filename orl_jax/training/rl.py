@@ -28,7 +28,7 @@ from orl_jax.data.source import Items, open_split
 from orl_jax.errors import UserError
 from orl_jax.evaluation.accuracy import Evaluator
 from orl_jax.metrics import MetricsWriter
-from orl_jax.models.params import combine, flatten, partition
+from orl_jax.models.params import combine, flatten, masters, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.monitors import Monitors
 from orl_jax.oracles import Oracle, Ranking, ask, make_oracle
@@ -76,6 +76,7 @@ class Learner:
         self.encoder = assembly.encoder
         self.workdir = pathlib.Path(workdir)
         policy, self.frozen = partition(params, rl.trainable)
+        policy = masters(policy)
         self.trained = trained_parameters(
             config, policy, assembly.model.language.width, reward_model(config)
         )
@@ -281,6 +282,7 @@ def make_loader(
         encoder=assembly.encoder,
         frames=data.frames,
         image_size=data.image_size,
+        framing=data.get("framing", "crop"),
         video_folder=data.folder,
         batch_size=config.rl.batch_size,
         seed=config.seed,

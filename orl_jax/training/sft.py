@@ -21,7 +21,7 @@ from orl_jax.data.lesson import LessonReader, group_by_video
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import open_split, select
 from orl_jax.evaluation.accuracy import Evaluator
-from orl_jax.models.params import combine, partition
+from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.ops.losses import masked_mean
@@ -105,6 +105,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     pretrained = assemblies.load_params(base) if base else None
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)
+    trained = masters(trained)
     schedule = learning_rate(settings, settings.steps)
     optimizer = make_optimizer(settings, schedule)
     step = make_step(assembly.model, optimizer, schedule, config.model.vocabulary_chunk)
@@ -161,6 +162,7 @@ def _loader(
         encoder=assembly.encoder,
         frames=data.frames,
         image_size=data.image_size,
+        framing=data.get("framing", "crop"),
         video_folder=data.folder,
         cache=None if data.workers else cache,
     )

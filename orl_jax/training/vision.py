@@ -160,6 +160,7 @@ def make_loader(config: ConfigDict, assembly: assemblies.Assembly) -> Loader:
         encoder=assembly.encoder,
         frames=data.frames,
         image_size=data.image_size,
+        framing=data.get("framing", "crop"),
         video_folder=data.folder,
         cache=None if data.workers else FrameCache(data.cache_mb),
     )

@@ -20,6 +20,10 @@ PROJECTIONS = {
 }
 
 
+# Before the names of CLIP in LLaVA's folders.
+LLAVA_TOWER = "model.vision_tower.vision_tower.vision_model."
+
+
 class Row(NamedTuple):
     """One parameter of ours and the tensors of theirs that it is made of.
 
@@ -96,7 +100,7 @@ def clip_vision(prefix: str = "") -> Table:
 
     Args:
       prefix: of the names: "" (transformers 5), "vision_model." (older folders and the hub's) or
-        "model.vision_tower.vision_tower.vision_model." (LLaVA).
+        `LLAVA_TOWER`.
 
     The layers above the selected one are left over by design, and so are the norm behind them and
     CLIP's text half.
@@ -124,7 +128,8 @@ def clip_vision(prefix: str = "") -> Table:
         (
             rf"{escaped}embeddings\.position_ids",
             rf"{escaped}post_layernorm\.(weight|bias)",
-            rf"{escaped}encoder\.layers\.\d+\..*",
+            rf"{escaped}encoder\.layers\.\d+\."
+            r"(layer_norm[12]|self_attn\.(q|k|v|out)_proj|mlp\.fc[12])\.(weight|bias)",
             r"text_model\..*",
             r"(text|visual)_projection\.weight",
             r"logit_scale",
@@ -132,15 +137,25 @@ def clip_vision(prefix: str = "") -> Table:
     )
 
 
-def qformer(cross_frequency: int, *, prefix: str = "", norm: str = "layernorm") -> Table:
+def qformer(
+    cross_frequency: int, *, prefix: str = "", norm: str = "layernorm", queries: str = ""
+) -> Table:
     """`Blip2QFormerModel` or, with `norm="embeddings.layernorm"`, `InstructBlipQFormerModel`.
 
     The text half of a Q-Former (word embeddings, a second MLP) is not used: here the queries alone
-    go through it. A bare Q-Former holds no queries (`Blip2Model` holds them beside it); they, and
-    the two linear layers behind it, are fresh.
+    go through it.
+
+    Args:
+      cross_frequency: every so many layers one has cross-attention.
+      prefix: of the names, where the Q-Former is part of a whole BLIP-2; the rest is unused.
+      norm: name of the norm before the first layer.
+      queries: name of the queries' tensor. A bare Q-Former holds none; they are fresh then, as are
+        always the linear layers behind it and what reads features frame by frame.
     """
     body = "adapter/qformer"
     rows = [*_norm(f"{body}/norm", f"{prefix}{norm}")]
+    if queries:
+        rows.append(Row(f"{body}/queries", queries, "first"))
     for index in range(cross_frequency):
         layer, place = f"{prefix}encoder.layer.{{layer}}", (index, cross_frequency)
         rows += _bert_attention(f"{body}/layers/self_{index}", f"{layer}.attention", *place)
@@ -150,15 +165,16 @@ def qformer(cross_frequency: int, *, prefix: str = "", norm: str = "layernorm") 
         if index == 0:
             rows += _bert_attention(f"{body}/layers/cross", f"{layer}.crossattention", *place)
     escaped = prefix.replace(".", r"\.")
-    return Table(
-        tuple(rows),
-        (
-            rf"{escaped}embeddings\.(word|position)_embeddings\.weight",
-            rf"{escaped}embeddings\.position_ids",
-            rf"{escaped}encoder\.layer\.\d+\.(intermediate|output)\..*",
-        ),
-        ("adapter/(qformer/queries|time_embedding|feature_norm/.*|project_(in|out)/.*)",),
+    unused = (
+        rf"{escaped}embeddings\.(word|position)_embeddings\.weight",
+        rf"{escaped}embeddings\.position_ids",
+        rf"{escaped}encoder\.layer\.\d+\.(intermediate\.dense|output\.(dense|LayerNorm))"
+        r"\.(weight|bias)",
     )
+    if prefix:
+        unused = (*unused, rf"(?!{escaped}).*")
+    fresh = "adapter/(qformer/queries|time_embedding|feature_norm/.*|project_(in|out)/.*)"
+    return Table(tuple(rows), unused, (fresh,))
 
 
 def projector() -> Table:
@@ -171,10 +187,16 @@ def projector() -> Table:
     )
 
 
-def llava() -> Table:
-    """The baseline's merged checkpoint: LLaMA, CLIP and the projector in one folder."""
-    tower = "model.vision_tower.vision_tower.vision_model."
-    parts = (llama(), clip_vision(tower), projector())
+def llava(tower: str | None = LLAVA_TOWER, *, tied: bool = False) -> Table:
+    """The baseline's merged checkpoint: LLaMA, the projector and, where it is in it, CLIP.
+
+    Args:
+      tower: prefix of CLIP's names; none where the folder holds no CLIP.
+      tied: see `llama`.
+    """
+    parts = [llama(tied=tied), projector()]
+    if tower is not None:
+        parts.append(clip_vision(tower))
     return Table(*(tuple(itertools.chain(*fields)) for fields in zip(*parts, strict=True)))
 
 

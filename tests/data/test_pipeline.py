@@ -290,6 +290,7 @@ def test_too_long_texts_are_errors(folder):
     ("settings", "named"),
     [
         ({"bad_video": "ignore"}, "config.data.bad_video"),
+        ({"framing": "stretch"}, "config.data.framing"),
         ({"workers": 2, "cache_mb": 1}, "config.data.cache_mb to 0"),
         ({"workers": -1}, "workers is -1"),
         ({"threads": 0}, "threads is 0"),
@@ -323,12 +324,27 @@ def test_a_full_cache_keeps_what_it_has():
     frames = np.zeros((100,), np.uint8)
     cache = FrameCache(250e-6)  # room for two
     for number in range(3):
-        assert cache.get((str(number), 1, 1)) is None
-        cache.put((str(number), 1, 1), frames.copy())
-    assert [cache.get((str(number), 1, 1)) is None for number in range(3)] == [False, False, True]
+        assert cache.get((str(number), 1, 1, "crop")) is None
+        cache.put((str(number), 1, 1, "crop"), frames.copy())
+    found = [cache.get((str(number), 1, 1, "crop")) is not None for number in range(3)]
+    assert found == [True, True, False]
     assert (cache.hits, cache.misses) == (2, 4)
     with pytest.raises(ValueError, match="read-only"):
-        cache.get(("0", 1, 1))[0] = 1
+        cache.get(("0", 1, 1, "crop"))[0] = 1
+
+
+@pytest.mark.parametrize("make", [make_loader, batches])
+def test_framings_do_not_share_frames(tmp_path, make):
+    wide = write_clip(tmp_path / "wide.mp4", 4, size=(80, 48))
+    cache = FrameCache(1)
+    for framing in ("pad", "crop", "pad"):
+        settings = {"video_folder": tmp_path, "batch_size": 1, "framing": framing, "cache": cache}
+        with make(
+            [make_item(1, wide.name)], encoder=ENCODER, frames=F, image_size=SIZE, **settings
+        ) as source:
+            frames = next(source)["frames"][0]
+        np.testing.assert_array_equal(frames, read_frames(wide, F, SIZE, framing))
+    assert len(cache) == 2
 
 
 def test_waiting_is_measured(folder):

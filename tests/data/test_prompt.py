@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orl_jax.data.prompt import IMAGE_TOKEN, SYSTEM, format_example, format_prompt
+from orl_jax.data.prompt import IMAGE_TOKEN, SYSTEM, format_example, format_prompt, strip_all
 
 SCRAPS = st.lists(st.sampled_from(["<image>", "<im", "age>", "<", "image>", "a", " "])).map("".join)
 
@@ -37,3 +37,8 @@ def test_one_image_and_one_end_whatever_the_answer(question, answer):
     example = format_example(question, answer + "</s></</s>s>" + answer)
     assert example.count(IMAGE_TOKEN) == 1
     assert example.count("</s>") == 1
+
+
+def test_an_empty_marker_is_nothing():
+    assert strip_all(" a</s> ", ("", "</s>")) == "a"
+    assert format_example("Who?", "Me.", "Hi.", end="") == format_prompt("Who?", "Hi.") + " Me."

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from orl_jax.data.prompt import SYSTEM, format_example, format_prompt
@@ -44,6 +44,7 @@ def llama_like(tmp_path_factory):
         vocab_size=120, special_tokens=specials, initial_alphabet=alphabet
     )
     inner.train_from_iterator([*TEXTS, SYSTEM], trainer)
+    inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
     )

@@ -3,6 +3,7 @@
 import pathlib
 import pickle
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from clips import LEVELS, damage, write_clip
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orl_jax.data.video import VideoError, fit, read_frames, uniform_indices
+from orl_jax.models.vision import MEAN, normalise
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,15 @@ def test_indices_span_the_video_in_order(total, frames):
     steps = np.diff(indices)
     assert steps.min() >= 0
     assert steps.max() - steps.min() <= 1
+
+
+def test_fifty_frames_are_the_baselines():
+    """`linspace` of float64, cast: where i * step falls short of a whole number, so does it."""
+    table = {total: np.linspace(0, total - 1, 50, dtype=int) for total in range(1, 201)}
+    for total, expected in table.items():
+        np.testing.assert_array_equal(uniform_indices(total, 50), expected, err_msg=str(total))
+    assert uniform_indices(50, 50).tolist() == list(range(50))  # all of a prepared folder
+    assert uniform_indices(3, 50).tolist() == [0] * 25 + [1] * 24 + [2]  # i * 2 / 49
 
 
 @pytest.mark.parametrize("sizes", [(0, 4), (4, 0)])
@@ -89,15 +100,50 @@ def test_fit_leaves_the_right_size_alone():
     assert np.shares_memory(fit(clip, 16), clip)
 
 
-@pytest.mark.parametrize("size", [(48, 80), (80, 48), (50, 33), (16, 20)])
-def test_fit_equals_clip_image_processor(size):
+def test_padding_keeps_the_borders(tmp_path):
+    """80x48 in a square of 80: 16 rows above and below, 6.4 of 32."""
+    clip = read_frames(write_clip(tmp_path / "wide.mp4", 4, size=(80, 48)), 2, 32, "pad")
+    background = [122, 116, 104]  # 255 times 0.481, 0.458, 0.408
+    assert clip.shape == (2, 32, 32, 3)
+    for rows in (clip[:, :5], clip[:, -5:]):
+        np.testing.assert_array_equal(rows, np.broadcast_to(background, rows.shape))
+    np.testing.assert_allclose(clip[:, 9:23].mean((1, 2, 3)), [0, 3 * LEVELS], atol=3)
+
+
+def test_padding_puts_the_larger_half_last():
+    tall = np.full((1, 4, 1, 3), 255, np.uint8)
+    assert (fit(tall, 4, "pad")[0, 0, :, 0] == [122, 255, 122, 122]).all()
+
+
+def test_an_unknown_framing_is_refused():
+    with pytest.raises(ValueError, match='framing is "stretch"; it must be one of crop, pad'):
+        fit(np.zeros((1, 4, 4, 3), np.uint8), 4, "stretch")
+
+
+def expand_to_square(picture: Image.Image) -> Image.Image:
+    """The baseline's padding, before its processor."""
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), tuple(int(255 * mean) for mean in MEAN))
+    square.paste(picture, tuple((side - length) // 2 for length in picture.size))
+    return square
+
+
+@pytest.mark.parametrize("framing", ["crop", "pad"])
+@pytest.mark.parametrize("size", [224, 336])
+@pytest.mark.parametrize("shape", [(336, 336), (640, 272), (176, 144), (100, 401), (37, 53)])
+def test_pictures_are_those_of_clip_image_processor(shape, size, framing):
+    """Pillow's: the one of torchvision resizes a little differently, see `orl_jax.data.video`."""
     processing = pytest.importorskip("transformers.models.clip.image_processing_pil_clip")
-    processor = processing.CLIPImageProcessorPil(
-        size={"shortest_edge": 24}, crop_size=24, do_rescale=False, do_normalize=False
-    )
-    clip = np.random.default_rng(0).integers(0, 256, (2, *size, 3)).astype(np.uint8)
-    pictures = processor([Image.fromarray(frame) for frame in clip])["pixel_values"]
-    np.testing.assert_array_equal(fit(clip, 24), np.stack(pictures).transpose(0, 2, 3, 1))
+    processor = processing.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size)
+    width, height = shape
+    clip = np.random.default_rng(0).integers(0, 256, (2, height, width, 3)).astype(np.uint8)
+    pictures = [Image.fromarray(frame) for frame in clip]
+    if framing == "pad":
+        pictures = [expand_to_square(picture) for picture in pictures]
+    theirs = np.stack(processor(pictures)["pixel_values"]).transpose(0, 2, 3, 1)
+    ours = normalise(jnp.asarray(fit(clip, size, framing)))
+    # Far less than a step of intensity, which is 1 / 255 / 0.28 = 0.014 of these.
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_missing_and_empty_files_are_named(tmp_path):

@@ -1,6 +1,7 @@
 """Tables of what is trained: every parameter covered, none lost, faults by name."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from tiny_model import FRAMES, make_prompts, make_vlm
 
 from configs import demo
 from orl_jax.errors import UserError
-from orl_jax.models.params import combine, count, fill, flatten, partition
+from orl_jax.models.params import combine, count, flatten, masters, missing, partition
 
 TREE = {
     "a": {"x": np.ones((2, 3), np.float32), "y": np.zeros(4, np.float32)},
@@ -67,20 +68,23 @@ def test_an_unknown_action_is_refused():
         partition(TREE, [("a/.*", "train"), ("b/.*", "frozen")])
 
 
-def test_pretrained_parameters_fill_and_the_rest_stays():
-    out = fill(TREE, {"a": {"x": np.full((2, 3), 5, np.int8)}})
-    same(out, {"a": {"x": np.full((2, 3), 5.0), "y": TREE["a"]["y"]}, "b": TREE["b"]})
-    assert isinstance(out["a"]["x"], jax.Array)
-    assert out["a"]["x"].dtype == np.float32
-    assert TREE["a"]["x"].max() == 1
+def test_missing_are_those_that_the_checkpoint_lacks():
+    assert missing(TREE, {"a": {"x": np.zeros((2, 3))}}) == ["a/y", "b/c/x"]
+    assert missing(TREE, TREE) == []
 
 
 def test_pretrained_parameters_that_do_not_fit_are_named():
     with pytest.raises(UserError, match="the checkpoint holds b/z, which this model does not have"):
-        fill(TREE, {"b": {"z": np.ones(1)}})
+        missing(TREE, {"b": {"z": np.ones(1)}})
     message = r"a/y has shape \(5,\) in the checkpoint and \(4,\) in the model"
     with pytest.raises(UserError, match=message):
-        fill(TREE, {"a": {"y": np.ones(5)}})
+        missing(TREE, {"a": {"y": np.ones(5)}})
+
+
+def test_what_is_trained_is_float32():
+    out = masters({"a": {"x": jnp.full((2,), 0.1, jnp.bfloat16)}})
+    assert out["a"]["x"].dtype == np.float32
+    same(out, {"a": {"x": np.full((2,), 0.10009765625, np.float32)}})  # 0.1 in bfloat16
 
 
 def test_count():

@@ -36,6 +36,19 @@ def test_tokens_are_those_of_torch():
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
+def test_half_precision_stays_half_and_is_near():
+    features, params = random_inputs()
+
+    def tokens(dtype):
+        model = PoolAdapter(frames=3, patches=4, language_width=6, dtype=dtype)
+        return jax.jit(model.apply)({"params": params}, features)
+
+    out, expected = tokens("bfloat16"), tokens("float32")
+    assert (expected.dtype, out.dtype) == (jnp.float32, jnp.bfloat16)
+    error = np.linalg.norm(out.astype("f4") - expected) / np.linalg.norm(expected)
+    assert 1e-4 < error < 0.02
+
+
 def test_temporal_tokens_come_first():
     # Identity layers; the exact GELU of 100 n is 100 n.
     identity = {"kernel": jnp.eye(1), "bias": jnp.zeros(1)}

@@ -7,8 +7,10 @@ import pytest
 import torch_weights
 from tiny_model import normal, random_params
 
+from orl_jax import config
+from orl_jax.errors import UserError
 from orl_jax.models.params import flatten
-from orl_jax.models.vision import ClipVision, normalise, quick_gelu
+from orl_jax.models.vision import ACTIVATIONS, ClipVision, normalise, quick_gelu
 
 SIZES = {
     "width": 12, "layers": 3, "heads": 3, "mlp_width": 20, "patch_size": 4, "image_size": 12,
@@ -19,22 +21,28 @@ def pictures(count=2):
     return normal(count, 12, 12, 3)
 
 
-@pytest.mark.parametrize("select_layer", [-2, -1])
-def test_features_are_those_of_transformers(select_layer):
+@pytest.mark.parametrize(
+    ("select_layer", "activation", "epsilon"),
+    [(-2, "quick_gelu", 1e-5), (-1, "quick_gelu", 1e-2), (-2, "gelu", 1e-5)],
+)
+def test_features_are_those_of_transformers(select_layer, activation, epsilon):
     torch = pytest.importorskip("torch", reason="parity with transformers needs torch")
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
-    config = CLIPVisionConfig(
+    settings = CLIPVisionConfig(
         hidden_size=12, intermediate_size=20, num_hidden_layers=3, num_attention_heads=3,
-        image_size=12, patch_size=4,
+        image_size=12, patch_size=4, hidden_act=activation, layer_norm_eps=epsilon,
     )  # fmt: skip
-    theirs = CLIPVisionModel(config)
+    theirs = CLIPVisionModel(settings)
     params = torch_weights.vision(torch_weights.randomised(theirs), 4 + select_layer)
     x = np.asarray(pictures())
     with torch.no_grad():
         out = theirs(torch.tensor(x.transpose(0, 3, 1, 2)), output_hidden_states=True)
     expected = out.hidden_states[select_layer][:, 1:]  # without the class token
-    ours = jax.jit(ClipVision(**SIZES, select_layer=select_layer).apply)({"params": params}, x)
+    model = ClipVision(
+        **SIZES, select_layer=select_layer, activation=activation, norm_epsilon=epsilon
+    )
+    ours = jax.jit(model.apply)({"params": params}, x)
     assert float(expected.abs().mean()) > 0.1
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
@@ -59,6 +67,28 @@ def test_quick_gelu_by_hand():
     x = jnp.array([-1.0, 0.0, 1.0])
     # sigmoid(1.702) = 0.845796
     np.testing.assert_allclose(quick_gelu(x), [-0.154204, 0.0, 0.845796], atol=1e-5)
+
+
+def test_gelu_is_the_exact_one():
+    # 1/2 (1 + erf(1 / sqrt 2)) = 0.8413447; the tanh approximation has 0.8411920
+    np.testing.assert_allclose(ACTIVATIONS["gelu"](jnp.array([1.0])), [0.8413447], atol=1e-6)
+
+
+def test_an_activation_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="'relu'; choose one of quick_gelu, gelu"):
+        ClipVision(**SIZES, activation="relu").init(jax.random.key(0), pictures())
+    names = {rule.key: rule.names for rule in config.RULES}["model.vision.activation"]
+    assert names == tuple(ACTIVATIONS)
+
+
+def test_half_precision_stays_half_and_is_near():
+    x = pictures()
+    params = {"params": random_params(ClipVision(**SIZES), x)}
+    expected = jax.jit(ClipVision(**SIZES, dtype="float32").apply)(params, x)
+    out = jax.jit(ClipVision(**SIZES, dtype="bfloat16").apply)(params, x)
+    assert (expected.dtype, out.dtype) == (jnp.float32, jnp.bfloat16)
+    error = np.linalg.norm(out.astype("f4") - expected) / np.linalg.norm(expected)
+    assert 1e-4 < error < 0.02
 
 
 def test_pictures_do_not_see_each_other():

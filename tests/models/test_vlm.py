@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 from tiny_model import (
     FRAMES,
     IMAGE,
+    PAD,
+    VOCABULARY,
     Responses,
     make_params,
     make_prompts,
@@ -17,12 +19,23 @@ from tiny_model import (
     make_vlm,
     normal,
     plain_hidden,
+    random_params,
 )
 
 from configs import demo
 from orl_jax.models.pooling import PoolAdapter
 from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+
+# Keys of `config.model` that configs of checkpoints from before lack.
+NEWER = (
+    *(("vision", key) for key in ("activation", "norm_epsilon", "dtype")),
+    *(("adapter", key) for key in ("norm_epsilon", "time_embedding", "feature_norm", "dtype")),
+    ("adapter", "exact_gelu"),
+    *(("language", key) for key in ("tied", "head_width", "dtype", "rope_scaling", "rope_factor")),
+    *(("language", f"rope_{key}") for key in ("low_frequency", "high_frequency")),
+    ("language", "rope_original_length"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +177,55 @@ def test_a_model_is_built_from_the_config(adapter, kind, tokens):
     ids = jnp.full((1, 9), 5, jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), frames, ids, ids > 0)["params"]
     assert set(shapes) == {"vision", "adapter", "language"}
+
+
+def test_half_precision_of_the_config_reaches_every_module():
+    config = ConfigDict(demo.get_config("tiny").to_dict())
+    frames = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32, 3)), jnp.uint8)
+    ids = jnp.asarray([[PAD, 3] + [IMAGE] * 7 + [4]], jnp.int32)  # 3 frames, 4 patches
+
+    def build(adapter, dtype):
+        config.model.adapter.name = adapter
+        for section in ("vision", "adapter", "language"):
+            config.model[section].dtype = dtype
+        return build_vlm(config, vocabulary=VOCABULARY, image_id=IMAGE, lora_rank=0)
+
+    def states(model):
+        visual = model.see(frames)
+        last, segment = model.prefill(visual, ids, ids != PAD)
+        return visual, segment.keys, last, last @ model.vocabulary_kernel()
+
+    whole, half = build("pool", "float32"), build("pool", "bfloat16")
+    params = {"params": random_params(whole, frames, ids, ids != PAD)}
+    outs = (jax.jit(partial(model.apply, method=states))(params) for model in (half, whole))
+    for out, expected in zip(*outs, strict=True):
+        assert (out.dtype, expected.dtype) == (jnp.bfloat16, jnp.float32)
+        error = np.linalg.norm(out.astype("f4") - expected) / np.linalg.norm(expected)
+        assert 1e-4 < error < 0.03
+    assert build("qformer", "bfloat16").adapter.dtype == "bfloat16"
+
+
+def test_a_half_language_model_reads_whole_visual_tokens():
+    """The adapter may stay in float32: its tokens take the language model's dtype."""
+    model, prompts = make_vlm(dtype="bfloat16"), make_prompts()
+    prefill = jax.jit(partial(model.apply, {"params": make_params()}, method=VLM.prefill))
+    last, segment = prefill(*prompts)
+    half, _ = prefill(prompts.visual.astype(jnp.bfloat16), *prompts[1:])
+    assert {last.dtype, segment.values.dtype} == {jnp.dtype("bfloat16")}
+    np.testing.assert_array_equal(last, half)
+
+
+def test_keys_that_an_older_config_lacks_have_the_values_of_the_demo():
+    config = ConfigDict(demo.get_config("tiny").to_dict())
+    build = partial(build_vlm, vocabulary=VOCABULARY, image_id=IMAGE, lora_rank=2)
+    model = build(config)
+    for section, key in NEWER:
+        del config.model[section][key]
+    older = build(config)
+    for section, key in NEWER:
+        module, same = getattr(model, section), getattr(older, section)
+        assert (section, key, getattr(module, key)) == (section, key, _plain(getattr(same, key)))
+
+
+def _plain(value):
+    return value if isinstance(value, int | float | str) else jnp.dtype(value).name

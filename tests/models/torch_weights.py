@@ -2,7 +2,7 @@
 
 Kernels are transposed, layers stacked on a leading axis. State dictionaries hold numpy arrays, see
 `randomised`; names are those of transformers 5 (`CLIPVisionModel`, `Blip2QFormerModel`,
-`LlamaForCausalLM`).
+`InstructBlipQFormerModel`, `LlamaForCausalLM`) and of PEFT.
 """
 
 from typing import Any
@@ -11,6 +11,29 @@ import jax
 import numpy as np
 
 State = dict[str, np.ndarray]
+
+PROJECTIONS = {
+    **{key: f"self_attn.{key}_proj" for key in "qkvo"},
+    **{key: f"mlp.{key}_proj" for key in ("gate", "up", "down")},
+}
+
+# A small LLaMA by our names; `torch_llama` is the same one.
+LLAMA = {
+    "vocabulary": 11, "width": 16, "layers": 2, "heads": 4, "kv_heads": 2, "mlp_width": 20,
+    "rope_base": 100.0, "norm_epsilon": 1e-3,
+}  # fmt: skip
+
+
+def torch_llama(*, rope: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """A `LlamaForCausalLM` of the sizes of `LLAMA`; `rope` are changes of `rope_parameters`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    settings = {
+        "vocab_size": 11, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-3,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0} | (rope or {}),
+    }  # fmt: skip
+    return LlamaForCausalLM(LlamaConfig(**(settings | changes)))
 
 
 def randomised(model: Any, seed: int = 0, scale: float = 0.3) -> State:
@@ -38,19 +61,42 @@ def vision(state: State, layers: int) -> dict[str, Any]:
 
 
 def qformer(state: State, queries: np.ndarray, layers: int, frequency: int) -> dict[str, Any]:
-    """`QFormer` of a `Blip2QFormerModel`; `queries` [Q, W] are an input there, a parameter here."""
+    """`QFormer` of a `Blip2QFormerModel` or the query side of an `InstructBlipQFormerModel`.
+
+    `queries` [Q, W] are an input there, a parameter here.
+    """
     blocks = [_qformer_block(state, first, frequency) for first in range(0, layers, frequency)]
-    return {"queries": queries, "norm": _norm(state, "layernorm"), "layers": _stack(blocks)}
+    norm = "layernorm" if "layernorm.weight" in state else "embeddings.layernorm"
+    return {"queries": queries, "norm": _norm(state, norm), "layers": _stack(blocks)}
 
 
-def llama(state: State, layers: int) -> dict[str, Any]:
-    """`Llama` without adapters of a `LlamaForCausalLM`."""
+def llama(state: State, layers: int, tied: bool = False) -> dict[str, Any]:
+    """`Llama` without adapters of a `LlamaForCausalLM`; a tied one's head is left out."""
+    head = {} if tied else {"lm_head": state["lm_head.weight"].T}
     return {
         "embedding": state["model.embed_tokens.weight"],
         "layers": _stack([_llama_layer(state, f"model.layers.{i}") for i in range(layers)]),
         "norm": _norm(state, "model.norm"),
-        "lm_head": state["lm_head.weight"].T,
+        **head,
     }
+
+
+def adapters(state: State, layers: int) -> dict[str, Any]:
+    """The adapters `lora_a` [N, D_in, r], `lora_b` [N, r, D_out] of all projections, from PEFT's.
+
+    `state` holds the parameters of a `PeftModel`, or their gradients, by name.
+    """
+
+    def of_layer(name: str) -> dict[str, Any]:
+        return {
+            ours: {
+                f"lora_{half.lower()}": state[f"{name}.{theirs}.lora_{half}.default.weight"].T
+                for half in "AB"
+            }
+            for ours, theirs in PROJECTIONS.items()
+        }
+
+    return _stack([of_layer(f"base_model.model.model.layers.{i}") for i in range(layers)])
 
 
 def _vision_layer(state: State, name: str) -> dict[str, Any]:
@@ -90,14 +136,10 @@ def _bert_attention(state: State, name: str) -> dict[str, Any]:
 
 
 def _llama_layer(state: State, name: str) -> dict[str, Any]:
-    projections = {
-        **{key: f"{name}.self_attn.{key}_proj" for key in "qkvo"},
-        **{key: f"{name}.mlp.{key}_proj" for key in ("gate", "up", "down")},
-    }
     return {
         "attention_norm": _norm(state, f"{name}.input_layernorm"),
         "mlp_norm": _norm(state, f"{name}.post_attention_layernorm"),
-        **{ours: _dense(state, theirs) for ours, theirs in projections.items()},
+        **{ours: _dense(state, f"{name}.{theirs}") for ours, theirs in PROJECTIONS.items()},
     }
 
 

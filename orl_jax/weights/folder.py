@@ -1,0 +1,136 @@
+"""A local Hugging Face folder: its config.json, its tensors by name, each read when it is needed.
+
+Weights are looked for as `transformers` does: `model.safetensors`, an index with its shards
+(`*.safetensors.index.json`), any single `*.safetensors`; then the same of `pytorch_model.bin`.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orl_jax.errors import UserError
+from orl_jax.weights import shard
+from orl_jax.weights.shard import Tensor
+
+_NUMBERED = re.compile(r".+-\d+-of-\d+\.(safetensors|bin)")
+
+
+class Folder:
+    """Reads nothing but names, shapes and config.json until a tensor is asked for.
+
+    Args:
+      path: of the folder.
+
+    Attributes:
+      path: as `pathlib.Path`.
+      config: config.json.
+      tensors: name to shape, type and file.
+
+    Raises:
+      UserError: no folder, no config.json, no weights; a shard that is missing or truncated; shards
+        without their index; an index that names tensors that its shards lack.
+
+    Example: `Folder("llama-2-7b").read("model.norm.weight").shape` is (4096,).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise UserError(f"there is no folder {self.path}; name a local Hugging Face folder")
+        self.config = _read_json(self.path / "config.json")
+        self.tensors = _find_tensors(self.path)
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor, from its file.
+
+        Raises:
+          UserError: the file can't be read (any more).
+        """
+        return shard.read(name, self.tensors[name].file)
+
+
+def _find_tensors(path: Path) -> dict[str, Tensor]:
+    for usual, kind, files in (
+        ("model", "safetensors", "*.safetensors"),
+        ("pytorch_model", "bin", "pytorch_model*.bin"),
+    ):
+        if (path / f"{usual}.{kind}").is_file():
+            return shard.contents(path / f"{usual}.{kind}")
+        if indices := sorted(path.glob(f"*.{kind}.index.json")):
+            return _indexed(indices)
+        if found := sorted(path.glob(files)):
+            return _single(found)
+    held = sorted(file.name for file in path.iterdir())
+    raise UserError(
+        f"{path} holds no weights, neither *.safetensors nor pytorch_model*.bin; "
+        f"it holds {_some(held)}"
+    )
+
+
+def _single(files: list[Path]) -> dict[str, Tensor]:
+    """The tensors of the one file that there is."""
+    if any(_NUMBERED.fullmatch(file.name) for file in files):
+        raise UserError(
+            f"{files[0].parent} holds {files[0].name} and no *.index.json that says which tensor "
+            "is in which shard; copy the index, too"
+        )
+    if len(files) > 1:
+        raise UserError(
+            f"{files[0].parent} holds {_some([file.name for file in files])} and no index; "
+            "leave one file, or copy the *.index.json"
+        )
+    return shard.contents(files[0])
+
+
+def _indexed(indices: list[Path]) -> dict[str, Tensor]:
+    """The tensors of all shards of an index."""
+    if len(indices) > 1:
+        raise UserError(
+            f"{indices[0].parent} holds several indices, {_some([i.name for i in indices])}; "
+            "leave the one that is meant"
+        )
+    places = _read_json(indices[0]).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise UserError(f"{indices[0]} has no weight_map; copy it again")
+    found: dict[str, Tensor] = {}
+    for name in sorted(set(places.values())):
+        found |= _shard_of(indices[0], name)
+    if lost := [name for name, file in places.items() if not _is_in(found, name, file)]:
+        raise UserError(f"{indices[0]} names tensors that its shards lack: {_some(lost)}")
+    return found
+
+
+def _shard_of(index: Path, name: Any) -> dict[str, Tensor]:
+    if not isinstance(name, str) or Path(name).name != name:
+        raise UserError(f"{index} names a shard {name!r}, which is no file name; copy it again")
+    file = index.with_name(name)
+    if not file.is_file():
+        raise UserError(f"{index} names the shard {name}, which is not there; copy it, too")
+    return shard.contents(file)
+
+
+def _is_in(found: dict[str, Tensor], name: str, file: str) -> bool:
+    return name in found and found[name].file.name == file
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"there is no {path}; name a Hugging Face folder, with config.json beside the weights"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} is a {type(tree).__name__}, not a JSON object")
+    return tree
+
+
+def _some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return (", ".join(names[:5]) or "nothing") + more

@@ -1,0 +1,174 @@
+"""Weights of other libraries to a checkpoint of ours: WORKDIR/checkpoints/imported/0.
+
+Local Hugging Face folders of LLaMA, CLIP and a Q-Former, or of a whole LLaVA, become parameters
+under our names, one tensor in memory after the other, with the configuration that they need and the
+tokenizer. Stages begin from it as from any checkpoint (`sft.init_from`); what no folder holds is
+drawn at random there.
+"""
+
+import itertools
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from orl_jax import config as rules
+from orl_jax.checkpoint import Location
+from orl_jax.data.prompt import IMAGE_TOKEN
+from orl_jax.data.tokenizer import PromptEncoder, load_tokenizer
+from orl_jax.errors import UserError
+from orl_jax.models.params import flatten
+from orl_jax.models.vlm import build_vlm, visual_tokens
+from orl_jax.weights.matching import Match, Target, arrays, grouped, match
+from orl_jax.weights.parts import Parts, find_parts, missing_parts
+from orl_jax.weights.streaming import Streamed, save
+
+STAGE = "imported"
+TOKENIZER = "tokenizer"  # of the workdir
+DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float32)}
+
+
+def import_weights(config: ConfigDict, workdir: str) -> Location:
+    """Imports the folders of `config.weights`; nothing is left of an import that fails.
+
+    Args:
+      config: see `configs/imported.py`. What the folders say replaces its `model` and `data` keys.
+      workdir: gets `checkpoints/imported/0`, `tokenizer`, `config.json`.
+
+    Returns:
+      Where the checkpoint is.
+
+    Raises:
+      UserError: an import that is there already; folders that are missing or damaged, that the
+        model cannot carry, or that do not fit it, with the names of all tensors that don't.
+
+    Example: `import_weights(config, "runs/llama2").path`.
+    """
+    place = Location(workdir, STAGE, 0)
+    _check(config, place)
+    parts = find_parts(config.weights, config.model.vision.select_layer)
+    config = resolve(config, parts, workdir)
+    tokenizer = load_tokenizer(parts.tokenizer) if parts.tokenizer else None
+    shapes = model_shapes(config, tokenizer)
+    target = Target(shapes, DTYPES[config.weights.dtype], _may_lack(tokenizer))
+    found = match(parts.sources, target)
+    _tell(found, parts)
+    with tqdm(total=found.tensors, desc="import", unit="tensor", dynamic_ncols=True) as bar:
+        _write(place, arrays(parts.sources, target, bar.update), config, tokenizer)
+    return place
+
+
+def resolve(config: ConfigDict, parts: Parts, workdir: str) -> ConfigDict:
+    """A copy of the config with what the folders say, and where the tokenizer will be.
+
+    Raises:
+      UserError: the rules of `orl_jax.config` are broken.
+    """
+    out = config.copy_and_resolve_references().unlock()
+    for section, values in parts.model.items():
+        out.model[section].update(values)
+    for section in ("vision", "adapter", "language"):
+        out.model[section].dtype = config.weights.dtype
+    out.data.update(parts.data)
+    if parts.tokenizer:
+        out.data.tokenizer = os.path.join(workdir, TOKENIZER)
+    rules.validate(out)
+    return out.lock()
+
+
+def model_shapes(config: ConfigDict, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+    """Our parameters without adapters, as shapes by path. Nothing is allocated.
+
+    Args:
+      config: reads `model` and `data`.
+      tokenizer: its length is the vocabulary; without one, embeddings have one row.
+
+    Raises:
+      UserError: `data.prompt_tokens` is too small for the visual tokens.
+    """
+    if tokenizer is not None:
+        data = config.data
+        lengths = (visual_tokens(config), data.prompt_tokens, data.response_tokens)
+        PromptEncoder(tokenizer, *lengths).encode_prompt("")
+    vocabulary = 1 if tokenizer is None else len(tokenizer)
+    model = build_vlm(config, vocabulary=vocabulary, image_id=0, lora_rank=0)
+    size = config.data.image_size
+    frames = jax.ShapeDtypeStruct((1, config.data.frames, size, size, 3), jnp.uint8)
+    ids, mask = (jax.ShapeDtypeStruct((1, 2), dtype) for dtype in (jnp.int32, bool))
+    return flatten(jax.eval_shape(model.init, jax.random.key(0), frames, ids, mask)["params"])
+
+
+def _check(config: ConfigDict, place: Location) -> None:
+    if "weights" not in config:
+        raise UserError("this config has no section weights; take --config=configs/imported.py")
+    dtype = config.weights.dtype
+    if dtype not in DTYPES:
+        why = ": it underflows in training" if dtype == "float16" else ""
+        raise UserError(
+            f"config.weights.dtype is {dtype!r}{why}; choose one of {', '.join(DTYPES)} "
+            "(weights in float16 are converted)"
+        )
+    if place.path.exists():
+        raise UserError(
+            f"{place.path} is there already; delete {place.path.parent}, or choose another "
+            "--workdir"
+        )
+
+
+def _may_lack(tokenizer: PreTrainedTokenizerBase | None) -> int:
+    """How many ids at the end are <pad> or <image>, which the folder's model need not know."""
+    if tokenizer is None:
+        return 0
+    own = {tokenizer.pad_token_id, tokenizer.get_vocab()[IMAGE_TOKEN]}
+    ids = reversed(range(len(tokenizer)))
+    return sum(1 for _ in itertools.takewhile(own.__contains__, ids))
+
+
+def _tell(found: Match, parts: Parts) -> None:
+    """What will be in the checkpoint, and what not."""
+    for source in parts.sources:
+        logging.info("%s holds %d tensors", source.folder.path, len(source.folder.tensors))
+    logging.info("%d of them are read", found.tensors)
+    for note in found.notes:
+        logging.info("%s", note)
+    if found.unused:
+        logging.info("left out, as unused: %s", ", ".join(grouped(found.unused)))
+    if fresh := [*found.fresh, *missing_parts(parts)]:
+        logging.info("in no folder, so drawn at random in training: %s", ", ".join(fresh))
+
+
+def _write(
+    place: Location,
+    params: dict[str, Streamed],
+    config: ConfigDict,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> None:
+    folder = Path(place.workdir) / TOKENIZER
+    shutil.rmtree(place.path.parent, ignore_errors=True)  # what a killed import left
+    try:
+        if tokenizer is not None:
+            _save_tokenizer(tokenizer, folder)
+        extra = {"config": config.to_dict(), "base": ""}
+        save(place, unflatten_dict(params, sep="/"), extra)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    rules.write(config, place.workdir)
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    for path in (partial, folder):
+        shutil.rmtree(path, ignore_errors=True)
+    tokenizer.save_pretrained(partial)
+    os.replace(partial, folder)

@@ -1,0 +1,98 @@
+"""`config.json` and `generation_config.json` of a language model, as transformers reads them.
+
+Written for transformers 5 (`rope_parameters`, `dtype`) and, beside that, for versions 4 and other
+readers (`rope_theta`, `rope_scaling`, `torch_dtype`).
+"""
+
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from orl_jax.data.prompt import IMAGE_TOKEN
+from orl_jax.models.llama import Llama
+
+_POSITIONS = 2048  # rotary positions know no limit, but readers of the file ask for one
+
+
+def llama_config(
+    model: Llama, dtype: np.dtype, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
+    """The fields of `LlamaConfig`.
+
+    Args:
+      model: whose shapes, norm and rotary positions they say.
+      dtype: that the weights are loaded in.
+      tokenizer: gives the ids of the special tokens.
+
+    Example: `llama_config(model, np.dtype("float32"), tokenizer)["hidden_size"] == model.width`.
+    """
+    rope = rope_parameters(model)
+    scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": model.vocabulary,
+        "hidden_size": model.width,
+        "intermediate_size": model.mlp_width,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": model.heads,
+        "num_key_value_heads": model.kv_heads,
+        "head_dim": model.head_width or model.width // model.heads,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "rms_norm_eps": model.norm_epsilon,
+        "max_position_embeddings": _positions(model),
+        "rope_parameters": rope,
+        "rope_theta": model.rope_base,
+        "rope_scaling": None if rope["rope_type"] == "default" else scaling,
+        "tie_word_embeddings": model.tied,
+        "initializer_range": model.embedding_std,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "dtype": dtype.name,
+        "torch_dtype": dtype.name,
+        "use_cache": True,
+    }
+
+
+def rope_parameters(model: Llama) -> dict[str, Any]:
+    """Base and scaling of the rotary positions, under the names of transformers.
+
+    Example: `{"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}`.
+    """
+    base = {"rope_theta": model.rope_base}
+    if model.rope_scaling == "none":
+        return {"rope_type": "default", **base}
+    scaled = {"rope_type": model.rope_scaling, **base, "factor": model.rope_factor}
+    if model.rope_scaling == "linear":
+        return scaled
+    return {
+        **scaled,
+        "low_freq_factor": model.rope_low_frequency,
+        "high_freq_factor": model.rope_high_frequency,
+        "original_max_position_embeddings": model.rope_original_length,
+    }
+
+
+def generation_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """How to sample: to the end token, and never the tokens that are banned in training, too.
+
+    Their rows in the embedding were never trained (`orl_jax.data.tokenizer.PromptEncoder`).
+    """
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    image = tokenizer.get_vocab().get(IMAGE_TOKEN)
+    banned = {special["bos_token_id"], special["pad_token_id"], tokenizer.unk_token_id, image}
+    return {**special, "suppress_tokens": sorted(banned - {None, tokenizer.eos_token_id})}
+
+
+def _positions(model: Llama) -> int:
+    if model.rope_scaling == "llama3":
+        return int(model.rope_factor * model.rope_original_length)
+    return _POSITIONS

@@ -1,0 +1,234 @@
+"""Tables of names against a folder and a model: what each parameter of ours is made of.
+
+Nothing is read here but names and shapes; arrays are made when they are written. What does not fit
+is told at once, all of it.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from orl_jax.errors import UserError
+from orl_jax.weights.folder import Folder
+from orl_jax.weights.names import Row, Table
+from orl_jax.weights.shard import FLOATS, Tensor
+from orl_jax.weights.streaming import Streamed
+
+# Their tensors have a row a token of the folder; ours have one a token of our tokenizer.
+VOCABULARY = ("language/embedding", "language/lm_head")
+_SLICED = 2**25  # bytes from which on a stacked parameter is made layer by layer
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Any]  # paths to anything that has a shape
+
+_FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "same": lambda x: x,
+    "transpose": np.transpose,
+    "patches": lambda x: x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0]),
+    "first": lambda x: x[0],
+}
+_FORMS_BACK: dict[str, Callable[[Shape], Shape]] = {
+    "same": lambda shape: shape,
+    "transpose": lambda shape: shape[::-1],
+    "patches": lambda shape: (shape[1], 3, *[round((shape[0] / 3) ** 0.5)] * 2),
+    "first": lambda shape: (1, *shape),
+}
+
+
+class Source(NamedTuple):
+    """A folder and the table of what is taken from it."""
+
+    folder: Folder
+    table: Table
+
+
+class Target(NamedTuple):
+    """The model that is imported into.
+
+    Attributes:
+      shapes: of its parameters, by path.
+      dtype: of the arrays that are made.
+      may_lack: number of tokens at the end of the vocabulary that need no row in the folder.
+    """
+
+    shapes: Shapes
+    dtype: np.dtype
+    may_lack: int = 0
+
+
+class Match(NamedTuple):
+    """What an import will do.
+
+    Attributes:
+      tensors: how many are read.
+      unused: tensors that the tables leave out by design.
+      fresh: our paths that such folders never hold, to be drawn at random later.
+      notes: what else happens, a line each.
+    """
+
+    tensors: int
+    unused: list[str]
+    fresh: list[str]
+    notes: list[str]
+
+
+def match(sources: Sequence[Source], target: Target) -> Match:
+    """Finds the tensors of every parameter.
+
+    Raises:
+      UserError: all tensors that are missing, left over, or of another shape or type, by name.
+
+    Example: `match([Source(folder, names.llama())], target).tensors == 291` for LLaMA-2-7B.
+    """
+    if faults := [fault for source in sources if (fault := _faults(source, target))]:
+        raise UserError("; ".join(faults))
+    found = Match(0, [], [], [])
+    for folder, table in sources:
+        found.unused.extend(_left_over(folder, table, target.shapes)[1])
+        found.fresh.extend(_gaps(table, target.shapes)[1])
+        found.notes.extend(_vocabulary_notes(folder, table, target))
+    tensors = sum(len(_names(row, target.shapes)) for _, table in sources for row in table.rows)
+    return found._replace(tensors=tensors)
+
+
+def arrays(
+    sources: Sequence[Source], target: Target, on_tensor: Callable[[], object] = lambda: None
+) -> dict[str, Streamed]:
+    """Our parameters by path, of which nothing is read yet; of sources that `match`.
+
+    Args:
+      on_tensor: called, in any thread, after each tensor that is read.
+
+    Example: `arrays([Source(folder, names.llama())], target)["language/norm/scale"].shape`.
+    """
+    return {
+        row.ours: _array(row, folder, target, on_tensor)
+        for folder, table in sources
+        for row in table.rows
+    }
+
+
+def _faults(source: Source, target: Target) -> str:
+    """All that does not fit between a folder and the model, in a sentence, or nothing."""
+    folder, table = source
+    missing, misfits = [], []
+    for row in table.rows:
+        for name in _names(row, target.shapes):
+            if name not in folder.tensors:
+                missing.append(name)
+            elif misfit := _misfit(row, folder.tensors[name], target):
+                misfits.append(f"{name} {misfit}")
+    kinds = {
+        "lacks": missing,
+        "holds, without a use for them:": _left_over(folder, table, target.shapes)[0],
+        "has another shape or type in": misfits,
+        "has nothing for our": _gaps(table, target.shapes)[0],
+    }
+    told = [f"{kind} {', '.join(grouped(names))}" for kind, names in kinds.items() if names]
+    return f"{folder.path} {', and '.join(told)}" if told else ""
+
+
+def _names(row: Row, shapes: Shapes) -> list[str]:
+    """The tensors that a parameter is made of."""
+    count = shapes[row.ours].shape[0] if row.stacked else 1
+    return [row.name(layer) for layer in range(count)]
+
+
+def _misfit(row: Row, tensor: Tensor, target: Target) -> str:
+    """What a tensor is and should be, or nothing where it fits."""
+    shape = tuple(target.shapes[row.ours].shape)
+    wanted = _FORMS_BACK[row.form](shape[1:] if row.stacked else shape)
+    fits = tensor.shape == wanted
+    if row.ours in VOCABULARY:
+        enough = tensor.shape[:1] >= (wanted[0] - target.may_lack,)
+        fits = tensor.shape[1:] == wanted[1:] and enough
+    if fits and tensor.dtype in FLOATS.values():
+        return ""
+    return f"({tensor.dtype} {list(tensor.shape)}, not {list(wanted)} of floats)"
+
+
+def _left_over(folder: Folder, table: Table, shapes: Shapes) -> tuple[list[str], list[str]]:
+    """Tensors that no row takes: unknown ones, and those that are unused by design."""
+    used = {name for row in table.rows for name in _names(row, shapes)}
+    rest = [name for name in folder.tensors if name not in used]
+    return _split(rest, table.unused)
+
+
+def _gaps(table: Table, shapes: Shapes) -> tuple[list[str], list[str]]:
+    """Our parameters, in the table's parts of the model, without a row: faults, and fresh ones."""
+    rows = {row.ours for row in table.rows}
+    parts = {path.split("/")[0] for path in rows}
+    rest = [path for path in shapes if path.split("/")[0] in parts and path not in rows]
+    return _split(rest, table.fresh)
+
+
+def _split(names: list[str], patterns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names that no pattern matches, and the others."""
+    known = [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+    return [name for name in names if name not in set(known)], known
+
+
+def grouped(names: Sequence[str]) -> list[str]:
+    """Names that differ in the number of a layer alone, as one.
+
+    Example: `grouped(["h.0.a", "h.1.a", "h.2.a", "b"]) == ["h.{0-2}.a", "b"]`.
+    """
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        number = re.search(r"(?<=\.)\d+(?=\.)", name)
+        key = f"{name[: number.start()]}{{}}{name[number.end() :]}" if number else name
+        layers.setdefault(key, []).append(number[0] if number else "")
+    return [key.replace("{}", _span(numbers)) for key, numbers in layers.items()]
+
+
+def _span(numbers: list[str]) -> str:
+    if len(numbers) == 1:
+        return numbers[0]
+    first, last = int(numbers[0]), int(numbers[-1])
+    whole = [int(number) for number in numbers] == list(range(first, last + 1))
+    return f"{{{first}-{last}}}" if whole else f"{{{','.join(numbers)}}}"
+
+
+def _vocabulary_notes(folder: Folder, table: Table, target: Target) -> list[str]:
+    notes = []
+    for row in table.rows:
+        if row.ours in VOCABULARY:
+            rows, theirs = _vocabulary(row, target), folder.tensors[row.theirs].shape[0]
+            if theirs > rows:
+                notes.append(f"{row.theirs}: {theirs - rows} rows beyond the tokenizer are dropped")
+            elif theirs < rows:
+                notes.append(f"{row.theirs}: {rows - theirs} new tokens get rows of zeros")
+    return notes
+
+
+def _vocabulary(row: Row, target: Target) -> int:
+    """Number of tokens of our tokenizer."""
+    return _FORMS_BACK[row.form](tuple(target.shapes[row.ours].shape))[0]
+
+
+def _array(row: Row, folder: Folder, target: Target, on_tensor: Callable[[], object]) -> Streamed:
+    shape = tuple(target.shapes[row.ours].shape)
+    names = _names(row, target.shapes)
+
+    def make(name: str) -> np.ndarray:
+        x = folder.read(name)
+        on_tensor()
+        if row.ours in VOCABULARY:
+            x = _with_rows(x, _vocabulary(row, target))
+        return np.ascontiguousarray(_FORMS[row.form](x).astype(target.dtype, copy=False))
+
+    def pieces() -> Iterator[np.ndarray]:
+        made = map(make, names)
+        if not row.stacked:
+            return made
+        return (x[None] for x in made) if sliced else iter([np.stack(list(made))])
+
+    sliced = row.stacked and int(np.prod(shape)) * target.dtype.itemsize >= _SLICED
+    return Streamed(shape, target.dtype, pieces, sliced)
+
+
+def _with_rows(x: np.ndarray, rows: int) -> np.ndarray:
+    """The first rows, and zeros where there are fewer."""
+    return np.pad(x[:rows], [(0, max(0, rows - len(x))), (0, 0)])

@@ -1,0 +1,104 @@
+"""Writes safetensors files, one tensor in memory at a time.
+
+The format (github.com/huggingface/safetensors): 8 bytes, the length of the header, little-endian;
+the header, JSON, padded with spaces to a multiple of 8; the tensors, without gaps.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+INDEX = "model.safetensors.index.json"
+_TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+class NewTensor(NamedTuple):
+    """A tensor that is to be written; `values()` makes it, and is called once."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    values: Callable[[], np.ndarray]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+def write_file(
+    path: str | os.PathLike[str],
+    tensors: Iterable[NewTensor],
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """One file. Wider types come first, so that every tensor lies at a multiple of its type's size.
+
+    Args:
+      path: an existing file is replaced.
+      tensors: float32, float16 or bfloat16, with different names.
+      metadata: beside {"format": "pt"}, without which transformers does not read a file.
+
+    Example: `write_file("a.safetensors", [NewTensor("a", x.shape, x.dtype, lambda: x)])`.
+    """
+    tensors = sorted(tensors, key=lambda tensor: -tensor.dtype.itemsize)
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+    offset = 0
+    for tensor in tensors:
+        header[tensor.name] = {
+            "dtype": _TYPES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.size],
+        }
+        offset += tensor.size
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with open(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for tensor in tensors:
+            values = np.ascontiguousarray(tensor.values(), tensor.dtype).reshape(-1)
+            file.write(values.view(np.uint8).data)
+
+
+def write_model(folder: str | os.PathLike[str], tensors: Iterable[NewTensor], limit: float) -> int:
+    """A model as transformers names it: `model.safetensors`, or several files with their index.
+
+    Args:
+      folder: exists.
+      tensors: see `write_file`; they are shared out in this order.
+      limit: bytes a file; a tensor that is larger has a file of its own.
+
+    Returns:
+      The number of files.
+
+    Example: `write_model("out", tensors, 4e9) == 4` for 13.5 GB.
+    """
+    folder = Path(folder)
+    shards = _share_out(tensors, limit)
+    if len(shards) == 1:
+        write_file(folder / "model.safetensors", shards[0])
+        return 1
+    places = {}
+    for number, shard in enumerate(shards, start=1):
+        name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        write_file(folder / name, shard)
+        places |= {tensor.name: name for tensor in shard}
+    total = sum(tensor.size for shard in shards for tensor in shard)
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    return len(shards)
+
+
+def _share_out(tensors: Iterable[NewTensor], limit: float) -> Sequence[Sequence[NewTensor]]:
+    shards: list[list[NewTensor]] = [[]]
+    filled = 0
+    for tensor in tensors:
+        if shards[-1] and filled + tensor.size > limit:
+            shards.append([])
+            filled = 0
+        shards[-1].append(tensor)
+        filled += tensor.size
+    return shards

@@ -1,0 +1,82 @@
+"""The configuration's framing reaches the frames; checkpoints from before that key were cropped."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from clips import make_encoder, make_item, write_clip
+from ml_collections import ConfigDict
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.video import FRAMINGS, read_frames
+from orl_jax.evaluation import accuracy
+from orl_jax.report.frames import Frames
+from orl_jax.report.html import _frames
+from orl_jax.training import reward, rl, sft
+
+F, SIZE = 2, 16
+ASSEMBLY = SimpleNamespace(encoder=make_encoder(2))
+PAIR = {"preferred": ("It is red.", False), "rejected": ("It is blue.", True)}
+SETTINGS = (({}, "crop"), ({"framing": "crop"}, "crop"), ({"framing": "pad"}, "pad"))
+
+
+def config_of(folder, **data) -> ConfigDict:
+    stage = {"batch_size": 1, "questions": 1, "answers": "clean"}
+    data |= {"frames": F, "image_size": SIZE, "folder": str(folder), "workers": 0}
+    return ConfigDict(
+        {
+            "seed": 0,
+            "data": data | {"bad_video": "raise"},
+            "rl": stage | {"max_response_tokens": 8},
+            "reward": stage,
+            "sft": stage,
+            "evaluation": stage,
+        }
+    ).lock()
+
+
+def of_rl(config, item):
+    return rl.make_loader(config, ASSEMBLY, [item], FrameCache(0))
+
+
+def of_reward(config, item):
+    return reward.make_loader(config, ASSEMBLY, [item | PAIR], FrameCache(0))
+
+
+def of_sft(config, item):
+    return sft._loader(config, ASSEMBLY, FrameCache(0), [item | {"items": [item]}])
+
+
+@pytest.mark.parametrize("make", [of_rl, of_reward, of_sft])
+@pytest.mark.parametrize(("data", "framing"), SETTINGS)
+def test_stages_read_as_the_configuration_says(tmp_path, make, data, framing):
+    wide = write_clip(tmp_path / "wide.mp4", 4, size=(80, 48))
+    with make(config_of(tmp_path, **data), make_item(1, wide.name)) as source:
+        frames = next(source)["frames"][0]
+    np.testing.assert_array_equal(frames, read_frames(wide, F, SIZE, framing))
+
+
+@pytest.mark.parametrize(("data", "framing"), SETTINGS)
+def test_evaluation_reads_as_the_checkpoint_says(tmp_path, monkeypatch, data, framing):
+    class Asked(Exception):
+        pass
+
+    def ask(_, *, framing, **others):
+        raise Asked(framing)
+
+    monkeypatch.setattr(accuracy, "batches", ask)
+    evaluator = accuracy.Evaluator(config_of(tmp_path, **data), ASSEMBLY)
+    with pytest.raises(Asked, match=framing):
+        evaluator.predict({}, [make_item(1, "wide.mp4")])
+
+
+@pytest.mark.parametrize(("data", "framing"), SETTINGS)
+def test_the_report_shows_what_the_policy_saw(tmp_path, data, framing):
+    write_clip(tmp_path / "wide.mp4", 4, size=(80, 48))
+    shown = _frames(config_of(tmp_path, **data).to_dict(), tmp_path)("wide.mp4")
+    by_framing = {
+        name: Frames(tmp_path, frames=F, image_size=SIZE, framing=name)("wide.mp4")
+        for name in FRAMINGS
+    }
+    assert len(shown) == F
+    assert [name for name in FRAMINGS if by_framing[name] == shown] == [framing]

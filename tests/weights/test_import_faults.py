@@ -1,0 +1,142 @@
+"""Imports that can't be: all that is wrong in one message, and nothing left; and the script."""
+
+import json
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import hub_folders as folders
+import numpy as np
+import pytest
+
+from orl_jax.errors import UserError
+from orl_jax.weights import matching
+from orl_jax.weights.importing import import_weights
+
+pytest.importorskip("torch", reason="the models to import are PyTorch's")
+
+
+def refused(workdir, message, **paths):
+    """The import fails with that message, and leaves nothing in the workdir."""
+    with pytest.raises(UserError, match=message):
+        import_weights(folders.make_config(**paths), str(workdir))
+    left = [path.name for path in pathlib.Path(workdir).rglob("*")]
+    assert left in ([], ["checkpoints"])
+
+
+def test_all_tensors_that_do_not_fit_are_told_at_once(tmp_path):
+    def edit(state):
+        del state["encoder.layers.0.mlp.fc1.bias"]
+        state["encoder.layers.1.mlp.fc3.bias"] = state.pop("pre_layrnorm.bias")
+        state["pre_layrnorm.weight"] = np.zeros(16, np.int8)  # as of a quantised model
+
+    folders.save_clip(tmp_path / "hub")
+    folders.change(tmp_path / "hub", edit)
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config | {"image_size": 12}))
+    refused(
+        tmp_path / "run",
+        r"hub lacks pre_layrnorm.bias, encoder.layers.0.mlp.fc1.bias, "
+        r"and holds, without a use for them: encoder.layers.1.mlp.fc3.bias, "
+        r"and has another shape or type in "
+        r"embeddings.position_embedding.weight \(float32 \[5, 16\], not \[10, 16\] of floats\), "
+        r"pre_layrnorm.weight \(I8 \[16\], not \[16\] of floats\)$",
+        vision=tmp_path / "hub",
+    )
+
+
+def test_layers_that_are_missing_are_told_as_one(tmp_path):
+    def edit(state):
+        for layer in range(3):
+            del state[f"encoder.layers.{layer}.mlp.fc1.weight"]
+
+    folders.save_clip(tmp_path / "hub")
+    folders.change(tmp_path / "hub", edit)
+    message = r"lacks encoder.layers.\{0-1\}.mlp.fc1.weight$"  # the third layer is not used
+    refused(tmp_path / "run", message, vision=tmp_path / "hub")
+
+
+def test_faults_of_all_folders_are_told_at_once(tmp_path):
+    folders.save_clip(tmp_path / "clip")
+    folders.save_qformer(tmp_path / "qformer", "blip2")
+    folders.change(tmp_path / "clip", lambda state: state.pop("pre_layrnorm.bias"))
+    folders.change(tmp_path / "qformer", lambda state: state.pop("layernorm.bias"))
+    message = "clip lacks pre_layrnorm.bias; .*qformer lacks layernorm.bias$"
+    refused(tmp_path / "run", message, vision=tmp_path / "clip", adapter=tmp_path / "qformer")
+
+
+def test_a_vocabulary_that_is_too_small_is_refused(tmp_path):
+    folders.save_llama(tmp_path / "hub", rows=folders.WORDS - 1)
+    refused(
+        tmp_path / "run", r"model.embed_tokens.weight \(float32 \[16, 16\], not \[19, 16\]",
+        language=tmp_path / "hub",
+    )  # fmt: skip
+
+
+def test_a_folder_that_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch):
+    folders.save_llama(tmp_path / "hub")
+    read, asked = matching.Folder.read, []
+
+    def breaks(folder, name):
+        asked.append(name)
+        if len(asked) == 9:
+            raise UserError("the disk is gone")
+        return read(folder, name)
+
+    monkeypatch.setattr(matching.Folder, "read", breaks)
+    refused(tmp_path / "run", "the disk is gone", language=tmp_path / "hub")
+    assert len(asked) >= 9
+
+
+@pytest.mark.parametrize(
+    "paths, message",
+    [
+        ({}, "no folder is named"),
+        ({"llava": "a", "language": "b"}, "config.weights.llava holds the language model"),
+        ({"vision": "nowhere"}, "there is no folder nowhere"),
+    ],
+)
+def test_folders_that_do_not_go_together(tmp_path, paths, message):
+    refused(tmp_path / "run", message, **paths)
+
+
+def test_too_few_prompt_tokens_are_told_before_anything_is_read(tmp_path):
+    folders.save_llava(tmp_path / "hub")
+    config = folders.make_config(llava=tmp_path / "hub")
+    config.data.prompt_tokens = 12
+    with pytest.raises(UserError, match="config.data.prompt_tokens is 12"):
+        import_weights(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def run_script(*arguments):
+    """Output and errors of scripts/import_weights.py."""
+    return subprocess.run(
+        [sys.executable, "scripts/import_weights.py", *arguments],
+        cwd=folders.ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_script_and_the_config_to_train_with(tmp_path):
+    folders.save_llava(tmp_path / "hub")
+    workdir = str(tmp_path / "run")
+    arguments = (
+        "--config=configs/imported.py", f"--workdir={workdir}", "--config.data.frames=2",
+        f"--config.weights.llava={tmp_path / 'hub'}", "--config.weights.dtype=float32",
+    )  # fmt: skip
+    done = run_script(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert f"--config=configs/imported.py:{workdir}" in done.stdout
+    file = str(folders.ROOT / "configs" / "imported.py")
+    config = runpy.run_path(file)["get_config"](workdir)
+    assert config.sft.init_from == f"{workdir}/checkpoints/imported"
+    assert config.data.tokenizer == f"{workdir}/tokenizer"
+    assert (config.data.frames, config.data.image_size, config.data.framing) == (2, 8, "pad")
+    assert config.model.language.width == 16
+    again = run_script(*arguments)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    assert "is there already" in again.stderr
