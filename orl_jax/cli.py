@@ -32,7 +32,9 @@ FLAGS = flags.FLAGS
 Main = Callable[[ConfigDict, str], None]
 
 
-def run(main: Main, *, default_config: str | None = None) -> None:
+def run(
+    main: Main, *, default_config: str | None = None, default_workdir: str | None = None
+) -> None:
     """Parses the flags, checks the configuration, calls `main(config, workdir)` and exits.
 
     A script may define more absl flags, at its top level.
@@ -42,13 +44,14 @@ def run(main: Main, *, default_config: str | None = None) -> None:
         user can mend, `StopRequested` after it has saved on a signal and `TrainingHalted` after
         it has saved on an alarm.
       default_config: the file taken where `--config` is not given.
+      default_workdir: the same of `--workdir`, for scripts that write to no run.
 
     Raises:
       SystemExit: always, with the status.
     """
     exit_on_sigterm()
     try:
-        status = _run(main, default_config)
+        status = _run(main, default_config, default_workdir)
     except UserError as error:
         status = _report(error, debug=_asked_for("debug"))
     except StopRequested as stop:
@@ -69,8 +72,8 @@ def run(main: Main, *, default_config: str | None = None) -> None:
     sys.exit(status)
 
 
-def _run(main: Main, default_config: str | None) -> int:
-    _define_flags()
+def _run(main: Main, default_config: str | None, default_workdir: str | None) -> int:
+    _define_flags(default_workdir)
     if _asked_for("help"):
         print(_help())
         return 0
@@ -88,11 +91,13 @@ def _report(error: UserError, debug: bool) -> int:
     return 2
 
 
-def _define_flags() -> None:
+def _define_flags(default_workdir: str | None) -> None:
     config_flags.DEFINE_config_file(
         "config", None, "FILE.py or FILE.py:ARG; --config.section.key=value overrides a key."
     )
-    flags.DEFINE_string("workdir", None, "Folder that the run writes to, and goes on from.")
+    flags.DEFINE_string(
+        "workdir", default_workdir, "Folder that the run writes to, and goes on from."
+    )
     flags.DEFINE_bool("debug", False, "Show the traceback of bad usage and bad input, too.")
     flags.DEFINE_bool("help", False, "Show this help.")
 

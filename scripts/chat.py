@@ -120,5 +120,4 @@ def _lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "--workdir=.")  # which all scripts ask for; this one writes nothing
-    cli.run(main, default_config="configs/demo.py")
+    cli.run(main, default_config="configs/demo.py", default_workdir=".")

@@ -7,8 +7,6 @@ The model's configuration and its tokenizer are those of the checkpoint. What th
 docs/weights_out.md. No `--workdir` is needed: only `--output` is written.
 """
 
-import sys
-
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -50,5 +48,4 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv.insert(1, "--workdir=.")  # which all scripts ask for; this one has --output instead
-    cli.run(main, default_config="configs/demo.py")
+    cli.run(main, default_config="configs/demo.py", default_workdir=".")

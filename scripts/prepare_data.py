@@ -1,6 +1,6 @@
 """Builds the data set of a config, and its tokenizer.
 
-python scripts/prepare_data.py --config=configs/demo.py --workdir=runs/demo
+python scripts/prepare_data.py --config=configs/demo.py
 """
 
 from ml_collections import ConfigDict
@@ -15,4 +15,4 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, default_workdir=".")

@@ -199,6 +199,13 @@ def test_messages_are_ours_and_other_packages_warnings(folder: Folder) -> None:
     assert result.out == "5 plain w\n"
 
 
+def test_a_script_may_have_a_workdir_of_its_own(folder: Folder) -> None:
+    script = folder.path / "script.py"
+    script.write_text(script.read_text().replace("run(main)", 'run(main, default_workdir="here")'))
+    assert folder.run("--config=config.py").out == "5 plain here\n"
+    assert folder.run(*GOOD).out == "5 plain w\n"
+
+
 def test_help_tells_the_flags(folder: Folder) -> None:
     result = folder.run("--help")
     assert result.status == 0 and not result.err
