@@ -99,6 +99,27 @@ class Checkpoints:
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             return self._manager().restore(step, args=arguments).state, extra
 
+    def restore_part(self, name: str, step: int | None = None) -> Any:
+        """One entry of the state, such as "trained", as nested dicts of numpy arrays.
+
+        The others are not read: an optimiser's state is twice as large as what it trains.
+
+        Raises:
+          UserError: there is no checkpoint, it can't be read, or its state has no such entry.
+        """
+        step = self._existing(step)
+        folder = self.folder / str(step)
+        with readable(folder, "is damaged"):
+            stored = self._target(step)
+        if name not in stored:
+            raise UserError(f"{folder} holds no {name!r}; it has {', '.join(stored)}")
+        target = {name: stored[name]}
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
+        arguments = ocp.args.PyTreeRestore(target, restore_args=arrays, partial_restore=True)
+        with readable(folder, "is damaged"):
+            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+                return checkpointer.restore(folder / "state", args=arguments)[name]
+
     def restore_extra(self, step: int | None = None) -> dict[str, Any]:
         """Only the extra of a step (by default the newest): quick, whatever the size of the state.
 

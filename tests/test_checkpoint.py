@@ -74,6 +74,15 @@ def test_abstract_arrays_do_as_likeness(saved: pathlib.Path) -> None:
     assert same(restored["optimizer"], state["optimizer"])
 
 
+def test_one_part_comes_back_alone(saved: pathlib.Path) -> None:
+    with Checkpoints(str(saved), "rl") as checkpoints:
+        part = checkpoints.restore_part("params")
+        with pytest.raises(UserError, match="holds no 'nope'; it has codes, host, key, optimizer"):
+            checkpoints.restore_part("nope")
+    assert same(part, jax.tree.map(np.asarray, some_state()["params"]))
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(part))
+
+
 def test_without_likeness_come_dicts_of_host_arrays(saved: pathlib.Path) -> None:
     with Checkpoints(str(saved), "rl") as checkpoints:
         restored, _ = checkpoints.restore()

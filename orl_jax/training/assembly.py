@@ -92,8 +92,8 @@ def load_params(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     place = locate(os.fspath(path))
     with Checkpoints(place.workdir, place.stage) as checkpoints:
-        state, extra = checkpoints.restore(place.step)
-    trained = policy_of(state["trained"])
+        extra = checkpoints.restore_extra(place.step)
+        trained = policy_of(checkpoints.restore_part("trained", place.step))
     if not extra.get("base"):
         return trained
     return combine(load_params(resolve_base(place.workdir, extra["base"])), trained)
@@ -124,10 +124,10 @@ def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     """
     place = locate(os.fspath(path))
     with Checkpoints(place.workdir, place.stage) as checkpoints:
-        state, _ = checkpoints.restore(place.step)
-    if name not in state["trained"]:
+        trained = checkpoints.restore_part("trained", place.step)
+    if name not in trained:
         raise UserError(f"{path} holds no {name} parameters; name a checkpoint of another stage")
-    return state["trained"][name]
+    return trained[name]
 
 
 def base_reference(workdir: str, path: str) -> str:
