@@ -61,7 +61,7 @@ def forms() -> tuple:
         grpo("GRPO, calibrated", "standardised", "reference"),
         grpo("GRPO, miscalibrated", "standardised", "distorted"),
         grpo("Dr. GRPO, miscalibrated", "centred", "distorted"),
-        ppo("PPO, reward model", 1e-3),
+        ppo("PPO, reward model", 3e-4),
         arm("more SFT, same data", "sft", sft__answers="taught"),
         arm("more SFT, clean data", "sft", sft__answers="clean"),
     )

@@ -142,7 +142,8 @@ def _tell(found: Match, parts: Parts) -> None:
     for note in found.notes:
         logging.info("%s", note)
     if found.unused:
-        logging.info("left out, as unused: %s", ", ".join(grouped(found.unused)))
+        some = ", ".join(grouped(found.unused)[:4])
+        logging.info("%d are left out, as unused by design: %s, ...", len(found.unused), some)
     if fresh := [*found.fresh, *missing_parts(parts)]:
         logging.info("in no folder, so drawn at random in training: %s", ", ".join(fresh))
 
