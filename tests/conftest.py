@@ -2,7 +2,13 @@
 
 import os
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before the first import of jax
+# Before the first import of jax. The tests compile much and run little: unoptimised programs take
+# half the time over all.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 
 import pytest
 from jaxtyping import install_import_hook

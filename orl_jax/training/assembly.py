@@ -73,9 +73,13 @@ def initial_params(
     def init(key: jax.Array) -> dict[str, Any]:
         return flatten(assembly.model.init(key, frames, ids, mask)["params"])
 
+    def init_gaps(key: jax.Array) -> dict[str, Any]:
+        drawn = init(key)  # what is not returned is compiled away
+        return {path: drawn[path] for path in gaps}
+
     key = jax.random.key(seed)
     gaps = missing(jax.eval_shape(init, key), pretrained or {})
-    fresh = jax.jit(lambda key: {path: init(key)[path] for path in gaps})(key)
+    fresh = jax.jit(init_gaps)(key) if gaps else {}
     return combine(jax.tree.map(jnp.asarray, pretrained or {}), fresh)
 
 

@@ -138,7 +138,7 @@ def _tell(found: Match, parts: Parts) -> None:
     """What will be in the checkpoint, and what not."""
     for source in parts.sources:
         logging.info("%s holds %d tensors", source.folder.path, len(source.folder.tensors))
-    logging.info("%d of them are read", found.tensors)
+    logging.info("%d tensors are read", found.tensors)
     for note in found.notes:
         logging.info("%s", note)
     if found.unused:
