@@ -47,10 +47,12 @@ EXTRAS = {
         "scikit-learn>=1.6,<2",  # nDCG, a peer
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
         "pre-commit>=4,<5",
+        "sentencepiece>=0.2,<0.3",  # reads a tokenizer.model, as the baseline's folders have
     ],
     "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
     # TRL's loss on the same tensors, PEFT's adapters; both need torch.
     "peers": ["trl==1.16.0", "peft==0.21.2"],
+    "real": ["gguf==0.19.0"],  # transformers reads the real SmolLM2 of tests/real with it
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
 }
 

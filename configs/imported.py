@@ -54,6 +54,7 @@ def weights() -> ConfigDict:
             "vision": "",  # CLIPVisionModel or CLIPModel
             "adapter": "",  # Blip2QFormerModel, InstructBlipQFormerModel, or a whole BLIP-2
             "llava": "",  # instead: all three in one folder, of LLaVA or VLM-RLAIF (pool adapter)
+            "peft": "",  # LoRA adapters of the language model, saved by PEFT
             "dtype": "bfloat16",  # of the checkpoint and of the arithmetic: bfloat16 | float32
         }
     )

@@ -31,6 +31,7 @@ from orl_jax.models.params import flatten
 from orl_jax.models.vlm import build_vlm, visual_tokens
 from orl_jax.weights.matching import Match, Target, arrays, grouped, match
 from orl_jax.weights.parts import Parts, find_parts, missing_parts
+from orl_jax.weights.peft import read_peft
 from orl_jax.weights.streaming import Streamed, save
 
 STAGE = "imported"
@@ -57,14 +58,15 @@ def import_weights(config: ConfigDict, workdir: str) -> Location:
     place = Location(workdir, STAGE, 0)
     _check(config, place)
     parts = find_parts(config.weights, config.model.vision.select_layer)
-    config = resolve(config, parts, workdir)
+    config, adapters = with_adapters(resolve(config, parts, workdir))
     tokenizer = load_tokenizer(parts.tokenizer) if parts.tokenizer else None
     shapes = model_shapes(config, tokenizer)
     target = Target(shapes, DTYPES[config.weights.dtype], _may_lack(tokenizer))
     found = match(parts.sources, target)
     _tell(found, parts)
     with tqdm(total=found.tensors, desc="import", unit="tensor", dynamic_ncols=True) as bar:
-        _write(place, arrays(parts.sources, target, bar.update), config, tokenizer)
+        params = arrays(parts.sources, target, bar.update) | adapters
+        _write(place, params, config, tokenizer)
     return place
 
 
@@ -84,6 +86,34 @@ def resolve(config: ConfigDict, parts: Parts, workdir: str) -> ConfigDict:
         out.data.tokenizer = os.path.join(workdir, TOKENIZER)
     rules.validate(out)
     return out.lock()
+
+
+def with_adapters(config: ConfigDict) -> tuple[ConfigDict, dict[str, Streamed]]:
+    """The adapters of `weights.peft` by path, if it names any, and a config with their rank.
+
+    They are kept in float32, as they are what is trained.
+
+    Raises:
+      UserError: no language model to adapt; what `read_peft` refuses.
+    """
+    folder = config.weights.get("peft")
+    if not folder:
+        return config, {}
+    if not (config.weights.language or config.weights.llava):
+        raise UserError(
+            "config.weights.peft adapts a language model; name its folder, "
+            "--config.weights.language=DIR"
+        )
+    model = build_vlm(config, vocabulary=1, image_id=0, lora_rank=0).language
+    adapter = read_peft(folder, model, seed=config.seed)
+    out = config.copy_and_resolve_references().unlock()
+    out.model.lora.update(rank=adapter.rank, alpha=float(adapter.alpha))
+    return out.lock(), {path: _whole(value) for path, value in flatten(adapter.params).items()}
+
+
+def _whole(value: np.ndarray) -> Streamed:
+    value = np.asarray(value, np.float32)
+    return Streamed(value.shape, value.dtype, lambda: iter([value]))
 
 
 def model_shapes(config: ConfigDict, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from orl_jax.checkpoint import Checkpoints
 from orl_jax.data.tokenizer import load_tokenizer
+from orl_jax.errors import UserError
 from orl_jax.models.llama import Llama
 from orl_jax.models.params import flatten
 from orl_jax.models.qformer import QFormer
@@ -91,6 +92,28 @@ def test_llama_gives_the_logits_of_transformers(tmp_path, family):
     tokenizer = load_tokenizer(config["data"]["tokenizer"])
     assert pathlib.Path(config["data"]["tokenizer"]).parent == tmp_path / "run"
     assert len(tokenizer) == params["language"]["embedding"].shape[0] == folders.WORDS + 2
+
+
+def test_adapters_of_peft_come_with_their_base(tmp_path):
+    peft = pytest.importorskip("peft", reason="makes the adapters to import")
+    base = folders.save_llama(tmp_path / "hub")
+    settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj", "down_proj"])
+    adapted = hub.randomise(peft.get_peft_model(base, settings))
+    adapted.save_pretrained(tmp_path / "lora")
+    base = adapted.unload()  # its weights were drawn anew, too
+    for file in (tmp_path / "hub").glob("*.safetensors*"):
+        file.unlink()
+    base.save_pretrained(tmp_path / "hub")
+    adapted = peft.PeftModel.from_pretrained(base, tmp_path / "lora").eval()
+    paths = {"language": tmp_path / "hub", "peft": tmp_path / "lora"}
+    params, config = imported(tmp_path / "run", **paths)
+    lora = config["model"]["lora"]
+    assert (lora["rank"], lora["alpha"]) == (3, 6.0)
+    settings = config["model"]["language"] | {"lora_rank": 3, "lora_alpha": 6.0}
+    same_logits(our_logits(params, settings), their_logits(adapted))
+    with pytest.raises(UserError, match="config.weights.peft adapts a language model"):
+        folders.save_clip(tmp_path / "clip")
+        imported(tmp_path / "other", peft=tmp_path / "lora", vision=tmp_path / "clip")
 
 
 def test_layer_by_layer_gives_the_same(tmp_path, monkeypatch):
