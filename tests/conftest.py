@@ -1,6 +1,7 @@
 """Settings of all tests: jax on the CPU, shapes and types checked, switches for costly tests."""
 
 import os
+import signal
 
 # Before the first import of jax. The tests compile much and run little: unoptimised programs take
 # half the time over all.
@@ -15,6 +16,9 @@ from jaxtyping import install_import_hook
 
 # Checks every annotated call in these packages; they must not have been imported before this.
 install_import_hook(["orl_jax.ops", "orl_jax.models"], "beartype.beartype")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SWITCHES = {"slow": "--slow", "real": "--real"}
 

@@ -104,7 +104,7 @@ def test_decoding_step_by_step_is_the_full_forward(hidden):
         return jnp.stack(states, axis=2)
 
     out = jax.jit(partial(make_vlm().apply, method=decode))({"params": make_params()})
-    np.testing.assert_allclose(out, hidden(*prompts, *responses), atol=1e-5)
+    np.testing.assert_allclose(out, hidden(*prompts, *responses), atol=3e-5)
 
 
 def test_later_response_tokens_change_nothing_earlier(hidden):
