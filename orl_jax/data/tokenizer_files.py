@@ -26,8 +26,11 @@ def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = _read(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"no tokenizer in {folder}: {reason}") from error
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"no tokenizer in {folder}; copy its tokenizer.json, or tokenizer.model, with "
+            f"tokenizer_config.json ({reason})"
+        ) from error
     if tokenizer.eos_token_id is None:
         raise UserError(
             f"the tokenizer in {folder} has no end token, so no answer could ever end: name one as "

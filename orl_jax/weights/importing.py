@@ -176,6 +176,11 @@ def _tell(found: Match, parts: Parts) -> None:
         logging.info("%d are left out, as unused by design: %s, ...", len(found.unused), some)
     if fresh := [*found.fresh, *missing_parts(parts)]:
         logging.info("in no folder, so drawn at random in training: %s", ", ".join(fresh))
+    if "vision" in missing_parts(parts):
+        logging.warning(
+            "no folder holds a vision encoder: a random one sees nothing, and sft.trainable "
+            "freezes it; name one with --config.weights.vision=DIR"
+        )
 
 
 def _write(
