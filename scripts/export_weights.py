@@ -11,8 +11,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from orl_jax import cli
+from orl_jax.config import DTYPES
 from orl_jax.errors import UserError
-from orl_jax.weights.exporting import DTYPES, FORMS, Request, export
+from orl_jax.weights.exporting import FORMS, Request, export
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 OUTPUT = flags.DEFINE_string("output", None, "A new folder.")

@@ -85,7 +85,7 @@ class Llama(nn.Module):
             length=self.layers,
             unroll=self.unroll,
         )(
-            self.heads, self.kv_heads, self._head_width, self.mlp_width, self.norm_epsilon,
+            self.heads, self.kv_heads, self.key_width, self.mlp_width, self.norm_epsilon,
             self.lora_rank, self.lora_alpha, self.dtype, name="layers",
         )  # fmt: skip
         self.norm = RMSNorm(self.norm_epsilon, self.dtype)
@@ -95,7 +95,8 @@ class Llama(nn.Module):
             )
 
     @property
-    def _head_width(self) -> int:
+    def key_width(self) -> int:
+        """K, the width of a head."""
         return self.head_width or self.width // self.heads
 
     def embed(self, ids: Int[Array, "*batch"]) -> Float[Array, "*batch D"]:
@@ -132,7 +133,7 @@ class Llama(nn.Module):
             self.rope_scaling, self.rope_factor, self.rope_low_frequency,
             self.rope_high_frequency, self.rope_original_length,
         )  # fmt: skip
-        rotary = rotary_angles(positions, self._head_width, self.rope_base, scaling)
+        rotary = rotary_angles(positions, self.key_width, self.rope_base, scaling)
         layer_past = tuple((segment.keys, segment.values) for segment in past)
         x, (keys, values) = self.blocks(x.astype(self.dtype), rotary, tuple(masks), layer_past)
         return self.norm(x), Segment(keys, values, mask)

@@ -30,7 +30,6 @@ from orl_jax.weights.llama_config import generation_config, llama_config
 from orl_jax.weights.peft_names import CONFIG, SAFE, peft_config, peft_name
 from orl_jax.weights.writing import NewTensor, write_file, write_model
 
-DTYPES = ("float32", "bfloat16")
 ADAPTER = "adapter.safetensors"
 
 
@@ -39,7 +38,7 @@ class Request(NamedTuple):
 
     Attributes:
       form: one of `FORMS`.
-      dtype: one of `DTYPES`, or "" for each parameter's own.
+      dtype: one of `orl_jax.config.DTYPES`, or "" for each parameter's own.
       base: in form "peft", name or folder of the base model, for its configuration.
       tokenizer: folder; "" is the one that the checkpoint was trained with.
       shard_bytes: the largest file of a language model.

@@ -38,7 +38,7 @@ def llama_config(
         "num_hidden_layers": model.layers,
         "num_attention_heads": model.heads,
         "num_key_value_heads": model.kv_heads,
-        "head_dim": model.head_width or model.width // model.heads,
+        "head_dim": model.key_width,
         "hidden_act": "silu",
         "attention_bias": False,
         "mlp_bias": False,

@@ -87,8 +87,7 @@ def projection_shapes(model: Llama) -> dict[str, tuple[int, int]]:
 
     Example: `projection_shapes(model)["down"] == (model.mlp_width, model.width)`.
     """
-    head_width = model.head_width or model.width // model.heads
-    inner, kv = model.heads * head_width, model.kv_heads * head_width
+    inner, kv = model.heads * model.key_width, model.kv_heads * model.key_width
     wide = {"gate": (model.width, model.mlp_width), "up": (model.width, model.mlp_width)}
     return {
         "q": (model.width, inner), "k": (model.width, kv), "v": (model.width, kv),
