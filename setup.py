@@ -13,6 +13,7 @@ REQUIRES = [
     "jax>=0.10.2,<0.13",  # 0.10 is the last series for Python 3.11
     "flax>=0.12.8,<0.13",  # linen
     "optax>=0.2.8,<0.3",
+    "qwix>=0.1.8,<0.2",  # quantised kernels
     "orbax-checkpoint>=0.12.8,<0.13",
     "numpy>=2.2,<3",
     "jaxtyping>=0.3.11,<0.4",  # shapes in signatures; checked only under pytest

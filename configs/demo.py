@@ -20,6 +20,8 @@ def get_config(size: str = "") -> ConfigDict:
     config = ConfigDict(
         {
             "seed": 0,
+            # Devices along each axis; one may be -1, which takes the rest (docs/cluster.md).
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "data": data(),
             "model": model(),
             "vision": vision(),
@@ -89,6 +91,10 @@ def model() -> dict:
             "dtype": "float32",  # of the computation, here and below: float32 | bfloat16
             "remat": False,  # recompute layers in the backward pass, for less memory
             "unroll": 4,  # layers at a time in the scan over layers
+            "frames_at_a_time": 0,  # of each video, where memory is short; 0 is all
+            # Of the layers' frozen kernels, here and below: none | nf4 | int8 (QLoRA).
+            "quantisation": "none",
+            "quantisation_block": 64,  # rows that share a scale
         },
         "adapter": {
             "name": "qformer",  # qformer | pool (mlp2x_gelu, then mean pooling; reads dtype alone)
@@ -104,6 +110,8 @@ def model() -> dict:
             "exact_gelu": False,  # between the last layers: GELU with erf (torch's) | with tanh
             "dtype": "float32",
             "remat": False,
+            "quantisation": "none",
+            "quantisation_block": 64,
         },
         "language": {
             "width": 128,
@@ -124,8 +132,11 @@ def model() -> dict:
             "embedding_std": 0.5,  # of fresh embeddings: of the size of the visual tokens
             "remat": False,
             "unroll": 3,
+            "quantisation": "none",
+            "quantisation_block": 64,
         },
         "lora": {"rank": 16, "alpha": 32.0},  # on q, k, v, o, gate, up, down
+        "param_dtype": "float32",  # of fresh frozen parameters; trained ones are float32 always
         "vocabulary_chunk": 0,  # positions projected to logits at a time; 0 is all
     }
 

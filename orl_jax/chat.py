@@ -82,7 +82,8 @@ class Chat:
     def _compile(self, assembly: Assembly, max_tokens: int, temperature: float) -> None:
         ids = {"end_id": self.encoder.end_id, "pad_id": self.encoder.pad_id}
         how: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, **ids}
-        self._banned = banned_tokens(self.encoder)
+        self._layout = assembly.layout
+        self._banned = banned_tokens(assembly)
         self._see = jax.jit(partial(_see, assembly.model))
         self._streamer = Streamer(assembly.model, self._params, self._banned, **how)
         draw = partial(sample, assembly.model, **how)
@@ -97,7 +98,7 @@ class Chat:
         self._look(video, *read_clip(video, self._data))
 
     def _look(self, video: str, frames: np.ndarray, total: int) -> None:
-        self._visual = self._see(self._params, jax.device_put(frames[None]))
+        self._visual = self._see(self._params, self._layout.replicate(frames[None]))
         self.video = video
         _log.info(
             "%s: %d of %d frames read, %d visual tokens",
@@ -154,7 +155,7 @@ class Chat:
             f", {unknown} of them unknown words" if unknown else "",
             f"; the checkpoint was trained with {trained} at most" if count > trained else "",
         )  # fmt: skip
-        return Prompt(*jax.device_put((ids[None, -length:], mask[None, -length:])))
+        return Prompt(*self._layout.replicate((ids[None, -length:], mask[None, -length:])))
 
     def _next_key(self) -> jax.Array:
         key = jax.random.fold_in(self._key, np.uint32(self._turn))

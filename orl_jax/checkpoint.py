@@ -7,6 +7,8 @@ numpy, of any type but 4-bit integers, and Python numbers. Random keys are store
 """
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,6 +22,7 @@ from orl_jax.checkpoint_damage import readable
 from orl_jax.errors import UserError
 
 FOLDER = "checkpoints"
+Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 
 
 class Location(NamedTuple):
@@ -99,10 +102,18 @@ class Checkpoints:
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             return self._manager().restore(step, args=arguments).state, extra
 
-    def restore_part(self, name: str, step: int | None = None) -> Any:
-        """One entry of the state, such as "trained", as nested dicts of numpy arrays.
+    def restore_part(
+        self, name: str, step: int | None = None, place: Placement | None = None
+    ) -> Any:
+        """One entry of the state, such as "trained", as nested dicts.
 
         The others are not read: an optimiser's state is twice as large as what it trains.
+
+        Args:
+          name: of the entry.
+          step: by default the newest.
+          place: from the path within the entry ("a/b") and the shape to where an array lives: each
+            device then reads its own part. Without it, numpy arrays.
 
         Raises:
           UserError: there is no checkpoint, it can't be read, or its state has no such entry.
@@ -114,8 +125,8 @@ class Checkpoints:
         if name not in stored:
             raise UserError(f"{folder} holds no {name!r}; it has {', '.join(stored)}")
         target = {name: stored[name]}
-        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), target)
-        arguments = ocp.args.PyTreeRestore(target, restore_args=arrays, partial_restore=True)
+        how = jax.tree_util.tree_map_with_path(partial(_how_to_restore, place), target)
+        arguments = ocp.args.PyTreeRestore(target, restore_args=how, partial_restore=True)
         with readable(folder, "is damaged"):
             with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
                 return checkpointer.restore(folder / "state", args=arguments)[name]
@@ -219,6 +230,13 @@ def _abstract(leaf: Any) -> Any:
         return leaf
     place = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+
+def _how_to_restore(place: Placement | None, path: tuple[Any, ...], leaf: Any) -> ocp.RestoreArgs:
+    if place is None or not isinstance(leaf, np.ndarray):
+        return ocp.RestoreArgs(restore_type=np.ndarray)
+    inner = "/".join(key.key for key in path[1:])
+    return ocp.ArrayRestoreArgs(sharding=place(inner, leaf.shape))
 
 
 def _host_placeholder(leaf: Any) -> Any:

@@ -78,6 +78,17 @@ def _stage_rules(stage: str) -> tuple[Rule, ...]:
     )
 
 
+def _storage_rules(part: str) -> tuple[Rule, ...]:
+    return (
+        one_of(f"model.{part}.quantisation", ("none", "nf4", "int8")),
+        at_least(f"model.{part}.quantisation_block", 1, 64),
+    )
+
+
+def _mesh_rule(axis: str) -> Rule:
+    return Rule(f"mesh.{axis}", lambda v: v == -1 or v >= 1, "at least 1, or -1 for the rest", 1)
+
+
 RULES = (
     at_least("seed", 0, 0),
     at_least("data.frames", 1, 8),
@@ -111,6 +122,10 @@ RULES = (
     above("model.language.rope_high_frequency", 0, 4.0),
     at_least("model.language.rope_original_length", 1, 8192),
     one_of("model.language.dtype", DTYPES),
+    one_of("model.param_dtype", DTYPES),
+    *(rule for part in ("vision", "adapter", "language") for rule in _storage_rules(part)),
+    at_least("model.vision.frames_at_a_time", 0, 0),
+    *(_mesh_rule(axis) for axis in ("data", "fsdp", "tensor")),
     at_least("model.lora.rank", 1, 8),
     above("model.lora.alpha", 0, 16.0),
     at_least("vision.encoder_steps", 0, 400),
@@ -175,6 +190,7 @@ GIVE_NO_SCORES = ("top", "coarse")
 # The first must divide the second; 0 means the whole.
 DIVIDES = (
     ("rl.micro_batch", "rl.batch_size"),  # both in prompts, so that groups stay whole
+    ("model.vision.frames_at_a_time", "data.frames"),
     ("model.vision.patch_size", "data.image_size"),
     ("model.vision.heads", "model.vision.width"),
     ("model.adapter.heads", "model.adapter.width"),

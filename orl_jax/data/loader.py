@@ -5,6 +5,10 @@ fills batches. So an unreadable video is skipped, and counted, at the same place
 of workers, and the position in the data is one number: how many items have been taken. A loader
 resumes by building grain's pipeline anew behind that many items, which is exact with threads, with
 processes, and from one to the other.
+
+Several processes that train together each read a share: of every batch of the one stream that a
+single process would read, a block of rows of its own. A share skips within its own block of the
+stream, so that an unreadable video changes no other share, and all yield equally many batches.
 """
 
 import dataclasses
@@ -19,6 +23,7 @@ import numpy as np
 from absl import flags
 
 from orl_jax.data.example import ExampleReader
+from orl_jax.data.shares import Share, begun, merge_states
 from orl_jax.data.source import Items
 from orl_jax.errors import UserError
 
@@ -28,7 +33,11 @@ _SHARED_MEMORY_BYTES = 4096  # smaller arrays are cheaper to send from a worker 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a loader goes through its items; the fields are the arguments of `make_loader`."""
+    """How a loader goes through its items; the fields are the arguments of `make_loader`.
+
+    `pad_last` fills up the last batch of finite `epochs` instead of dropping it. `batch_size` is
+    that of all shares together.
+    """
 
     batch_size: int
     seed: int = 0
@@ -38,17 +47,42 @@ class Plan:
     threads: int = 2
     bad_video: str = "skip"
     pad_last: bool = False
+    share: int = 0
+    shares: int = 1
 
     def __post_init__(self) -> None:
         if self.bad_video not in ("skip", "raise"):
             raise UserError(
                 f'config.data.bad_video is "{self.bad_video}"; it must be skip or raise'
             )
-        for name, least in (("batch_size", 1), ("workers", 0), ("threads", 1)):
+        for name, least in (("batch_size", 1), ("workers", 0), ("threads", 1), ("shares", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}; it must be in [0, 2^32)")
+        self._check_shares()
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch of one share."""
+        return self.batch_size // self.shares
+
+    def _check_shares(self) -> None:
+        if not 0 <= self.share < self.shares:
+            raise UserError(
+                f"share is {self.share}; it must be in [0, {self.shares}), the index of this "
+                f"process among {self.shares}"
+            )
+        if self.batch_size % self.shares:
+            raise UserError(
+                f"batch_size is {self.batch_size}, which {self.shares} processes cannot share "
+                f"evenly; it must be a multiple of {self.shares}"
+            )
+        if self.shares > 1 and self.epochs and not self.pad_last:
+            raise UserError(
+                f"epochs is {self.epochs} for {self.shares} processes, whose numbers of whole "
+                "batches could differ; leave epochs out or set pad_last"
+            )
 
 
 class Loader(Iterator):
@@ -58,6 +92,11 @@ class Loader(Iterator):
     "prompt_mask" bool [B, L], "response_ids" int32 [B, T], "response_mask" bool [B, T], "valid"
     bool [B] (False for rows that only fill up the batch), and the list "items" of the valid rows'
     data items.
+
+    With several shares, B is here `plan.rows`. The shares' batches, put one after the other, are
+    the batches of a single process, row for row, as long as every video can be read. Every share
+    yields as many batches as the others: with finite epochs ceil(items * epochs / batch_size). What
+    it lacks for them are rows that only fill up; in a batch without any item they are zeros.
 
     Attributes:
       wait_seconds: how long the caller has waited for batches.
@@ -76,6 +115,9 @@ class Loader(Iterator):
         self._reader = reader
         self._plan = plan
         self._position = 0  # items taken up to the end of the last batch
+        self._batches = 0  # yielded so far; only several shares need to know
+        # Batches that every one of several shares must yield; 0 if they never end.
+        self._due = -(-available // plan.batch_size) if plan.shares > 1 and plan.epochs else 0
         self._examples: grain.DatasetIterator | None = None
         self._bad: set[str] = set()
         self._bad_in_a_row = 0
@@ -105,16 +147,34 @@ class Loader(Iterator):
             self._examples = None
 
     def get_state(self) -> dict[str, Any]:
-        """Where the next batch begins, for JSON; `set_state` goes back there."""
-        return {**self._identity(), "position": self._position, "bad_videos": sorted(self._bad)}
+        """Where the next batch begins, for JSON; `set_state` goes back there.
+
+        With several shares, the positions of the others are None until `merge_states`.
+        """
+        place: dict[str, Any] = {"position": self._position}
+        if self._plan.shares > 1:
+            positions: list[int | None] = [None] * self._plan.shares
+            positions[self._plan.share] = self._position
+            place = {"positions": positions, "rows": self._plan.rows, "batches": self._batches}
+        return {**self._identity(), **place, "bad_videos": sorted(self._bad)}
+
+    merge_states = staticmethod(merge_states)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Makes the next batch the one that followed `get_state`.
 
-        The number of workers and threads may differ from then.
+        The number of workers and threads may differ from then. With as many shares and rows as
+        then this is exact. Else it goes on at the first batch of the stream that no share had
+        begun. So nothing comes twice; left out are at most ceil(u / rows) batches, where u is how
+        often the unluckiest share had met an unreadable video (every epoch counts anew), and less
+        than one more where the batch size has changed.
+
+        Args:
+          state: what `merge_states` returned, or this share's own.
 
         Raises:
           UserError: if the state is of another order: other seed, shuffling or number of items.
+          ValueError: if it is another share's own.
         """
         for name, value in self._identity().items():
             if state.get(name) != value:
@@ -122,8 +182,9 @@ class Loader(Iterator):
                     f"the saved data position is for {name}={state.get(name)}, this run has "
                     f"{name}={value}: resume with the same data settings or use a new workdir"
                 )
+        batches, position = self._place(state)
         self.close()
-        self._position = state["position"]
+        self._batches, self._position = batches, position
         self._bad = set(state["bad_videos"])
         self._bad_in_a_row = 0
 
@@ -133,8 +194,21 @@ class Loader(Iterator):
             "seed": self._plan.seed, "shuffle": self._plan.shuffle, "items": len(self._items),
         }  # fmt: skip
 
+    def _place(self, state: dict[str, Any]) -> tuple[int, int]:
+        """Batches, and items of the own share, that lie behind a state."""
+        plan = self._plan
+        if "positions" not in state and plan.shares == 1:
+            return 0, state["position"]
+        positions = state.get("positions", [])
+        if len(positions) == plan.shares and state["rows"] == plan.rows:
+            if positions[plan.share] is None:
+                raise ValueError(f"not the state of share {plan.share}: {positions}")
+            return state["batches"], positions[plan.share]
+        batches = -(-begun(state) // plan.batch_size)
+        return batches, batches * plan.rows
+
     def _next_batch(self) -> dict[str, Any]:
-        size = self._plan.batch_size
+        size = self._plan.rows
         arrays = {
             name: np.empty((size, *shape), dtype)
             for name, (shape, dtype) in self._reader.layout.items()
@@ -151,6 +225,7 @@ class Loader(Iterator):
         if len(items) < size:
             self._fill_up(arrays, items)
         self._position = position
+        self._batches += 1
         return {**arrays, "valid": np.arange(size) < len(items), "items": items}
 
     def _take(self) -> dict[str, Any] | None:
@@ -164,7 +239,10 @@ class Loader(Iterator):
         source = grain.MapDataset.source(self._items)
         if plan.shuffle:
             source = source.shuffle(seed=plan.seed)
-        source = source.repeat(plan.epochs)[self._position :].map(self._reader)
+        source = source.repeat(plan.epochs)
+        if plan.shares > 1:
+            source = grain.MapDataset.source(Share(source, plan.batch_size, plan.rows, plan.share))
+        source = source[self._position :].map(self._reader)
         if not plan.workers:
             return source.to_iter_dataset(grain.ReadOptions(plan.threads, ahead))
         if not flags.FLAGS.is_parsed():
@@ -179,7 +257,7 @@ class Loader(Iterator):
         """Examples to read ahead: two batches, if they are not too large."""
         shape, _ = self._reader.layout["frames"]
         affordable = _READ_AHEAD_BYTES // int(np.prod(shape))
-        return max(min(2 * self._plan.batch_size, affordable), self._plan.threads)
+        return max(min(2 * self._plan.rows, affordable), self._plan.threads)
 
     def _usable(self, example: dict[str, Any]) -> bool:
         """Whether an example has its arrays; counts, reports or raises if not."""
@@ -196,17 +274,27 @@ class Loader(Iterator):
             self._bad.add(path)
             logging.warning("skipped an unreadable video: %s %s", path, reason)
         self._bad_in_a_row += 1
-        # So many in a row hold at least one whole epoch, wherever they began.
-        if self._bad_in_a_row >= 2 * len(self._items) - 1:
-            raise UserError(f"none of {len(self._items)} videos can be read; {path} {reason}")
+        # So many in a row hold at least one whole epoch, wherever they began; or, of a share, as
+        # many items. Where a number of batches is due, there is an end to it anyway.
+        if self._bad_in_a_row >= 2 * len(self._items) - 1 and not self._due:
+            raise UserError(f"none of {self._tried()} can be read; {path} {reason}")
         return False
+
+    def _tried(self) -> str:
+        plan = self._plan
+        if plan.shares == 1:
+            return f"{len(self._items)} videos"
+        return f"{self._bad_in_a_row} videos in a row of share {plan.share} of {plan.shares}"
 
     def _fill_up(self, arrays: dict[str, np.ndarray], items: list[dict[str, Any]]) -> None:
         """Ends the last batch, or the iteration."""
         if items and self._plan.pad_last:
             for rows in arrays.values():
                 rows[len(items) :] = rows[len(items) - 1]
-        elif self._position == 0:
+        elif self._batches < self._due:  # the other shares go on, so this one must
+            for rows in arrays.values():
+                rows[:] = 0
+        elif self._position == 0 and not self._due:
             raise UserError(
                 f"only {len(items)} of {len(self._items)} data items can be read, too few for a "
                 f"batch of {self._plan.batch_size}; unreadable videos: {self.bad_videos}"

@@ -28,6 +28,8 @@ def make_loader(
     cache_mb: float = 0,
     cache: FrameCache | None = None,
     answers: str | None = "taught",
+    share: int = 0,
+    shares: int = 1,
 ) -> Loader:
     """Batches for training.
 
@@ -40,7 +42,7 @@ def make_loader(
       image_size: side of a frame, in pixels.
       framing: of videos that are not square: "crop" them or "pad" them.
       video_folder: what the items' video paths are relative to.
-      batch_size: B.
+      batch_size: B; with several shares that of all of them together.
       seed: of the order, in [0, 2^32); every epoch has another order.
       shuffle: whether to shuffle at all.
       epochs: how often to go through the items; None for ever.
@@ -52,6 +54,9 @@ def make_loader(
       cache: a cache that other loaders share, in place of `cache_mb`.
       answers: the response of an item: "taught" (what SFT is taught), "clean" (the reference), or
         None for batches without responses.
+      share: which rows of every batch to read, where several processes train together: the index of
+        this process, in [0, shares).
+      shares: how many processes there are; batches then have B / shares rows. See `Loader`.
 
     Raises:
       UserError: if an argument is out of range, or there are too few items for one batch.
@@ -69,7 +74,9 @@ def make_loader(
         encoder=encoder, frames=frames, image_size=image_size, framing=framing,
         video_folder=video_folder, answers=answers, cache=cache,
     )  # fmt: skip
-    plan = Plan(batch_size, seed, shuffle, epochs, workers, threads, bad_video)
+    plan = Plan(
+        batch_size, seed, shuffle, epochs, workers, threads, bad_video, share=share, shares=shares
+    )
     return Loader(items, reader, plan)
 
 
@@ -86,11 +93,14 @@ def batches(
     bad_video: str = "skip",
     cache: FrameCache | None = None,
     answers: str | None = "clean",
+    share: int = 0,
+    shares: int = 1,
 ) -> Loader:
     """Batches for evaluation: all items once, in order, the last batch filled up.
 
     Rows that fill it up repeat its last item; "valid" is False there. So every batch has the same
-    shape and nothing recompiles. The arguments are those of `make_loader`.
+    shape and nothing recompiles. All shares yield ceil(len(items) / batch_size) batches, also where
+    one has no item left for the last. The arguments are those of `make_loader`.
 
     Example: `sum(batch["valid"].sum() for batch in batches(test, ...)) == len(test)`.
     """
@@ -99,6 +109,7 @@ def batches(
         video_folder=video_folder, answers=answers, cache=cache,
     )  # fmt: skip
     plan = Plan(
-        batch_size, shuffle=False, epochs=1, threads=threads, bad_video=bad_video, pad_last=True
-    )
+        batch_size, shuffle=False, epochs=1, threads=threads, bad_video=bad_video, pad_last=True,
+        share=share, shares=shares,
+    )  # fmt: skip
     return Loader(items, reader, plan)

@@ -54,8 +54,9 @@ class Evaluator:
         self._config = config
         self._assembly = assembly
         self._cache = cache
-        self._banned = banned_tokens(assembly.encoder)
-        self._answer = jax.jit(self._answer_both)
+        self._banned = banned_tokens(assembly)
+        self._layout = assembly.layout
+        self._answer = self._layout.jit(self._answer_both, out_shardings=self._layout.batch)
 
     def validation(self, params: dict[str, Any]) -> dict[str, float]:
         """Metrics of the first `evaluation.validation_items` of the validation split."""
@@ -87,15 +88,16 @@ class Evaluator:
             cache=self._cache,
             answers=None,
         )
-        key = jax.random.key(self._config.seed)
         predictions: list[Prediction] = []
         with loader, tqdm(total=len(items), desc=progress, disable=not progress) as bar:
             for index, batch in enumerate(loader):
-                arrays = [jax.device_put(batch[n]) for n in ("frames", "prompt_ids", "prompt_mask")]
-                answers = self._answer(
-                    params, *arrays, self._banned, jax.random.fold_in(key, index)
+                names = ("frames", "prompt_ids", "prompt_mask")
+                arrays = self._layout.rows([batch[name] for name in names])
+                noise = self._layout.replicate(np.asarray(index, np.int32))
+                answers = self._layout.local_rows(
+                    self._answer(params, *arrays, self._banned, noise)
                 )
-                predictions += self._read(batch["items"], *jax.device_get(answers))
+                predictions += self._read(batch["items"], *answers)
                 bar.update(len(batch["items"]))
         return predictions
 
@@ -106,9 +108,10 @@ class Evaluator:
         prompt_ids: jax.Array,
         prompt_mask: jax.Array,
         banned: jax.Array,
-        key: jax.Array,
+        index: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """Greedy ids [B, 1, T] and sampled ids [B, samples, T]."""
+        """Greedy ids [B, 1, T] and sampled ids [B, samples, T] of the batch number `index`."""
+        key = jax.random.fold_in(jax.random.key(self._config.seed), index)
         model, rl = self._assembly.model, self._config.rl
         visual = model.apply({"params": params}, frames, method=VLM.see)
         draw = partial(

@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -19,8 +19,15 @@ DATASET = "shapes_video_qa"
 SPLITS = ("test", "composition")
 
 
-def stored_config(path: str | os.PathLike[str]) -> ConfigDict:
+def stored_config(
+    path: str | os.PathLike[str], mesh: Mapping[str, int] | None = None
+) -> ConfigDict:
     """The configuration that a checkpoint was trained with.
+
+    Args:
+      path: WORKDIR/checkpoints/STAGE[/STEP].
+      mesh: the section `mesh` of now, for the checkpoint's is of the machine that it was trained
+        on; by default all devices are along `data`.
 
     Raises:
       UserError: the checkpoint is missing or unreadable.
@@ -28,7 +35,8 @@ def stored_config(path: str | os.PathLike[str]) -> ConfigDict:
     place = locate(os.fspath(path))
     with Checkpoints(place.workdir, place.stage) as checkpoints:
         extra = checkpoints.restore_extra(place.step)
-    return from_json(json.dumps(extra["config"]))
+    here = dict(mesh) if mesh else {"data": -1, "fsdp": 1, "tensor": 1}
+    return from_json(json.dumps({**extra["config"], "mesh": here}))
 
 
 def evaluate(
@@ -59,7 +67,7 @@ def evaluate(
     Example: `evaluate(config, "runs/demo/checkpoints/rl")["accuracy"]`.
     """
     place = locate(os.fspath(checkpoint))
-    settings = stored_config(checkpoint).unlock()
+    settings = stored_config(checkpoint, config.get("mesh")).unlock()
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
     settings.evaluation = config.evaluation
     assembly, params = restore(settings, checkpoint)

@@ -14,8 +14,11 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from orl_jax.models.dense import COLUMNS, ROWS, Storage
 from orl_jax.models.lora import LoRADense
 from orl_jax.models.rotary import RotaryScaling, rotary_angles, rotate
+from orl_jax.sharding.constrain import constrain
+from orl_jax.sharding.mesh import BATCH
 
 _MASKED = -1e30  # finite, so that a fully masked row gives no NaN
 
@@ -45,6 +48,8 @@ class Llama(nn.Module):
         `RotaryScaling`.
       dtype: of the computation, "float32" or "bfloat16"; parameters, norms, rotations and the
         softmax are float32 always.
+      quantisation, quantisation_block: of the layers' frozen kernels; see `Storage`. The embedding
+        and the projection to logits are never quantised.
     """
 
     vocabulary: int
@@ -68,6 +73,8 @@ class Llama(nn.Module):
     remat: bool = False
     unroll: int = 1
     dtype: DTypeLike = jnp.float32
+    quantisation: str = "none"
+    quantisation_block: int = 64
 
     def setup(self) -> None:
         """Declares the layers; shapes are those of `LlamaForCausalLM`, kernels transposed."""
@@ -86,7 +93,8 @@ class Llama(nn.Module):
             unroll=self.unroll,
         )(
             self.heads, self.kv_heads, self.key_width, self.mlp_width, self.norm_epsilon,
-            self.lora_rank, self.lora_alpha, self.dtype, name="layers",
+            self.lora_rank, self.lora_alpha, self.dtype,
+            Storage(self.quantisation, self.quantisation_block), name="layers",
         )  # fmt: skip
         self.norm = RMSNorm(self.norm_epsilon, self.dtype)
         if not self.tied:
@@ -101,12 +109,13 @@ class Llama(nn.Module):
 
     def embed(self, ids: Int[Array, "*batch"]) -> Float[Array, "*batch D"]:
         """Token embeddings."""
-        return self.embedding[ids].astype(self.dtype)
+        x = self.embedding[ids].astype(self.dtype)
+        return constrain(x, BATCH, *(None,) * ids.ndim)
 
     def vocabulary_kernel(self) -> Float[Array, "D V"]:
         """The projection to logits; losses and the sampler apply it themselves."""
         kernel = self.embedding.T if self.tied else self.lm_head
-        return kernel.astype(self.dtype)
+        return constrain(kernel.astype(self.dtype), None, None)
 
     def __call__(
         self,
@@ -150,6 +159,7 @@ class LlamaBlock(nn.Module):
     lora_rank: int
     lora_alpha: float
     dtype: DTypeLike
+    storage: Storage = Storage()
 
     @nn.compact
     def __call__(
@@ -161,24 +171,26 @@ class LlamaBlock(nn.Module):
     ) -> tuple[Float[Array, "B G T D"], tuple[Array, Array]]:
         width = x.shape[-1]
 
-        def project(name: str, features: int, values: Array) -> Array:
-            layer = LoRADense(features, self.lora_rank, self.lora_alpha, self.dtype, name=name)
-            return layer(values)
+        def project(name: str, features: int, values: Array, split: tuple = COLUMNS) -> Array:
+            settings = (self.lora_rank, self.lora_alpha, self.dtype, self.storage, split)
+            return LoRADense(features, *settings, name=name)(values)
 
         def heads(name: str, count: int, values: Array) -> Array:
             y = project(name, count * self.head_width, values)
-            return y.reshape(*y.shape[:-1], count, self.head_width)
+            y = y.reshape(*y.shape[:-1], count, self.head_width)
+            return constrain(y, BATCH, None, None, "tensor", None)
 
         y = RMSNorm(self.norm_epsilon, self.dtype, name="attention_norm")(x)
         queries = rotate(heads("q", self.heads, y), rotary)
         keys = rotate(heads("k", self.kv_heads, y), rotary)
         values = heads("v", self.kv_heads, y)
         y = attend(queries, (*past, (keys, values)), masks)
-        x = x + project("o", width, y.reshape(*x.shape[:-1], self.heads * self.head_width))
+        y = y.reshape(*x.shape[:-1], self.heads * self.head_width)
+        x = x + project("o", width, y, ROWS)
         y = RMSNorm(self.norm_epsilon, self.dtype, name="mlp_norm")(x)
         gate = jax.nn.silu(project("gate", self.mlp_width, y))
-        x = x + project("down", width, gate * project("up", self.mlp_width, y))
-        return x, (keys, values)
+        x = x + project("down", width, gate * project("up", self.mlp_width, y), ROWS)
+        return constrain(x, BATCH, None, None, None), (keys, values)
 
 
 class RMSNorm(nn.Module):

@@ -5,12 +5,16 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from orl_jax.models.dense import COLUMNS, Storage, product
+from orl_jax.sharding.constrain import constrain
+
 
 class LoRADense(nn.Module):
     """`y = x W + (alpha / rank) (x A) B`; with rank 0 a plain dense layer without bias.
 
-    Parameters: `kernel` [D_in, D_out] and, for rank > 0, `lora_a` [D_in, rank] (normal,
-    1/sqrt(D_in)) and `lora_b` [rank, D_out] (zeros), so that a fresh adapter changes nothing.
+    Parameters: `kernel` [D_in, D_out] (or, quantised, `codes` and `scales`) and, for rank > 0,
+    `lora_a` [D_in, rank] (normal, 1/sqrt(D_in)) and `lora_b` [rank, D_out] (zeros), so that a fresh
+    adapter changes nothing.
 
     Example: `LoRADense(64, rank=8, alpha=16.0).init(key, x)["params"]["lora_a"].shape == (D_in,
       8)`.
@@ -20,16 +24,17 @@ class LoRADense(nn.Module):
     rank: int = 0
     alpha: float = 16.0
     dtype: DTypeLike = jnp.float32
+    storage: Storage = Storage()
+    split: tuple = COLUMNS
 
     @nn.compact
     def __call__(self, x: Float[Array, "... D_in"]) -> Float[Array, "... D_out"]:
-        width = x.shape[-1]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, self.features))
-        y = x @ kernel.astype(self.dtype)
+        width, x = x.shape[-1], x.astype(self.dtype)
+        y = product(self, x, self.features, self.storage, self.split)
         if not self.rank:
             return y
         lora_a = self.param("lora_a", nn.initializers.normal(width**-0.5), (width, self.rank))
         lora_b = self.param("lora_b", nn.initializers.zeros, (self.rank, self.features))
-        return y + (self.alpha / self.rank) * (
-            (x @ lora_a.astype(self.dtype)) @ lora_b.astype(self.dtype)
-        )
+        lora_a = constrain(lora_a.astype(self.dtype), self.split[0], None)
+        lora_b = constrain(lora_b.astype(self.dtype), None, self.split[1])
+        return y + (self.alpha / self.rank) * ((x @ lora_a) @ lora_b)

@@ -43,8 +43,8 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
       Two nested dicts.
 
     Raises:
-      UserError: a parameter that no rule covers, by name; a rule with another action; nothing
-        trained.
+      UserError: a parameter that no rule covers, by name; a rule with another action; a quantised
+        parameter that is to be trained; nothing trained.
     """
     for pattern, action in rules:
         if action not in ("train", "freeze"):
@@ -55,6 +55,11 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
         if action is None:
             raise UserError(f"no rule of `trainable` covers the parameter {path}; add one for it")
         parts[action][path] = value
+    if path := next((p for p, v in parts["train"].items() if not _is_float(v)), None):
+        raise UserError(
+            f"the rules of `trainable` train {path}, which is quantised; train the adapters alone "
+            '(".*/lora_[ab]"), or set the model\'s quantisation to none'
+        )
     if not parts["train"]:
         raise UserError("the rules of `trainable` train no parameter; let one of them say train")
     return unflatten_dict(parts["train"], sep="/"), unflatten_dict(parts["freeze"], sep="/")
@@ -88,6 +93,10 @@ def masters(trained: Mapping[str, Any]) -> dict[str, Any]:
     A small update of a bfloat16 number is lost: it has 8 bits, an update is often a thousandth.
     """
     return jax.tree.map(lambda value: value.astype(jax.numpy.float32), dict(trained))
+
+
+def _is_float(value: Any) -> bool:
+    return jax.numpy.issubdtype(value.dtype, jax.numpy.floating)
 
 
 def count(tree: Any) -> int:

@@ -11,18 +11,22 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from orl_jax.models.dense import ROWS, Dense, Storage
+
 
 class PoolAdapter(nn.Module):
     """Video features to visual tokens: [B, F, P, E] -> [B, F + P, language_width].
 
     The GELU is the exact one. `dtype` is of the computation, "float32" or "bfloat16"; parameters
-    are float32 always.
+    are float32 always. `quantisation` and `quantisation_block`: see `Storage`.
     """
 
     frames: int
     patches: int
     language_width: int
     dtype: DTypeLike = jnp.float32
+    quantisation: str = "none"
+    quantisation_block: int = 64
 
     @property
     def visual_tokens(self) -> int:
@@ -31,7 +35,8 @@ class PoolAdapter(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "B F P E"]) -> Float[Array, "B N D"]:
-        x = nn.Dense(self.language_width, dtype=self.dtype, name="project_in")(features)
+        storage = Storage(self.quantisation, self.quantisation_block)
+        x = Dense(self.language_width, storage, self.dtype, name="project_in")(features)
         x = jax.nn.gelu(x, approximate=False)
-        x = nn.Dense(self.language_width, dtype=self.dtype, name="project_out")(x)
+        x = Dense(self.language_width, storage, self.dtype, ROWS, name="project_out")(x)
         return jnp.concatenate([x.mean(axis=2), x.mean(axis=1)], axis=1)

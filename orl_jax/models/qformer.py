@@ -14,6 +14,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from orl_jax.models.dense import ROWS, Dense, Storage
 from orl_jax.models.vision import Attention
 
 
@@ -31,6 +32,7 @@ class QFormerAdapter(nn.Module):
       exact_gelu: whether the GELU between the two linear layers is the exact one, with erf, as
         torch's `nn.GELU()`; inside the Q-Former it always is.
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32 always.
+      quantisation, quantisation_block: of all kernels; see `Storage`.
     """
 
     queries: int
@@ -47,6 +49,8 @@ class QFormerAdapter(nn.Module):
     exact_gelu: bool = False
     remat: bool = False
     dtype: DTypeLike = jnp.float32
+    quantisation: str = "none"
+    quantisation_block: int = 64
 
     @property
     def visual_tokens(self) -> int:
@@ -55,13 +59,15 @@ class QFormerAdapter(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[Array, "B F P E"]) -> Float[Array, "B Q D"]:
+        storage = Storage(self.quantisation, self.quantisation_block)
         x = QFormer(
             self.queries, self.width, self.layers, self.heads, self.mlp_width,
-            self.cross_frequency, self.remat, self.dtype, self.norm_epsilon, name="qformer",
+            self.cross_frequency, self.remat, self.dtype, self.norm_epsilon, storage,
+            name="qformer",
         )(self._source(features))  # fmt: skip
-        x = nn.Dense(self.language_width, dtype=self.dtype, name="project_in")(x)
+        x = Dense(self.language_width, storage, self.dtype, name="project_in")(x)
         x = nn.gelu(x, approximate=not self.exact_gelu)
-        return nn.Dense(self.language_width, dtype=self.dtype, name="project_out")(x)
+        return Dense(self.language_width, storage, self.dtype, ROWS, name="project_out")(x)
 
     def _source(self, features: Float[Array, "B F P E"]) -> Float[Array, "B S E"]:
         batch, frames, patches, width = features.shape
@@ -87,6 +93,7 @@ class QFormer(nn.Module):
     remat: bool
     dtype: DTypeLike
     norm_epsilon: float = 1e-12
+    storage: Storage = Storage()
 
     @nn.compact
     def __call__(self, source: Float[Array, "B S E"]) -> Float[Array, "B Q W"]:
@@ -103,7 +110,7 @@ class QFormer(nn.Module):
         )
         x, _ = stack(
             self.heads, self.mlp_width, self.cross_frequency, self.norm_epsilon, self.dtype,
-            name="layers",
+            self.storage, name="layers",
         )(x, source)  # fmt: skip
         return x
 
@@ -116,6 +123,7 @@ class QFormerBlock(nn.Module):
     cross_frequency: int
     norm_epsilon: float
     dtype: DTypeLike
+    storage: Storage = Storage()
 
     @nn.compact
     def __call__(
@@ -125,16 +133,15 @@ class QFormerBlock(nn.Module):
             x = self._attend(x, x, f"self_{index}")
             if index == 0:
                 x = self._attend(x, source, "cross")
-            y = jax.nn.gelu(
-                nn.Dense(self.mlp_width, dtype=self.dtype, name=f"up_{index}")(x),
-                approximate=False,
-            )
-            y = nn.Dense(x.shape[-1], dtype=self.dtype, name=f"down_{index}")(y)
+            y = Dense(self.mlp_width, self.storage, self.dtype, name=f"up_{index}")(x)
+            y = jax.nn.gelu(y, approximate=False)
+            y = Dense(x.shape[-1], self.storage, self.dtype, ROWS, name=f"down_{index}")(y)
             x = self._norm(f"mlp_norm_{index}", x + y)
         return x, None
 
     def _attend(self, x: Array, source: Array, name: str) -> Array:
-        y = Attention(self.heads, self.dtype, name=f"{name}_attention")(x, source)
+        attention = Attention(self.heads, self.dtype, self.storage, name=f"{name}_attention")
+        y = attention(x, source)
         return self._norm(f"{name}_norm", x + y)
 
     def _norm(self, name: str, x: Array) -> Array:

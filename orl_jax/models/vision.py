@@ -14,6 +14,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
 from orl_jax.errors import UserError
+from orl_jax.models.dense import ROWS, Dense, Storage
+from orl_jax.sharding.constrain import constrain
+from orl_jax.sharding.mesh import BATCH
 
 # Channel means and deviations of CLIP's training pictures, in units of full intensity.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -43,6 +46,9 @@ class ClipVision(nn.Module):
       activation: quick_gelu | gelu.
       norm_epsilon: of all LayerNorms.
       dtype: of the computation, "float32" or "bfloat16"; parameters are float32 always.
+      quantisation, quantisation_block: of the layers' kernels; see `Storage`.
+      frames_at_a_time: of each video, in `VLM.encode`, where memory is short; must divide
+        the frames; 0 is all.
     """
 
     width: int
@@ -57,6 +63,9 @@ class ClipVision(nn.Module):
     remat: bool = False
     unroll: int = 1
     dtype: DTypeLike = jnp.float32
+    quantisation: str = "none"
+    quantisation_block: int = 64
+    frames_at_a_time: int = 0
 
     @property
     def patches(self) -> int:
@@ -94,7 +103,7 @@ class ClipVision(nn.Module):
         )
         x, _ = stack(
             self.heads, self.mlp_width, self.activation, self.norm_epsilon, self.dtype,
-            name="layers",
+            Storage(self.quantisation, self.quantisation_block), name="layers",
         )(x, None)  # fmt: skip
         return x[:, 1:]
 
@@ -114,15 +123,18 @@ class VisionBlock(nn.Module):
     activation: str
     norm_epsilon: float
     dtype: DTypeLike
+    storage: Storage = Storage()
 
     @nn.compact
     def __call__(self, x: Float[Array, "N S D"], _: None) -> tuple[Float[Array, "N S D"], None]:
         norm = partial(nn.LayerNorm, epsilon=self.norm_epsilon, dtype=self.dtype)
         y = norm(name="attention_norm")(x)
-        x = x + Attention(self.heads, self.dtype, name="attention")(y, y)
-        y = nn.Dense(self.mlp_width, dtype=self.dtype, name="up")(norm(name="mlp_norm")(x))
+        x = x + Attention(self.heads, self.dtype, self.storage, name="attention")(y, y)
+        dense = partial(Dense, storage=self.storage, dtype=self.dtype)
+        y = dense(self.mlp_width, name="up")(norm(name="mlp_norm")(x))
         y = ACTIVATIONS[self.activation](y)
-        return x + nn.Dense(x.shape[-1], dtype=self.dtype, name="down")(y), None
+        x = x + dense(x.shape[-1], split=ROWS, name="down")(y)
+        return constrain(x, BATCH, None, None), None
 
 
 class Attention(nn.Module):
@@ -130,16 +142,18 @@ class Attention(nn.Module):
 
     heads: int
     dtype: DTypeLike
+    storage: Storage = Storage()
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "N S D"], source: Float[Array, "N R E"]
     ) -> Float[Array, "N S D"]:
         width = x.shape[-1]
+        dense = partial(Dense, width, self.storage, self.dtype)
 
         def heads(name: str, values: Array) -> Array:
-            y = nn.Dense(width, dtype=self.dtype, name=name)(values)
+            y = dense(name=name)(values)
             return y.reshape(*y.shape[:-1], self.heads, width // self.heads)
 
         y = jax.nn.dot_product_attention(heads("q", x), heads("k", source), heads("v", source))
-        return nn.Dense(width, dtype=self.dtype, name="out")(y.reshape(x.shape))
+        return dense(name="out", split=ROWS)(y.reshape(x.shape))

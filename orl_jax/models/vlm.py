@@ -19,6 +19,8 @@ from orl_jax.models.pooling import PoolAdapter
 from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.vision import ClipVision, normalise
 
+POOL = ("dtype", "quantisation", "quantisation_block")  # what a PoolAdapter reads of its section
+
 
 class VLM(nn.Module):
     """Three modules and the id of the `<image>` token."""
@@ -31,8 +33,22 @@ class VLM(nn.Module):
     def encode(self, frames: UInt8[Array, "B F H W 3"]) -> Float[Array, "B F P E"]:
         """Patch features of every frame."""
         batch, count = frames.shape[:2]
+        size = self.vision.frames_at_a_time or count
+        parts = frames.reshape(batch, count // size, size, *frames.shape[2:])
+        scan = nn.scan(
+            VLM._encode, variable_broadcast="params", split_rngs={"params": False},
+            in_axes=1, out_axes=1,
+        )  # fmt: skip
+        features = scan(self, None, parts)[1] if size < count else self._encode(None, frames)[1]
+        return features.reshape(batch, count, *features.shape[-2:])
+
+    def _encode(
+        self, _: None, frames: UInt8[Array, "B f H W 3"]
+    ) -> tuple[None, Float[Array, "B f P E"]]:
+        """A scan body without a carry."""
+        batch, count = frames.shape[:2]
         features = self.vision(normalise(frames.reshape(batch * count, *frames.shape[2:])))
-        return features.reshape(batch, count, *features.shape[1:])
+        return None, features.reshape(batch, count, *features.shape[1:])
 
     def adapt(self, features: Float[Array, "B F P E"]) -> Float[Array, "B N D"]:
         """Visual tokens in the language model's width."""
@@ -148,7 +164,7 @@ def build_vlm(config: ConfigDict, *, vocabulary: int, image_id: int, lora_rank: 
     else:
         adapter = PoolAdapter(
             frames=config.data.frames, patches=vision.patches, language_width=language.width,
-            dtype=settings.get("dtype", "float32"),
+            **{key: settings[key] for key in POOL if key in settings},
         )  # fmt: skip
     return VLM(vision=vision, adapter=adapter, language=language, image_id=image_id)
 

@@ -44,14 +44,17 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     oracle = make_oracle(
         settings.oracle.to_dict(), device_oracles(config, FrameCache(config.data.cache_mb))
     )
-    respond = jax.jit(partial(_respond, config, assembly))
+    layout = assembly.layout
+    respond = layout.jit(partial(_respond, config, assembly), out_shardings=layout.batch)
+    banned = assemblies.banned_tokens(assembly)
     rng = np.random.default_rng(settings.seed)
     lines: list[dict[str, Any]] = []
     with _loader(config, assembly) as batches, tqdm(total=settings.prompts, desc="pairs") as bar:
         for index in range(math.ceil(settings.prompts / settings.batch_size)):
             batch = next(batches)
             arrays = [batch[name] for name in ("frames", "prompt_ids", "prompt_mask")]
-            ids = jax.device_get(respond(params, *jax.device_put(arrays), np.int32(index)))
+            number = layout.replicate(np.asarray(index, np.int32))
+            ids = layout.local_rows(respond(params, banned, *layout.rows(arrays), number))
             texts = [[assembly.encoder.decode(row) for row in group] for group in ids]
             requests = make_requests(batch["items"], texts, config.data.folder)
             for item, group, ranking in zip(
@@ -87,6 +90,7 @@ def _respond(
     config: ConfigDict,
     assembly: assemblies.Assembly,
     params: dict[str, Any],
+    banned: jax.Array,
     frames: jax.Array,
     prompt_ids: jax.Array,
     prompt_mask: jax.Array,
@@ -97,8 +101,7 @@ def _respond(
     visual = assembly.model.apply({"params": params}, frames, method=VLM.see)
     key = jax.random.fold_in(jax.random.key(settings.seed), index)
     return sample(
-        assembly.model, params, visual, prompt_ids, prompt_mask,
-        assemblies.banned_tokens(encoder), key,
+        assembly.model, params, visual, prompt_ids, prompt_mask, banned, key,
         group_size=settings.samples, max_tokens=config.rl.max_response_tokens,
         temperature=settings.temperature, end_id=encoder.end_id, pad_id=encoder.pad_id,
     ).ids  # fmt: skip

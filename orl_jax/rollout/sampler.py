@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from orl_jax.models.llama import Segment
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import masked_logits, vocabulary_logits
+from orl_jax.sharding.constrain import constrain
+from orl_jax.sharding.mesh import BATCH
 
 
 class Rollout(NamedTuple):
@@ -146,6 +148,7 @@ def _start(
     layers, batch, _, _, heads, width = prompt.keys.shape
     shape = (batch, group_size, max_tokens)
     empty = jnp.zeros((layers, *shape, heads, width), prompt.keys.dtype)
+    empty = constrain(empty, None, BATCH, None, None, "tensor", None)
     rollout = Rollout(
         jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32)
     )

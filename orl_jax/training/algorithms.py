@@ -14,6 +14,7 @@ from orl_jax.errors import UserError
 from orl_jax.models.params import flatten
 from orl_jax.models.value import initial_head
 from orl_jax.models.vlm import VLM
+from orl_jax.sharding.layout import Layout
 from orl_jax.training.assembly import load_auxiliary, load_params
 from orl_jax.training.grpo_rank import GrpoRank, Settings
 from orl_jax.training.ppo import Ppo, PpoSettings
@@ -49,13 +50,18 @@ def updates_a_step(config: ConfigDict) -> int:
 
 
 def trained_parameters(
-    config: ConfigDict, policy: dict[str, Any], width: int, reward_model: str = ""
+    config: ConfigDict,
+    policy: dict[str, Any],
+    width: int,
+    layout: Layout,
+    reward_model: str = "",
 ) -> dict[str, Any]:
     """What the algorithm trains: the policy's parameters, for PPO also a value model.
 
     Args:
       policy: the policy's trained parameters.
       width: of the language model's hidden states.
+      layout: where they live.
       reward_model: a checkpoint of the stage "reward"; where given, the value model starts from it.
         "" starts it as a copy of the policy with a head of zeros.
 
@@ -65,9 +71,11 @@ def trained_parameters(
     if config.rl.algorithm != "ppo":
         return policy
     if not reward_model:
-        return {**policy, "value": {**jax.tree.map(jnp.copy, policy), "head": initial_head(width)}}
-    value = {**_like(policy, reward_model), "head": load_auxiliary(reward_model, "heads")["reward"]}
-    return {**policy, "value": jax.tree.map(jnp.asarray, value)}
+        head = layout.replicate(initial_head(width))
+        return {**policy, "value": {**jax.tree.map(jnp.copy, policy), "head": head}}
+    head = layout.replicate(load_auxiliary(reward_model, "heads")["reward"])
+    value = layout.place(_like(policy, reward_model))
+    return {**policy, "value": {**value, "head": head}}
 
 
 def _like(policy: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -2,37 +2,42 @@
 
 import os
 import pathlib
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from orl_jax.checkpoint import Checkpoints, locate
 from orl_jax.data.tokenizer import PromptEncoder, load_tokenizer
 from orl_jax.errors import UserError
 from orl_jax.models.params import combine, flatten, missing
+from orl_jax.models.quantised import quantise_like
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+from orl_jax.sharding.layout import Layout
 from orl_jax.training.state import policy_of
 
 
 class Assembly(NamedTuple):
-    """A model with the encoder of its prompts."""
+    """A model, the encoder of its prompts, and where its arrays live."""
 
     model: VLM
     encoder: PromptEncoder
+    layout: Layout
 
 
 def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
     """The model and the prompt encoder of a config.
 
     Args:
-      config: reads `data`, `model`.
+      config: reads `data`, `model`, `mesh`.
       lora: whether the language model has adapters.
 
     Raises:
-      UserError: no data folder, no tokenizer where `config.data` says.
+      UserError: no data folder, no tokenizer where `config.data` says; a mesh that does not fit.
     """
     if not config.data.tokenizer and not pathlib.Path(config.data.folder).is_dir():
         raise UserError(
@@ -52,42 +57,57 @@ def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
         image_id=encoder.image_id,
         lora_rank=config.model.lora.rank if lora else 0,
     )
-    return Assembly(model, encoder)
+    return Assembly(model, encoder, Layout.of(config))
 
 
 def initial_params(
     config: ConfigDict, assembly: Assembly, seed: int, pretrained: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Parameters of the model: `pretrained` ones where given, freshly drawn ones in the gaps.
+    """Parameters of the model, each where it lives on the mesh: `pretrained` ones where given,
+    freshly drawn ones in the gaps.
 
-    Pretrained ones keep the type that they are stored in; fresh ones are float32. Nothing is drawn
-    that is not used: a 7B checkpoint needs no second 7B of memory.
+    Pretrained ones keep the type that they are stored in, but kernels that the model holds
+    quantised are quantised now; fresh ones are of `model.param_dtype`. Nothing is drawn that is not
+    used, and nothing is whole on one device that is not to stay so: a 7B checkpoint needs no second
+    7B of memory.
 
     Raises:
       UserError: a pretrained parameter does not fit the model, by name.
     """
+    layout, key = assembly.layout, jax.random.key(seed)
+    draw = partial(_draw, config, assembly)
+    shapes = jax.eval_shape(draw, key)
+    given = quantise_like(flatten(pretrained or {}), shapes)
+    gaps = missing(unflatten_dict(shapes, sep="/"), unflatten_dict(given, sep="/"))
+    fresh = {}
+    if gaps:
+        places = {path: layout.param(path, shapes[path].shape) for path in gaps}
+        # What is not returned is compiled away.
+        fresh = layout.jit(
+            lambda key: {path: draw(key)[path] for path in gaps}, out_shardings=places
+        )(key)
+    return combine(layout.place(unflatten_dict(given, sep="/")), fresh)
+
+
+def _draw(config: ConfigDict, assembly: Assembly, key: jax.Array) -> dict[str, Any]:
+    """Fresh parameters by path. Codes keep their types, and scales, which are few, float32."""
     size = config.data.image_size
     frames = jnp.zeros((1, config.data.frames, size, size, 3), jnp.uint8)
     ids, mask = (jnp.asarray(array[None]) for array in assembly.encoder.encode_prompt(""))
-
-    def init(key: jax.Array) -> dict[str, Any]:
-        return flatten(assembly.model.init(key, frames, ids, mask)["params"])
-
-    def init_gaps(key: jax.Array) -> dict[str, Any]:
-        drawn = init(key)  # what is not returned is compiled away
-        return {path: drawn[path] for path in gaps}
-
-    key = jax.random.key(seed)
-    gaps = missing(jax.eval_shape(init, key), pretrained or {})
-    fresh = jax.jit(init_gaps)(key) if gaps else {}
-    return combine(jax.tree.map(jnp.asarray, pretrained or {}), fresh)
+    drawn = flatten(assembly.model.init(key, frames, ids, mask)["params"])
+    dtype = config.model.get("param_dtype", "float32")
+    return {
+        path: value if path.endswith(("/codes", "/scales")) else value.astype(dtype)
+        for path, value in drawn.items()
+    }
 
 
-def load_params(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_params(path: str | os.PathLike[str], layout: Layout | None = None) -> dict[str, Any]:
     """All parameters that a checkpoint stands for: what its stage trained over what it began from.
 
     Args:
       path: WORKDIR/checkpoints/STAGE[/STEP].
+      layout: where they live; each device reads its own part. Without one, numpy arrays.
 
     Raises:
       UserError: it, or a checkpoint that it builds on, is missing or unreadable.
@@ -97,10 +117,11 @@ def load_params(path: str | os.PathLike[str]) -> dict[str, Any]:
     place = locate(os.fspath(path))
     with Checkpoints(place.workdir, place.stage) as checkpoints:
         extra = checkpoints.restore_extra(place.step)
-        trained = policy_of(checkpoints.restore_part("trained", place.step))
+        where = None if layout is None else layout.param
+        trained = policy_of(checkpoints.restore_part("trained", place.step, where))
     if not extra.get("base"):
         return trained
-    return combine(load_params(resolve_base(place.workdir, extra["base"])), trained)
+    return combine(load_params(resolve_base(place.workdir, extra["base"]), layout), trained)
 
 
 def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly, dict[str, Any]]:
@@ -110,7 +131,7 @@ def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly,
       UserError: missing, unreadable, not of the config's shapes, or of a stage without a whole
         model.
     """
-    pretrained = load_params(path)
+    pretrained = load_params(path, Layout.of(config))
     if missing := {"vision", "adapter", "language"} - set(pretrained):
         raise UserError(
             f"{path} holds no {', '.join(sorted(missing))} parameters, so it cannot answer; "
@@ -145,6 +166,6 @@ def resolve_base(workdir: str, reference: str) -> str:
     return os.path.normpath(os.path.join(workdir, reference))
 
 
-def banned_tokens(encoder: PromptEncoder) -> jax.Array:
-    """The encoder's banned ids on the device: bool [V]."""
-    return jax.device_put(np.asarray(encoder.banned_ids))
+def banned_tokens(assembly: Assembly) -> jax.Array:
+    """The encoder's banned ids on the devices: bool [V]."""
+    return assembly.layout.replicate(np.asarray(assembly.encoder.banned_ids))

@@ -47,6 +47,16 @@ class Curriculum:
         states = [loader.get_state() for _, loader in self._phases]
         return {"batches": self._batches, "phases": states}
 
+    @staticmethod
+    def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The states of all shares as one, for JSON; see `Loader.merge_states`.
+
+        Raises:
+          ValueError: if a share is missing or not in its place, or the batches differ.
+        """
+        phases = zip(*(state["phases"] for state in states), strict=True)
+        return {**states[0], "phases": [Loader.merge_states(phase) for phase in phases]}
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Makes the next batch the one that followed `get_state`."""
         self._batches = state["batches"]

@@ -162,7 +162,7 @@ class GrpoRank:
         )
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, metrics))
         (grads, metrics), seen = jax.lax.scan(accumulate, zeros, parts)
-        ranked, old = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+        ranked, old = self._scorer().join(seen)
         return grads, metrics, ranked, old
 
     def _loss(

@@ -36,7 +36,7 @@ from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominato
 from orl_jax.training import rl_metrics
 from orl_jax.training.estimators import predict
 from orl_jax.training.ranked_batch import Ranked, RankedBatch
-from orl_jax.training.scorer import Scorer
+from orl_jax.training.scorer import Scorer, strided
 from orl_jax.training.state import TrainState, apply_gradients, policy_of
 
 
@@ -107,7 +107,8 @@ class Ppo:
 
         def one_pass(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
             order = jax.random.permutation(key, batch.valid.shape[0])
-            parts = jax.tree.map(lambda x: self._minibatches(x[order]), (batch, constants))
+            size = order.size // self.settings.minibatches
+            parts = jax.tree.map(lambda x: strided(x[order], size), (batch, constants))
             return jax.lax.scan(update, state, parts)
 
         # A number that the sampler, which folds in the index of a token, never comes to.
@@ -123,9 +124,6 @@ class Ppo:
             batch.rollout_log_prob, constants.log_prob, batch.response_mask
         )
         return after._replace(step=state.step + 1), metrics, ranked
-
-    def _minibatches(self, x: Array) -> Array:
-        return x.reshape(self.settings.minibatches, -1, *x.shape[1:])
 
     def _estimate(
         self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RankedBatch

@@ -26,10 +26,11 @@ from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.value import initial_head, response_scores
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.preference_loss import preference_loss
+from orl_jax.sharding.layout import Layout
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
 from orl_jax.training.optimizer import learning_rate, make_optimizer
-from orl_jax.training.state import TrainState, apply_gradients, policy_of, start
+from orl_jax.training.state import TrainState, apply_gradients, policy_of, shardings, start
 
 
 class Pairs(NamedTuple):
@@ -54,7 +55,7 @@ def scores(
 def make_step(
     model: VLM, optimizer: optax.GradientTransformation, schedule: optax.Schedule, centring: float
 ):
-    """The jitted update: (state, frozen, pairs) -> (state, metrics)."""
+    """The update, to be jitted: (state, frozen, pairs) -> (state, metrics)."""
 
     def loss(trained: dict[str, Any], frozen: dict[str, Any], pairs: Pairs) -> tuple[Array, dict]:
         of_pairs = scores(model, trained, frozen, pairs)
@@ -72,7 +73,7 @@ def make_step(
         state = apply_gradients(state, grads, optimizer)
         return state._replace(step=state.step + 1), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
 def train(config: ConfigDict, workdir: str) -> TrainState:
@@ -88,28 +89,36 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         settings.held_out,
     )
     assembly = assemblies.assemble(config, lora=True)
-    model = assembly.model
+    model, layout = assembly.model, assembly.layout
     base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
-    params = assemblies.initial_params(config, assembly, config.seed, assemblies.load_params(base))
+    pretrained = assemblies.load_params(base, layout)
+    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     adapters, frozen = partition(params, settings.trainable)
     adapters = masters(adapters)
-    trained = {**adapters, "heads": {"reward": initial_head(model.language.width)}}
+    head = initial_head(model.language.width)
+    trained = {**adapters, "heads": {"reward": layout.replicate(head)}}
     schedule = learning_rate(settings, settings.steps)
     optimizer = make_optimizer(settings, schedule)
-    step = make_step(model, optimizer, schedule, settings.centring)
+    state = start(trained, optimizer, config.seed, layout)
+    step = layout.jit(
+        make_step(model, optimizer, schedule, settings.centring),
+        donate_argnums=0,
+        out_shardings=(shardings(state), layout.whole),
+    )
     cache = FrameCache(config.data.cache_mb)
-    judge = jax.jit(partial(scores, model))
+    judge = layout.jit(partial(scores, model), out_shardings=layout.batch)
 
     def advance(
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
-        return step(state, frozen, _on_device(batch))
+        return step(state, frozen, _on_devices(layout, batch))
 
     def validate(state: TrainState) -> dict[str, float]:
         right = []
         with make_loader(config, assembly, held_out, cache, epochs=1) as batches:
             for batch in batches:
-                of_pairs = jax.device_get(judge(state.trained, frozen, _on_device(batch)))
+                pairs = _on_devices(layout, batch)
+                of_pairs = layout.local_rows(judge(state.trained, frozen, pairs))
                 distance = (of_pairs[:, 0] - of_pairs[:, 1])[batch["valid"]]
                 right += (0.5 + 0.5 * np.sign(distance)).tolist()  # a tie is half right
         return {"validation/accuracy": float(np.mean(right))}
@@ -125,11 +134,11 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         base=assemblies.base_reference(workdir, base),
     )
     with make_loader(config, assembly, training, cache) as batches:
-        return loop.run(stage, config, workdir, start(trained, optimizer, config.seed), batches)
+        return loop.run(stage, config, workdir, state, batches)
 
 
-def _on_device(batch: dict[str, Any]) -> Pairs:
-    return Pairs(*(jax.device_put(batch[name]) for name in Pairs._fields))
+def _on_devices(layout: Layout, batch: dict[str, Any]) -> Pairs:
+    return Pairs(*(layout.rows(batch[name]) for name in Pairs._fields))
 
 
 def split_by_video(

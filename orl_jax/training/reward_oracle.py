@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -30,21 +29,27 @@ class RewardOracle:
       checkpoint: WORKDIR/checkpoints/reward[/STEP].
       folder: of the data; its tokenizer is used where the checkpoint names none of its own.
       cache: decoded frames, shared with the policy's loader.
+      mesh: the section `mesh` of the config.
 
     Raises:
       UserError: it is missing, or no reward model.
     """
 
-    def __init__(self, checkpoint: str, folder: str, cache: FrameCache) -> None:
-        settings = stored_config(checkpoint).unlock()
+    def __init__(
+        self, checkpoint: str, folder: str, cache: FrameCache, mesh: dict[str, int] | None = None
+    ) -> None:
+        settings = stored_config(checkpoint, mesh).unlock()
         settings.data.folder = folder
         assembly = assemblies.assemble(settings, lora=True)
-        pretrained = assemblies.load_params(checkpoint)
+        self._layout = assembly.layout
+        pretrained = assemblies.load_params(checkpoint, self._layout)
         params = assemblies.initial_params(settings, assembly, settings.seed, pretrained)
         adapters, self._frozen = partition(params, settings.reward.trainable)
-        heads = jax.device_put(assemblies.load_auxiliary(checkpoint, "heads"))
+        heads = self._layout.replicate(assemblies.load_auxiliary(checkpoint, "heads"))
         self._trained = {**adapters, "heads": heads}
-        self._scores = jax.jit(partial(reward.scores, assembly.model))
+        self._scores = self._layout.jit(
+            partial(reward.scores, assembly.model), out_shardings=self._layout.batch
+        )
         self._reader = AnswersReader(
             response_length=settings.rl.max_response_tokens,
             encoder=assembly.encoder,
@@ -64,8 +69,8 @@ class RewardOracle:
         stand_in = readable[0]  # keeps the shape, so that nothing compiles anew
         rows = [example if "frames" in example else stand_in for example in examples]
         batch = {name: np.stack([row[name] for row in rows]) for name in reward.Pairs._fields}
-        pairs = reward.Pairs(**jax.device_put(batch))
-        scores = jax.device_get(self._scores(self._trained, self._frozen, pairs))
+        pairs = reward.Pairs(**self._layout.rows(batch))
+        scores = self._layout.local_rows(self._scores(self._trained, self._frozen, pairs))
         return [
             Ranking.from_scores(row.tolist()) if "frames" in example else _unreadable(example, r)
             for row, example, r in zip(scores, examples, requests, strict=True)
@@ -93,7 +98,7 @@ def device_oracles(
     """Oracles that need the device, by name, for `make_oracle`."""
 
     def make(section: dict[str, Any]) -> RewardOracle:
-        return RewardOracle(_checkpoint(section), config.data.folder, cache)
+        return RewardOracle(_checkpoint(section), config.data.folder, cache, config.get("mesh"))
 
     return {NAME: make}
 

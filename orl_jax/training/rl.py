@@ -45,7 +45,7 @@ from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.reward_oracle import device_oracles, reward_model
 from orl_jax.training.rollout_table import write_rollouts
-from orl_jax.training.state import TrainState, policy_of, start
+from orl_jax.training.state import TrainState, policy_of, shardings, start
 
 Batch = dict[str, Any]
 
@@ -74,13 +74,16 @@ class Learner:
         self.oracle = oracle
         self.items = items
         self.encoder = assembly.encoder
+        self.layout = assembly.layout
+        self.layout.check_rows("rl.batch_size", rl.batch_size)
+        self.layout.check_rows("rl.micro_batch", rl.micro_batch)
         self.workdir = pathlib.Path(workdir)
         policy, self.frozen = partition(params, rl.trainable)
         policy = masters(policy)
         self.trained = trained_parameters(
-            config, policy, assembly.model.language.width, reward_model(config)
+            config, policy, assembly.model.language.width, self.layout, reward_model(config)
         )
-        self.banned = assemblies.banned_tokens(assembly.encoder)
+        self.banned = assemblies.banned_tokens(assembly)
         self.updates = updates_a_step(config)
         self.schedule = learning_rate(rl, rl.steps * self.updates)
         self.optimizer = make_optimizer(rl, self.schedule)
@@ -89,13 +92,21 @@ class Learner:
             config, assembly.model, self.optimizer,
             adapter_trained=adapter_trained, end_id=self.encoder.end_id,
         )  # fmt: skip
-        self.encode = jax.jit(partial(_encode, assembly.model, adapter_trained))
-        self.rollout = jax.jit(partial(self._rollout, assembly.model, adapter_trained))
-        self.update = jax.jit(step, donate_argnums=0)
+        rows, whole = self.layout.batch, self.layout.whole
+        self.encode = self.layout.jit(
+            partial(_encode, assembly.model, adapter_trained), out_shardings=rows
+        )
+        self.rollout = self.layout.jit(
+            partial(self._rollout, assembly.model, adapter_trained), out_shardings=rows
+        )
+        self.update = self.layout.jit(
+            step, donate_argnums=0, out_shardings=(shardings(self.start()), whole, rows)
+        )
 
     def start(self) -> TrainState:
         """The state before the first step: the reference is a copy of what is trained."""
-        return start(self.trained, self.optimizer, self.config.seed, with_reference=True)
+        seed, layout = self.config.seed, self.layout
+        return start(self.trained, self.optimizer, seed, layout, with_reference=True)
 
     def advance(
         self, state: TrainState, batch: Batch, metrics: MetricsWriter
@@ -110,11 +121,11 @@ class Learner:
                 texts = [[self.encoder.decode(ids) for ids in group] for group in rollout.ids]
                 rankings = self._ask(batch["items"], texts)
             with clock("score"):
-                judged = jax.device_put(self._judged(rankings))
+                judged = self.layout.rows(self._judged(rankings))
             with clock("update"):
-                ranked_batch = RankedBatch(media, *prompts, *jax.device_put(rollout), *judged)
+                ranked_batch = RankedBatch(media, *prompts, *self.layout.rows(rollout), *judged)
                 state, values, ranked = self.update(state, self.frozen, self.banned, ranked_batch)
-                values, ranked = jax.device_get((values, ranked))
+                values, ranked = jax.device_get(values), self.layout.local_rows(ranked)
         if (step + 1) % self.config.rl.rollouts_every == 0 or step == 0:
             table = self.workdir / "rollouts" / f"{step + 1}.jsonl"
             write_rollouts(table, step + 1, batch["items"], texts, rankings, ranked)
@@ -129,12 +140,11 @@ class Learner:
         self, state: TrainState, batch: Batch
     ) -> tuple[tuple[Array, Array], Array, Rollout]:
         """Prompts and media on the device, the rollout on the host."""
-        frames, ids, mask = (
-            jax.device_put(batch[name]) for name in ("frames", "prompt_ids", "prompt_mask")
-        )
+        names = ("frames", "prompt_ids", "prompt_mask")
+        frames, ids, mask = self.layout.rows([batch[name] for name in names])
         media = self.encode(state.trained, self.frozen, frames)
         rollout = self.rollout(state, self.frozen, self.banned, media, ids, mask)
-        rollout = jax.device_get(rollout)
+        rollout = self.layout.local_rows(rollout)
         check_whole_groups(rollout.ids.shape[0] * rollout.ids.shape[1], self.config.rl.group_size)
         return (ids, mask), media, rollout
 
@@ -249,7 +259,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     rl = config.rl
     assembly = assemblies.assemble(config, lora=True)
     base = rl.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
-    pretrained = assemblies.load_params(base)
+    pretrained = assemblies.load_params(base, assembly.layout)
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
     cache = FrameCache(config.data.cache_mb) if cache is None else cache

@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float
 
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import TokenLogProbs, exact_kl, token_log_probs
+from orl_jax.sharding.constrain import constrain
+from orl_jax.sharding.mesh import BATCH
 from orl_jax.training.ranked_batch import RankedBatch
 
 
@@ -68,14 +70,19 @@ class Scorer:
 
     def without_gradient(self, function: Callable[[RankedBatch], Any], batch: RankedBatch) -> Any:
         """`function` of each micro-batch, put together again: arrays [B, ...], constants."""
-        parts = jax.lax.map(function, self.split(batch))
-        whole = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
-        return jax.lax.stop_gradient(whole)
+        return jax.lax.stop_gradient(self.join(jax.lax.map(function, self.split(batch))))
 
     def split(self, tree: Any) -> Any:
-        """[B, ...] -> [micro-batches, prompts of one, ...]; groups stay whole."""
-        size = self.micro_batch
-        return jax.tree.map(lambda x: x.reshape(-1, size or x.shape[0], *x.shape[1:]), tree)
+        """[B, ...] -> [micro-batches, prompts of one, ...]; groups stay whole.
+
+        A micro-batch takes every so-manieth row: where the rows are cut over devices, each has its
+        share of every micro-batch.
+        """
+        return jax.tree.map(lambda x: strided(x, self.micro_batch or x.shape[0]), tree)
+
+    def join(self, tree: Any) -> Any:
+        """Undoes `split`."""
+        return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
 
     def _distribution(self, banned: Bool[Array, " V"]) -> dict[str, Any]:
         return {
@@ -83,3 +90,12 @@ class Scorer:
             "banned": banned,
             "chunk_size": self.vocabulary_chunk,
         }
+
+
+def strided(x: Array, size: int) -> Array:
+    """[B, ...] -> [B / size, size, ...]; part p holds the rows p, p + B / size, ...
+
+    Example: `strided(jnp.arange(6), 2)` is [[0, 3], [1, 4], [2, 5]].
+    """
+    parts = x.reshape(size, -1, *x.shape[1:]).swapaxes(0, 1)
+    return constrain(parts, None, BATCH, *(None,) * (x.ndim - 1))

@@ -29,7 +29,7 @@ from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
 from orl_jax.training.curriculum import Curriculum
 from orl_jax.training.optimizer import learning_rate, make_optimizer
-from orl_jax.training.state import TrainState, apply_gradients, start
+from orl_jax.training.state import TrainState, apply_gradients, shardings, start
 
 
 class Lessons(NamedTuple):
@@ -68,7 +68,7 @@ def loss(
 def make_step(
     model: VLM, optimizer: optax.GradientTransformation, schedule: optax.Schedule, chunk_size: int
 ):
-    """The jitted update: (state, frozen, banned, lessons) -> (state, metrics)."""
+    """The update, to be jitted: (state, frozen, banned, lessons) -> (state, metrics)."""
     gradient = jax.value_and_grad(partial(loss, model, chunk_size), has_aux=True)
 
     def step(
@@ -82,7 +82,7 @@ def make_step(
         state = apply_gradients(state, grads, optimizer)
         return state._replace(step=state.step + 1), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
 def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> TrainState:
@@ -99,24 +99,30 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     """
     settings = config.sft
     assembly = assemblies.assemble(config, lora=settings.lora)
+    layout = assembly.layout
     base = settings.init_from
     if not base:
         logging.warning("config.sft.init_from is empty: SFT starts from fresh parameters")
-    pretrained = assemblies.load_params(base) if base else None
+    pretrained = assemblies.load_params(base, layout) if base else None
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)
     trained = masters(trained)
     schedule = learning_rate(settings, settings.steps)
     optimizer = make_optimizer(settings, schedule)
-    step = make_step(assembly.model, optimizer, schedule, config.model.vocabulary_chunk)
-    banned = assemblies.banned_tokens(assembly.encoder)
+    state = start(trained, optimizer, config.seed, layout)
+    step = layout.jit(
+        make_step(assembly.model, optimizer, schedule, config.model.vocabulary_chunk),
+        donate_argnums=0,
+        out_shardings=(shardings(state), layout.whole),
+    )
+    banned = assemblies.banned_tokens(assembly)
     cache = FrameCache(config.data.cache_mb) if cache is None else cache
     evaluator = Evaluator(config, assembly, cache)
 
     def advance(
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
-        lessons = Lessons(*(jax.device_put(batch[name]) for name in Lessons._fields))
+        lessons = Lessons(*(layout.rows(batch[name]) for name in Lessons._fields))
         return step(state, frozen, banned, lessons)
 
     stage = loop.Stage(
@@ -130,7 +136,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         base=assemblies.base_reference(workdir, base) if base else "",
     )
     with make_curriculum(config, assembly, cache) as batches:
-        return loop.run(stage, config, workdir, start(trained, optimizer, config.seed), batches)
+        return loop.run(stage, config, workdir, state, batches)
 
 
 def make_curriculum(

@@ -4,8 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, UInt32
+
+from orl_jax.sharding.layout import Layout
 
 # What a stage trains beside the model, and what the model does without afterwards.
 AUXILIARY = ("heads", "value")
@@ -45,17 +48,30 @@ def start(
     trained: dict[str, Any],
     optimizer: optax.GradientTransformation,
     seed: int,
+    layout: Layout | None = None,
     *,
     with_reference: bool = False,
 ) -> TrainState:
-    """The state before the first update; the reference is a copy of the model's own parameters."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        trained=trained,
-        reference=jax.tree.map(jnp.copy, policy_of(trained)) if with_reference else {},
-        opt_state=optimizer.init(trained),
-        key=jax.random.key_data(jax.random.key(seed)),
-    )
+    """The state before the first update; the reference is a copy of the model's own parameters.
+
+    Args:
+      trained: on the devices of `layout`.
+      layout: None is for parameters of any names on one device.
+    """
+    reference = jax.tree.map(jnp.copy, policy_of(trained)) if with_reference else {}
+    step, key = np.zeros((), np.int32), np.asarray(jax.random.key_data(jax.random.key(seed)))
+    if layout is None:
+        moments = optimizer.init(trained)
+        return TrainState(jnp.asarray(step), trained, reference, moments, jnp.asarray(key))
+    places = layout.optimizer_state(optimizer, trained)
+    moments = layout.jit(optimizer.init, out_shardings=places)(trained)
+    step, key = layout.replicate((step, key))
+    return TrainState(step, trained, reference, moments, key)
+
+
+def shardings(state: TrainState) -> TrainState:
+    """Where the leaves of a state live: an update leaves them there."""
+    return jax.tree.map(lambda leaf: leaf.sharding, state)
 
 
 def apply_gradients(

@@ -27,7 +27,7 @@ from orl_jax.models.vlm import VLM
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
 from orl_jax.training.optimizer import learning_rate, make_optimizer
-from orl_jax.training.state import TrainState, apply_gradients, start
+from orl_jax.training.state import TrainState, apply_gradients, shardings, start
 
 
 class Clips(NamedTuple):
@@ -103,7 +103,7 @@ def _weighted_mean(values: Array, weight: Array) -> Array:
 
 
 def make_step(loss: Any, optimizer: optax.GradientTransformation, schedule: optax.Schedule):
-    """The jitted update of one phase: (state, clips) -> (state, metrics)."""
+    """The update of one phase, to be jitted: (state, clips) -> (state, metrics)."""
 
     def step(state: TrainState, clips: Clips) -> tuple[TrainState, dict[str, Array]]:
         gradient = jax.value_and_grad(loss, has_aux=True)
@@ -112,7 +112,7 @@ def make_step(loss: Any, optimizer: optax.GradientTransformation, schedule: opta
         state = apply_gradients(state, grads, optimizer)
         return state._replace(step=state.step + 1), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
 def train(config: ConfigDict, workdir: str) -> TrainState:
@@ -125,28 +125,34 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     settings = config.vision
     assembly = assemblies.assemble(config, lora=False)
     params = assemblies.initial_params(config, assembly, config.seed)
-    model = assembly.model
+    model, layout = assembly.model, assembly.layout
     heads = initial_heads(jax.random.key(config.seed + 1), model.vision.width, model.language.width)
-    trained = {"vision": params["vision"], "adapter": params["adapter"], "heads": heads}
+    trained = {name: params[name] for name in ("vision", "adapter")}
+    trained["heads"] = layout.replicate(heads)
     first = settings.encoder_steps
     schedules = [learning_rate(settings, steps) for steps in (first, settings.steps - first)]
     schedule = optax.join_schedules(schedules, [first])
     optimizer = make_optimizer(settings, schedule)
+    state = start(trained, optimizer, config.seed, layout)
     encoder_step, adapter_step = (
-        make_step(partial(loss, model), optimizer, schedule)
+        layout.jit(
+            make_step(partial(loss, model), optimizer, schedule),
+            donate_argnums=0,
+            out_shardings=(shardings(state), layout.whole),
+        )
         for loss in (encoder_loss, adapter_loss)
     )
 
     def advance(
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
-        clips = Clips(*(jax.device_put(batch[name]) for name in Clips._fields))
+        clips = Clips(*(layout.rows(batch[name]) for name in Clips._fields))
         in_encoder_phase = int(jax.device_get(state.step)) < first
         return (encoder_step if in_encoder_phase else adapter_step)(state, clips)
 
     stage = loop.Stage("vision", advance, None, steps=settings.steps, log_every=settings.log_every)
     with make_loader(config, assembly) as batches:
-        return loop.run(stage, config, workdir, start(trained, optimizer, config.seed), batches)
+        return loop.run(stage, config, workdir, state, batches)
 
 
 def make_loader(config: ConfigDict, assembly: assemblies.Assembly) -> Loader:

@@ -131,11 +131,19 @@ def model_shapes(config: ConfigDict, tokenizer: PreTrainedTokenizerBase | None) 
         lengths = (visual_tokens(config), data.prompt_tokens, data.response_tokens)
         PromptEncoder(tokenizer, *lengths).encode_prompt("")
     vocabulary = 1 if tokenizer is None else len(tokenizer)
-    model = build_vlm(config, vocabulary=vocabulary, image_id=0, lora_rank=0)
+    model = build_vlm(unquantised(config), vocabulary=vocabulary, image_id=0, lora_rank=0)
     size = config.data.image_size
     frames = jax.ShapeDtypeStruct((1, config.data.frames, size, size, 3), jnp.uint8)
     ids, mask = (jax.ShapeDtypeStruct((1, 2), dtype) for dtype in (jnp.int32, bool))
     return flatten(jax.eval_shape(model.init, jax.random.key(0), frames, ids, mask)["params"])
+
+
+def unquantised(config: ConfigDict) -> ConfigDict:
+    """A copy whose model holds whole kernels, as folders do; stages quantise what they load."""
+    out = config.copy_and_resolve_references().unlock()
+    for section in ("vision", "adapter", "language"):
+        out.model[section].quantisation = "none"
+    return out.lock()
 
 
 def _check(config: ConfigDict, place: Location) -> None:

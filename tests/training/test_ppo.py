@@ -12,6 +12,7 @@ from tiny_model import BANNED, END, Prompts, Responses, make_params, make_vlm, n
 
 from configs import demo
 from orl_jax.models.params import combine, partition
+from orl_jax.sharding.layout import Layout
 from orl_jax.training.algorithms import trained_parameters
 from orl_jax.training.optimizer import make_optimizer
 from orl_jax.training.ppo import Ppo, PpoSettings, explained
@@ -42,7 +43,7 @@ def make_state(optimizer=SGD):
     policy, frozen = partition(jax.tree.map(jnp.copy, make_params()), LORA)
     config = demo.get_config("tiny").unlock()
     config.rl.algorithm = "ppo"
-    trained = trained_parameters(config, policy, 8)
+    trained = trained_parameters(config, policy, 8, Layout.of({}))
     moved = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape, seed=4), trained["value"])
     state = start({**trained, "value": moved}, optimizer, seed=0, with_reference=True)
     drift = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape, seed=9), state.reference)
