@@ -188,6 +188,7 @@ def rl() -> dict:
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
         "steps": 150,
+        "epochs": 0,  # passes over the prompts, in place of `steps`; 0 goes by the steps
         "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
         "batch_size": 64,  # prompts
         "group_size": 5,  # G, responses a prompt

@@ -132,6 +132,7 @@ RULES = (
     one_of("sft.answers", ("taught", "clean")),
     at_least("sft.questions", 1, 6),
     *(rule for stage in STAGES for rule in _stage_rules(stage)),
+    at_least("rl.epochs", 0, 4),
     at_least("rl.group_size", 2, 5, ": one answer alone has no rank"),
     at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
     at_least("rl.updates_per_rollout", 1, 1),

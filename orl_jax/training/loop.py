@@ -28,7 +28,15 @@ from orl_jax.training.state import TrainState
 
 ALARMS = "alarms.jsonl"
 # What may differ when a stage is gone on with: how long it runs, and what it shows of it.
-MAY_CHANGE = ("steps", "seconds", "log_every", "validate_every", "rollouts_every", "init_from")
+MAY_CHANGE = (
+    "steps",
+    "epochs",
+    "seconds",
+    "log_every",
+    "validate_every",
+    "rollouts_every",
+    "init_from",
+)
 Metrics = Mapping[str, Any]
 
 

@@ -58,6 +58,7 @@ class Learner:
       rollout: (state, frozen, banned, media, prompt_ids, prompt_mask) -> `Rollout`.
       update: the step of `config.rl.algorithm`.
       items: prompts in an epoch.
+      steps: of the whole stage.
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class Learner:
         )
         self.banned = assemblies.banned_tokens(assembly)
         self.updates = updates_a_step(config)
-        self.schedule = learning_rate(rl, rl.steps * self.updates)
+        self.steps = total_steps(rl, items)
+        self.schedule = learning_rate(rl, self.steps * self.updates)
         self.optimizer = make_optimizer(rl, self.schedule)
         adapter_trained = any(path.startswith("adapter/") for path in flatten(policy))
         step = make_step(
@@ -216,6 +218,15 @@ class Learner:
         return state
 
 
+def total_steps(rl: ConfigDict, items: int) -> int:
+    """Steps of the stage: of `rl.epochs` passes over the prompts or, where that is 0, `rl.steps`.
+
+    Example: with 4 epochs of 100 prompts and a batch size of 64 there are 6.
+    """
+    epochs = rl.get("epochs", 0)
+    return max(epochs * items // rl.batch_size, 1) if epochs else rl.steps
+
+
 def _encode(
     model: VLM,
     adapter_trained: bool,
@@ -272,7 +283,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         validate=lambda state: evaluator.validation(
             combine(learner.frozen, policy_of(state.trained))
         ),
-        steps=rl.steps,
+        steps=learner.steps,
         seconds=rl.seconds,
         validate_every=rl.validate_every,
         base=assemblies.base_reference(workdir, base),
