@@ -18,6 +18,8 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
@@ -29,6 +31,10 @@ from orl_jax.errors import Failure, TrainingHalted, UserError
 from orl_jax.stop import StopRequested, exit_on_sigterm
 
 FLAGS = flags.FLAGS
+SHARED_FLAGS = (
+    "config", "workdir", "distributed", "coordinator", "num_processes", "process_id", "debug",
+    "help",
+)  # fmt: skip
 Main = Callable[[ConfigDict, str], None]
 
 
@@ -66,9 +72,14 @@ def run(
         status = _report(UserError(message), debug=_asked_for("debug"))
     except KeyboardInterrupt:
         status = 130
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
         status = 1
+        if _joined() and processes().is_lost(error):
+            print(f"failed: {processes().LOST}. ({_one_line(error)[:200]})", file=sys.stderr)
+        else:
+            traceback.print_exc()
+    if _joined():
+        processes().leave(status)
     sys.exit(status)
 
 
@@ -80,8 +91,28 @@ def _run(main: Main, default_config: str | None, default_workdir: str | None) ->
     config = _parse_flags(default_config)
     _start_logging()
     rules.validate(config)
+    if _joined():
+        processes().join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     main(config, FLAGS.workdir)
     return 0
+
+
+def _joined() -> bool:
+    """Whether this is one process of several."""
+    values = (_value(name) for name in ("distributed", "coordinator"))
+    return any(values)
+
+
+def processes() -> ModuleType:
+    """`orl_jax.sharding.processes`, which imports jax: only where it is needed."""
+    from orl_jax.sharding import processes as module
+
+    return module
+
+
+def _value(name: str) -> Any:
+    """A flag's value, or None before the flags are parsed."""
+    return FLAGS[name].value if name in FLAGS else None
 
 
 def _report(error: UserError, debug: bool) -> int:
@@ -98,6 +129,12 @@ def _define_flags(default_workdir: str | None) -> None:
     flags.DEFINE_string(
         "workdir", default_workdir, "Folder that the run writes to, and goes on from."
     )
+    flags.DEFINE_bool(
+        "distributed", False, "One of several processes; JAX asks the cluster for the others."
+    )
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where there is no cluster.")
+    flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
+    flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is, from 0.")
     flags.DEFINE_bool("debug", False, "Show the traceback of bad usage and bad input, too.")
     flags.DEFINE_bool("help", False, "Show this help.")
 
@@ -182,7 +219,7 @@ def _asked_for(name: str) -> bool:
 def _help() -> str:
     script = sys.modules["__main__"]
     own = FLAGS.get_flags_for_module(sys.argv[0])
-    shared = [FLAGS[name] for name in ("config", "workdir", "debug", "help")]
+    shared = [FLAGS[name] for name in SHARED_FLAGS]
     lines = [f"  --{flag.name}: {flag.help}" for flag in dict.fromkeys([*shared, *own])]
     return "\n".join([(script.__doc__ or "").strip(), "", "Flags:", *lines])
 

@@ -27,6 +27,7 @@ class MetricsWriter:
       stage: also the prefix of the names in TensorBoard, e.g. "rl/loss".
       start_step: the step that was restored. The stage's rows after it, which will be written anew,
         are dropped first; 0 means a fresh start, and drops all rows of the stage.
+      active: False writes nothing: one process of several writes for all.
 
     Example:
 
@@ -34,8 +35,11 @@ class MetricsWriter:
             metrics.write(1, {"loss": 0.5})
     """
 
-    def __init__(self, workdir: str, stage: str, start_step: int = 0):
+    def __init__(self, workdir: str, stage: str, start_step: int = 0, active: bool = True):
         self.stage = stage
+        self.active = active
+        if not active:
+            return
         folder = Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         drop_rows_after(folder / FILE, stage, start_step)
@@ -44,6 +48,8 @@ class MetricsWriter:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars under their names. Fetch device arrays first, all in one transfer."""
+        if not self.active:
+            return
         numbers = {name: float(value) for name, value in values.items()}
         finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
         row = {"stage": self.stage, "step": int(step), **finite}
@@ -56,11 +62,13 @@ class MetricsWriter:
         """A distribution, for TensorBoard only; values that aren't finite are left out."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
-        if values.size:
+        if values.size and self.active:
             self._events.add_histogram(f"{self.stage}/{name}", values, step)
 
     def close(self) -> None:
         """Writes out what is still held back."""
+        if not self.active:
+            return
         self._file.close()
         self._events.close()
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from orl_jax import cli
 from orl_jax.errors import UserError
 from orl_jax.evaluation.evaluate import SPLITS, evaluate
+from orl_jax.sharding import processes
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 SPLIT = flags.DEFINE_list("split", list(SPLITS), "Splits, separated by commas.")
@@ -26,6 +27,8 @@ def main(config: ConfigDict, workdir: str) -> None:
             "--checkpoint is missing; for example --checkpoint=runs/demo/checkpoints/rl"
         )
     results = evaluate(config, CHECKPOINT.value, splits=SPLIT.value, workdir=workdir)
+    if not processes.is_writer():
+        return
     path = pathlib.Path(workdir) / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")

@@ -120,6 +120,14 @@ class AnswersReader(ExampleReader):
         super().__init__(answers=None, **settings)
         self._length = response_length
 
+    def empty(self, answers: int) -> dict[str, np.ndarray]:
+        """An example of zeros, with so many answers."""
+        zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.layout.items()}
+        shape = (answers, self._length)
+        return zeros | {
+            "response_ids": np.zeros(shape, np.int32), "response_mask": np.zeros(shape, np.bool_)
+        }  # fmt: skip
+
     def _texts(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
         encode = self._encoder.encode_sampled
         answers = [encode(*answer, self._length) for answer in self._answers(item)]

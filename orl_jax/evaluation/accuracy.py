@@ -22,6 +22,7 @@ from orl_jax.data.pipeline import batches
 from orl_jax.data.source import Items, open_split, select
 from orl_jax.models.vlm import VLM
 from orl_jax.rollout.sampler import sample
+from orl_jax.sharding import processes
 from orl_jax.training.assembly import Assembly, banned_tokens
 
 
@@ -87,9 +88,11 @@ class Evaluator:
             bad_video=data.bad_video,
             cache=self._cache,
             answers=None,
+            **processes.share(),
         )
         predictions: list[Prediction] = []
-        with loader, tqdm(total=len(items), desc=progress, disable=not progress) as bar:
+        quiet = not progress or not processes.is_writer()
+        with loader, tqdm(total=len(items), desc=progress, disable=quiet) as bar:
             for index, batch in enumerate(loader):
                 names = ("frames", "prompt_ids", "prompt_mask")
                 arrays = self._layout.rows([batch[name] for name in names])
@@ -97,8 +100,10 @@ class Evaluator:
                 answers = self._layout.local_rows(
                     self._answer(params, *arrays, self._banned, noise)
                 )
-                predictions += self._read(batch["items"], *answers)
-                bar.update(len(batch["items"]))
+                mine = list(self._read(batch["items"], *answers))
+                everyone = processes.gather_rows([dataclasses.asdict(p) for p in mine])
+                predictions += [Prediction(**row) for row in everyone]
+                bar.update(len(everyone))
         return predictions
 
     def _answer_both(

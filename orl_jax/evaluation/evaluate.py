@@ -13,6 +13,7 @@ from orl_jax.config import from_json
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.source import open_split, select
 from orl_jax.evaluation.accuracy import Evaluator, summarise, write_predictions
+from orl_jax.sharding import processes
 from orl_jax.training.assembly import restore
 
 DATASET = "shapes_video_qa"
@@ -79,7 +80,7 @@ def evaluate(
         )
         title = f"{name or place.stage}: {split}" if progress else ""
         predictions = evaluator.predict(params, items, progress=title)
-        if workdir is not None:
+        if workdir is not None and processes.is_writer():
             path = pathlib.Path(workdir) / "predictions" / f"{name or place.stage}_{split}.jsonl"
             write_predictions(path, predictions)
         results[split] = {

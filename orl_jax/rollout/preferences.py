@@ -24,6 +24,7 @@ from orl_jax.models.vlm import VLM
 from orl_jax.oracles import Ranking, ask, make_oracle
 from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rollout.sampler import sample
+from orl_jax.sharding import processes
 from orl_jax.training import assembly as assemblies
 from orl_jax.training.reward_oracle import device_oracles
 
@@ -47,7 +48,7 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     layout = assembly.layout
     respond = layout.jit(partial(_respond, config, assembly), out_shardings=layout.batch)
     banned = assemblies.banned_tokens(assembly)
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(settings.seed + jax.process_index())
     lines: list[dict[str, Any]] = []
     with _loader(config, assembly) as batches, tqdm(total=settings.prompts, desc="pairs") as bar:
         for index in range(math.ceil(settings.prompts / settings.batch_size)):
@@ -61,9 +62,11 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
                 batch["items"], texts, ask(oracle, requests, settings.oracle.policy), strict=True
             ):
                 lines += _pair(item, group, ranking, rng)
-            bar.update(len(texts))
+            bar.update(settings.batch_size)
     file = pathlib.Path(workdir) / "preferences.jsonl"
-    write_preferences(file, lines)
+    lines = processes.gather_rows(lines)
+    if processes.is_writer():
+        write_preferences(file, lines)
     asked = math.ceil(settings.prompts / settings.batch_size) * settings.batch_size
     logging.info(
         "%d pairs of %d prompts (%d answers ranked) are in %s",
@@ -121,4 +124,5 @@ def _loader(config: ConfigDict, assembly: assemblies.Assembly) -> Any:
         workers=data.workers,
         bad_video=data.bad_video,
         answers=None,
+        **processes.share(),
     )

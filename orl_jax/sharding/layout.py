@@ -132,7 +132,14 @@ class Layout:
                 f"a batch of {rows} rows does not divide over {parts} devices (mesh.data x "
                 "mesh.fsdp); choose a batch size that does, or fewer devices along them"
             )
-        return jax.make_array_from_process_local_data(self.batch, np.asarray(array))
+        if jax.process_count() == 1:
+            return jax.device_put(np.asarray(array), self.batch)
+        shape, first = (rows, *array.shape[1:]), len(array) * jax.process_index()
+        parts = [
+            jax.device_put(array[index[0].start - first : index[0].stop - first], device)
+            for device, index in self.batch.addressable_devices_indices_map(shape).items()
+        ]
+        return jax.make_array_from_single_device_arrays(shape, self.batch, parts)
 
 
 def _local_rows(array: jax.Array) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 It stops after `steps`, after `seconds`, or on SIGTERM or SIGINT; in each case with a checkpoint
 from which the same command goes on exactly where it stopped. A stage's monitors see every row that
-is logged; an alarm among `monitors.stop_on` stops it, too.
+is logged; an alarm among `monitors.stop_on` stops it, too. Several processes go through it in step:
+they agree after every step whether to stop, and the first one writes for all.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from orl_jax.config import to_json, write
 from orl_jax.errors import TrainingHalted, UserError
 from orl_jax.metrics import MetricsWriter, drop_rows_after, read_metrics
 from orl_jax.monitors import Alarm, Monitors
+from orl_jax.sharding import processes
 from orl_jax.stop import StopRequested, StopSignal
 from orl_jax.training.state import TrainState
 
@@ -51,6 +53,9 @@ class Batches(Protocol):
     def get_state(self) -> dict[str, Any]: ...
 
     def set_state(self, state: dict[str, Any]) -> None: ...
+
+    @staticmethod
+    def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +107,8 @@ def run(
     """
     with Checkpoints(workdir, stage.name, config.checkpoint.keep) as checkpoints:
         state, elapsed = _restore(checkpoints, config, state, batches)
-        write(config, workdir)
+        if processes.is_writer():
+            write(config, workdir)
         start = int(jax.device_get(state.step))
         clock = time.monotonic() - elapsed
 
@@ -110,24 +116,26 @@ def run(
             extra = {
                 "config": config.to_dict(),
                 "base": stage.base,
-                "data": batches.get_state(),
+                "data": batches.merge_states(processes.gather(batches.get_state())),
                 "seconds": time.monotonic() - clock,
             }
             checkpoints.save(step, state._asdict(), extra)
 
         with (
             StopSignal() as stop,
-            MetricsWriter(workdir, stage.name, start) as metrics,
+            MetricsWriter(workdir, stage.name, start, processes.is_writer()) as metrics,
             _bar(stage, start) as bar,  # closed before any error is reported below it
         ):
             rows = _Rows(metrics, stage, workdir, start)
             step = start
             if start == 0:
                 _validate(stage, state, 0, rows)
-            while step < stage.steps and not _out_of_time(stage, clock):
+            late = _out_of_time(stage, clock)
+            while step < stage.steps and not late:
                 state, step = _one_step(stage, state, step, batches, rows, bar), step + 1
                 bar.update(_progress(stage, step, clock) - bar.n)
-                reason = rows.halted or (stop.requested and StopRequested(stop.requested))
+                signum, late = _agree(stop.requested, _out_of_time(stage, clock))
+                reason = rows.halted or (signum and StopRequested(signum))
                 if reason or step % config.checkpoint.every_steps == 0:
                     save(step)
                 if reason:
@@ -137,6 +145,12 @@ def run(
                 save(step)
             _report_bad_videos(batches)
     return state
+
+
+def _agree(signum: int | None, late: bool) -> tuple[int | None, bool]:
+    """The signal that any process has got, and whether the first one's time is over."""
+    said = processes.gather((signum, late))
+    return next((number for number, _ in said if number), None), said[0][1]
 
 
 def _restore(
@@ -183,6 +197,9 @@ def _one_step(
             "data/wait_seconds": batches.wait_seconds - waited,
             "time/data": batches.wait_seconds - waited,
         }
+        if jax.process_count() > 1:
+            numbers = {name: float(value) for name, value in values.items()}
+            values = processes.combine_metrics(processes.gather(numbers))
         rows.write(step, values)
         bar.set_postfix(loss=f"{float(values['loss']):.3f}", refresh=False)
     if stage.validate_every and (step % stage.validate_every == 0 or step == stage.steps):
@@ -210,7 +227,9 @@ class _Rows:
         self._monitors = stage.monitors
         self._alarms = Path(workdir) / ALARMS
         if self._monitors is not None:
-            drop_rows_after(self._alarms, stage.name, start)
+            if metrics.active:
+                drop_rows_after(self._alarms, stage.name, start)
+            processes.wait()  # until the first process has dropped the rows that were not saved
             self._monitors.replay(read_metrics(workdir, stage.name))
 
     def write(self, step: int, values: Metrics) -> None:
@@ -228,8 +247,9 @@ class _Rows:
         if self._monitors is None:
             return
         for alarm in self._monitors.observe(step, values):
-            logging.warning("%s", alarm.message)
-            self._keep(alarm)
+            if self.metrics.active:
+                logging.warning("%s", alarm.message)
+                self._keep(alarm)
             if alarm.name in self._monitors.stop_on and self.halted is None:
                 self.halted = TrainingHalted(
                     f"{alarm.message} Saved at step {step}; the same command goes on from there."
@@ -244,9 +264,10 @@ class _Rows:
 
 def _bar(stage: Stage, start: int) -> tqdm:
     """Counts seconds where they limit the stage, else steps."""
+    quiet = not processes.is_writer()
     if stage.seconds:
-        return tqdm(total=round(stage.seconds), desc=stage.name, unit="s")
-    return tqdm(total=stage.steps, initial=start, desc=stage.name, unit="step")
+        return tqdm(total=round(stage.seconds), desc=stage.name, unit="s", disable=quiet)
+    return tqdm(total=stage.steps, initial=start, desc=stage.name, unit="step", disable=quiet)
 
 
 def _progress(stage: Stage, step: int, clock: float) -> int:

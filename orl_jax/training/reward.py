@@ -26,6 +26,7 @@ from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.value import initial_head, response_scores
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.preference_loss import preference_loss
+from orl_jax.sharding import processes
 from orl_jax.sharding.layout import Layout
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
@@ -121,7 +122,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                 of_pairs = layout.local_rows(judge(state.trained, frozen, pairs))
                 distance = (of_pairs[:, 0] - of_pairs[:, 1])[batch["valid"]]
                 right += (0.5 + 0.5 * np.sign(distance)).tolist()  # a tie is half right
-        return {"validation/accuracy": float(np.mean(right))}
+        return {"validation/accuracy": float(np.mean(processes.gather_rows(right)))}
 
     stage = loop.Stage(
         name="reward",
@@ -184,5 +185,6 @@ def make_loader(
     plan = Plan(
         config.reward.batch_size, config.seed, shuffle=epochs is None, epochs=epochs,
         workers=data.workers, bad_video=data.bad_video, pad_last=epochs is not None,
+        **processes.share(),
     )  # fmt: skip
     return Loader(pairs, reader, plan)

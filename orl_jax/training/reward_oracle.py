@@ -63,10 +63,8 @@ class RewardOracle:
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         """One ranking per request, with scores; invalid where its video cannot be read."""
         examples = [self._reader(_item(request)) for request in requests]
-        readable = [example for example in examples if "frames" in example]
-        if not readable:
-            return [_unreadable(e, r) for e, r in zip(examples, requests, strict=True)]
-        stand_in = readable[0]  # keeps the shape, so that nothing compiles anew
+        # Keeps the shape, so that nothing compiles anew and no other process waits for this one.
+        stand_in = self._reader.empty(requests[0].size)
         rows = [example if "frames" in example else stand_in for example in examples]
         batch = {name: np.stack([row[name] for row in rows]) for name in reward.Pairs._fields}
         pairs = reward.Pairs(**self._layout.rows(batch))

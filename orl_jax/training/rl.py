@@ -34,6 +34,7 @@ from orl_jax.monitors import Monitors
 from orl_jax.oracles import Oracle, Ranking, ask, make_oracle
 from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rollout.sampler import Rollout, sample
+from orl_jax.sharding import processes
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
 from orl_jax.training.algorithms import (
@@ -44,7 +45,7 @@ from orl_jax.training.algorithms import (
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.reward_oracle import device_oracles, reward_model
-from orl_jax.training.rollout_table import write_rollouts
+from orl_jax.training.rollout_table import rollout_rows, write_rollouts
 from orl_jax.training.state import TrainState, policy_of, shardings, start
 
 Batch = dict[str, Any]
@@ -129,14 +130,20 @@ class Learner:
                 state, values, ranked = self.update(state, self.frozen, self.banned, ranked_batch)
                 values, ranked = jax.device_get(values), self.layout.local_rows(ranked)
         if (step + 1) % self.config.rl.rollouts_every == 0 or step == 0:
-            table = self.workdir / "rollouts" / f"{step + 1}.jsonl"
-            write_rollouts(table, step + 1, batch["items"], texts, rankings, ranked)
-            metrics.histogram(step + 1, "advantages", ranked.advantages)
-            metrics.histogram(step + 1, "penalties", ranked.penalties)
+            table = rollout_rows(step + 1, batch["items"], texts, rankings, ranked)
+            self._show(step + 1, processes.gather_rows(table), metrics)
         values |= self._host_metrics(step, texts, rollout, rankings) | clock.seconds()
         tokens = float(rollout.mask.sum())
         values["tokens_per_second"] = tokens / sum(clock.seconds().values())
         return self._refresh_reference(state, step + 1), values
+
+    def _show(self, step: int, rows: list[dict[str, Any]], metrics: MetricsWriter) -> None:
+        """The table of a rollout and its distributions, of the prompts of all processes."""
+        if not processes.is_writer():
+            return
+        write_rollouts(self.workdir / "rollouts" / f"{step}.jsonl", rows)
+        for name in ("advantages", "penalties"):
+            metrics.histogram(step, name, [row[name] for row in rows])
 
     def _respond(
         self, state: TrainState, batch: Batch
@@ -196,7 +203,7 @@ class Learner:
         rankings: list[Ranking],
     ) -> dict[str, float]:
         distinct = [len({text for text, _ in group}) / len(group) for group in texts]
-        with jax.default_device(jax.devices("cpu")[0]):
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
             rate = float(self.schedule(np.asarray((step + 1) * self.updates - 1)))
         return {
             "learning_rate": rate,
@@ -311,4 +318,5 @@ def make_loader(
         bad_video=data.bad_video,
         cache=None if data.workers else cache,
         answers=None,
+        **processes.share(),
     )

@@ -10,15 +10,14 @@ from orl_jax.oracles.requests import Text
 from orl_jax.training.ranked_batch import Ranked
 
 
-def write_rollouts(
-    path: pathlib.Path,
+def rollout_rows(
     step: int,
     items: Sequence[Mapping[str, Any]],
     texts: Sequence[Sequence[Text]],
     rankings: Sequence[Ranking],
     ranked: Ranked,
-) -> None:
-    """Writes WORKDIR/rollouts/STEP.jsonl; makes its folder.
+) -> list[dict[str, Any]]:
+    """The lines of WORKDIR/rollouts/STEP.jsonl.
 
     Args:
       items: data items of the batch.
@@ -26,21 +25,26 @@ def write_rollouts(
       rankings: the Oracle's.
       ranked: what the step made of them, on the host.
     """
+    return [
+        {
+            "step": step,
+            "prompt_id": item["item_id"],
+            "task_type": item["task_type"],
+            "video": item["video"],
+            "question": item["question"],
+            "reference": item["answer"],
+            "responses": [text for text, _ in group],
+            "oracle_ranks": list(ranking.ranks),
+            "oracle_scores": list(ranking.scores),
+            **{name: values[row].tolist() for name, values in ranked._asdict().items()},
+            "valid": ranking.valid,
+            "reason": ranking.reason,
+        }
+        for row, (item, group, ranking) in enumerate(zip(items, texts, rankings, strict=True))
+    ]
+
+
+def write_rollouts(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the lines; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        for row, (item, group, ranking) in enumerate(zip(items, texts, rankings, strict=True)):
-            line = {
-                "step": step,
-                "prompt_id": item["item_id"],
-                "task_type": item["task_type"],
-                "video": item["video"],
-                "question": item["question"],
-                "reference": item["answer"],
-                "responses": [text for text, _ in group],
-                "oracle_ranks": list(ranking.ranks),
-                "oracle_scores": list(ranking.scores),
-                **{name: values[row].tolist() for name, values in ranked._asdict().items()},
-                "valid": ranking.valid,
-                "reason": ranking.reason,
-            }
-            file.write(json.dumps(line) + "\n")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -25,6 +25,7 @@ from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.ops.losses import masked_mean
+from orl_jax.sharding import processes
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
 from orl_jax.training.curriculum import Curriculum
@@ -172,5 +173,8 @@ def _loader(
         video_folder=data.folder,
         cache=None if data.workers else cache,
     )
-    plan = Plan(config.sft.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video)
+    plan = Plan(
+        config.sft.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video,
+        **processes.share(),
+    )  # fmt: skip
     return Loader(lessons, reader, plan)

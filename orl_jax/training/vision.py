@@ -24,6 +24,7 @@ from orl_jax.data.scene_example import SceneReader
 from orl_jax.data.scene_labels import OBJECT_CLASSES, PATCH_CLASSES
 from orl_jax.data.source import open_split
 from orl_jax.models.vlm import VLM
+from orl_jax.sharding import processes
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
 from orl_jax.training.optimizer import learning_rate, make_optimizer
@@ -171,6 +172,7 @@ def make_loader(config: ConfigDict, assembly: assemblies.Assembly) -> Loader:
         cache=None if data.workers else FrameCache(data.cache_mb),
     )
     plan = Plan(
-        config.vision.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video
-    )
+        config.vision.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video,
+        **processes.share(),
+    )  # fmt: skip
     return Loader(list(by_video.values()), reader, plan)
