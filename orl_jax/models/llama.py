@@ -19,6 +19,7 @@ from orl_jax.models.lora import LoRADense
 from orl_jax.models.rotary import RotaryScaling, rotary_angles, rotate
 from orl_jax.sharding.constrain import constrain
 from orl_jax.sharding.mesh import BATCH
+from orl_jax.sharding.order import row_major
 
 _MASKED = -1e30  # finite, so that a fully masked row gives no NaN
 
@@ -184,6 +185,8 @@ class LlamaBlock(nn.Module):
         queries = rotate(heads("q", self.heads, y), rotary)
         keys = rotate(heads("k", self.kv_heads, y), rotary)
         values = heads("v", self.kv_heads, y)
+        if x.shape[2] == 1:  # a decoding step
+            past = jax.tree.map(_as_stored, past)
         y = attend(queries, (*past, (keys, values)), masks)
         y = y.reshape(*x.shape[:-1], self.heads * self.head_width)
         x = x + project("o", width, y, ROWS)
@@ -191,6 +194,15 @@ class LlamaBlock(nn.Module):
         gate = jax.nn.silu(project("gate", self.mlp_width, y))
         x = x + project("down", width, gate * project("up", self.mlp_width, y), ROWS)
         return constrain(x, BATCH, None, None, None), (keys, values)
+
+
+def _as_stored(past: Array) -> Array:
+    """A layer's part of a cache [B, G or 1, S, C, K] in the order of its memory.
+
+    A GPU is else free to choose, and turns round the whole cache before each loop over the layers:
+    a second cache, written anew for each token.
+    """
+    return row_major(past, BATCH, None, None, "tensor", None)
 
 
 class RMSNorm(nn.Module):

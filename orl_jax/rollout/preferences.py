@@ -50,7 +50,10 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     banned = assemblies.banned_tokens(assembly)
     rng = np.random.default_rng(settings.seed + jax.process_index())
     lines: list[dict[str, Any]] = []
-    with _loader(config, assembly) as batches, tqdm(total=settings.prompts, desc="pairs") as bar:
+    with (
+        _loader(config, assembly) as batches,
+        tqdm(total=settings.prompts, desc="pairs", disable=not processes.is_writer()) as bar,
+    ):
         for index in range(math.ceil(settings.prompts / settings.batch_size)):
             batch = next(batches)
             arrays = [batch[name] for name in ("frames", "prompt_ids", "prompt_mask")]

@@ -17,6 +17,7 @@ from orl_jax.data.video import read_frames
 from orl_jax.evaluation.evaluate import stored_config
 from orl_jax.metrics import MetricsWriter
 from orl_jax.models.vlm import VLM
+from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.oracles import Ranking
 from orl_jax.rollout.sampler import sample
 from orl_jax.training import assembly as assemblies
@@ -131,3 +132,44 @@ def test_five_answers_about_a_real_video_and_one_rl_step(imported):
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, state.trained)
     assert max(jax.tree.leaves(moved)) > 0
     assert (Path(workdir) / "rollouts" / "1.jsonl").read_text().count('"bikes"') == 1
+
+
+def test_perplexity_with_quantised_kernels(imported):
+    """Of our README. The shipped weights were 4-bit once (GGUF), so NF4 comes on top of that."""
+    config, assembly, params, _ = imported
+    tokenizer = assembly.encoder.tokenizer
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"][:2049]
+    found = {}
+    for name, dtype, kind in (
+        ("float32", "float32", "none"), ("bfloat16", "bfloat16", "none"),
+        ("bfloat16, int8", "bfloat16", "int8"), ("bfloat16, nf4", "bfloat16", "nf4"),
+    ):  # fmt: skip
+        settings = config.copy_and_resolve_references().unlock()
+        settings.model.language.update(dtype=dtype, quantisation=kind, quantisation_block=64)
+        other = assemblies.assemble(settings, lora=True)
+        quantised = assemblies.initial_params(settings, other, 0, params)
+        found[name] = _perplexity(other.model, quantised, np.array(ids[:2048]).reshape(8, 256))
+    for name, value in found.items():
+        print(f"{name:16} {value:8.3f} {value / found['float32']:6.3f}")
+    assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.01)
+    assert found["bfloat16, int8"] == pytest.approx(found["bfloat16"], rel=0.01)
+    assert 1.0 < found["bfloat16, nf4"] / found["bfloat16"] < 1.35  # 1.23 of a 135M model
+
+
+def _perplexity(model, params, ids):
+    """exp of the mean negative log-probability of all but the first token of every row."""
+
+    def log_probs(params, ids):
+        def apply(method, *inputs):
+            return model.apply({"params": params}, *inputs, method=method)
+
+        visual = jnp.zeros((len(ids), 8, model.language.width))
+        mask = jnp.ones(ids.shape, bool)
+        answers = (ids[:, None, 1:], mask[:, None, 1:])
+        hidden = apply(VLM.hidden_states, visual, ids[:, :1], mask[:, :1], *answers)
+        kernel = apply(VLM.vocabulary_kernel)
+        return token_log_probs(hidden, kernel, ids[:, None, 1:], chunk_size=256).log_prob
+
+    values = jax.jit(log_probs)(params, jnp.asarray(ids, jnp.int32))
+    return float(np.exp(-np.asarray(values, np.float64).mean()))

@@ -84,7 +84,7 @@ def alone(launch, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_do_what_one_process_does(launch, alone, tmp_path, count):
     for status, error in finish(launch(count, tmp_path, **{"rl.steps": 10})):
         assert status == 0, error
@@ -102,7 +102,7 @@ def test_do_what_one_process_does(launch, alone, tmp_path, count):
     assert [row["responses"] for row in mine] == [row["responses"] for row in other]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch, tmp_path, victim):
     often = {"checkpoint.every_steps": 2, "rl.validate_every": 0}
     processes = launch(2, tmp_path, **{"rl.steps": 100_000, **often})
@@ -125,6 +125,7 @@ def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch, tmp_path, 
     assert steps == list(range(1, step + 4))
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_stops_all_with_one_checkpoint(launch, tmp_path):
     often = {"checkpoint.every_steps": 2, "rl.validate_every": 0}
     processes = launch(2, tmp_path, **{"rl.steps": 100_000, **often})
