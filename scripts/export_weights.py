@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from orl_jax import cli
-from orl_jax.config import DTYPES
+from orl_jax.config_rules import DTYPES
 from orl_jax.errors import UserError
 from orl_jax.weights.exporting import FORMS, Request, export
 

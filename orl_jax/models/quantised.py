@@ -96,14 +96,17 @@ def quantise_like(
         if kernel is not None:
             codes, scales = shapes[f"{prefix}codes"], shapes[f"{prefix}scales"]
             kind = "nf4" if codes.dtype == jnp.uint8 else "int8"
-            stored = _one_by_one(kernel, kind, kernel.shape[-2] // scales.shape[-2])
+            stored = quantise_stack(kernel, kind, kernel.shape[-2] // scales.shape[-2])
             out |= {f"{prefix}{name}": value for name, value in stored.items()}
     return out
 
 
 @partial(jax.jit, static_argnums=(1, 2))
-def _one_by_one(kernel: Array, kind: str, block: int) -> Stored:
-    """Quantising looks at 16 distances a number, so a stack of layers is not done at once."""
+def quantise_stack(kernel: Float[Array, "*lead D_in D_out"], kind: str, block: int) -> Stored:
+    """As `quantise`, jitted, of one kernel or a stack of them.
+
+    Quantising looks at 16 distances a number, so the layers of a stack are done one by one.
+    """
     if kernel.ndim == 2:
         return quantise(kernel, kind, block)
     return jax.lax.map(lambda layer: quantise(layer, kind, block), kernel)

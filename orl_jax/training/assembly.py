@@ -39,18 +39,7 @@ def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
     Raises:
       UserError: no data folder, no tokenizer where `config.data` says; a mesh that does not fit.
     """
-    if not config.data.tokenizer and not pathlib.Path(config.data.folder).is_dir():
-        raise UserError(
-            f"no data folder {config.data.folder}: run scripts/prepare_data.py first, or set "
-            "config.data.folder to where it was written"
-        )
-    folder = config.data.tokenizer or pathlib.Path(config.data.folder) / "tokenizer"
-    encoder = PromptEncoder(
-        load_tokenizer(folder),
-        visual_tokens(config),
-        config.data.prompt_tokens,
-        config.data.response_tokens,
-    )
+    encoder = load_encoder(config)
     model = build_vlm(
         config,
         vocabulary=encoder.vocabulary_size,
@@ -58,6 +47,26 @@ def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
         lora_rank=config.model.lora.rank if lora else 0,
     )
     return Assembly(model, encoder, Layout.of(config))
+
+
+def load_encoder(config: ConfigDict) -> PromptEncoder:
+    """The prompt encoder of a config.
+
+    Raises:
+      UserError: no data folder, no tokenizer where `config.data` says.
+    """
+    if not config.data.tokenizer and not pathlib.Path(config.data.folder).is_dir():
+        raise UserError(
+            f"no data folder {config.data.folder}: run scripts/prepare_data.py first, or set "
+            "config.data.folder to where it was written"
+        )
+    folder = config.data.tokenizer or pathlib.Path(config.data.folder) / "tokenizer"
+    return PromptEncoder(
+        load_tokenizer(folder),
+        visual_tokens(config),
+        config.data.prompt_tokens,
+        config.data.response_tokens,
+    )
 
 
 def initial_params(
@@ -75,7 +84,7 @@ def initial_params(
       UserError: a pretrained parameter does not fit the model, by name.
     """
     layout, key = assembly.layout, jax.random.key(seed)
-    draw = partial(_draw, config, assembly)
+    draw = partial(draw_params, config, assembly)
     shapes = jax.eval_shape(draw, key)
     given = quantise_like(flatten(pretrained or {}), shapes)
     gaps = missing(unflatten_dict(shapes, sep="/"), unflatten_dict(given, sep="/"))
@@ -89,7 +98,7 @@ def initial_params(
     return combine(layout.place(unflatten_dict(given, sep="/")), fresh)
 
 
-def _draw(config: ConfigDict, assembly: Assembly, key: jax.Array) -> dict[str, Any]:
+def draw_params(config: ConfigDict, assembly: Assembly, key: jax.Array) -> dict[str, Any]:
     """Fresh parameters by path. Codes keep their types, and scales, which are few, float32."""
     size = config.data.image_size
     frames = jnp.zeros((1, config.data.frames, size, size, 3), jnp.uint8)

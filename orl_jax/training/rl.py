@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from orl_jax.config import NEED_SCORES, check_whole_groups
+from orl_jax.config import check_whole_groups
+from orl_jax.config_rules import NEED_SCORES
 from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader

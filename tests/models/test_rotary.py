@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orl_jax import config
+from orl_jax import config_rules
 from orl_jax.errors import UserError
 from orl_jax.models import rotary
 from orl_jax.models.rotary import RotaryScaling, rotary_angles, rotate, scale_frequencies
@@ -85,5 +85,5 @@ def test_a_scaling_that_there_is_not_is_refused(scaling, message):
 
 
 def test_the_config_knows_the_scalings():
-    rules = {rule.key: rule.names for rule in config.RULES}
+    rules = {rule.key: rule.names for rule in config_rules.RULES}
     assert rules["model.language.rope_scaling"] == rotary.SCALINGS

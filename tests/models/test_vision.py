@@ -7,7 +7,7 @@ import pytest
 import torch_weights
 from tiny_model import normal, random_params
 
-from orl_jax import config
+from orl_jax import config_rules
 from orl_jax.errors import UserError
 from orl_jax.models.params import flatten
 from orl_jax.models.vision import ACTIVATIONS, ClipVision, normalise, quick_gelu
@@ -77,7 +77,7 @@ def test_gelu_is_the_exact_one():
 def test_an_activation_that_there_is_not_is_refused():
     with pytest.raises(UserError, match="'relu'; choose one of quick_gelu, gelu"):
         ClipVision(**SIZES, activation="relu").init(jax.random.key(0), pictures())
-    names = {rule.key: rule.names for rule in config.RULES}["model.vision.activation"]
+    names = {rule.key: rule.names for rule in config_rules.RULES}["model.vision.activation"]
     assert names == tuple(ACTIVATIONS)
 
 
