@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from orl_jax import config as rules
-from orl_jax import config_rules
+from orl_jax.config_rules import DIVIDES, RULES, STAGES
 from orl_jax.errors import UserError
 from orl_jax.ops import losses, ranking
 from orl_jax.training import estimators
@@ -20,7 +20,7 @@ from orl_jax.training import estimators
 def good() -> ConfigDict:
     """A configuration with the example of every rule."""
     tree: dict[str, Any] = {}
-    for rule in config_rules.RULES:
+    for rule in RULES:
         *sections, key = rule.key.split(".")
         holder = tree
         for name in sections:
@@ -82,7 +82,7 @@ def test_a_broken_rule_is_refused_with_key_value_limit_and_remedy(key: str, valu
 
 
 def test_the_remedy_keeps_the_rule() -> None:
-    for rule in config_rules.RULES:
+    for rule in RULES:
         assert rule.holds(rule.example), rule.key
 
 
@@ -138,15 +138,15 @@ def test_every_rule_is_about_a_key_of_the_demo_or_one_of_its_kind() -> None:
     """A misspelt key would be a rule about nothing. Not all stages have all keys of a stage."""
     demo = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "configs/demo.py"))
     keys = set(rules.keys(demo["get_config"]()))
-    of_stages = {key.partition(".")[2] for key in keys if key.partition(".")[0] in config_rules.STAGES}
-    for key in [rule.key for rule in config_rules.RULES] + [key for pair in config_rules.DIVIDES for key in pair]:
+    of_stages = {key.partition(".")[2] for key in keys if key.partition(".")[0] in STAGES}
+    for key in [rule.key for rule in RULES] + [key for pair in DIVIDES for key in pair]:
         section, _, name = key.partition(".")
-        assert key in keys or (section in config_rules.STAGES and name in of_stages), key
+        assert key in keys or (section in STAGES and name in of_stages), key
 
 
 def test_names_are_those_that_the_operations_know() -> None:
     """The rules import no jax, so they repeat these names."""
-    names = {rule.key: rule.names for rule in config_rules.RULES}
+    names = {rule.key: rule.names for rule in RULES}
     assert names["rl.advantage.form"] == estimators.RANK_FORMS
     assert names["rl.grpo.form"] == tuple(estimators.SCORE_FORMS)
     assert names["rl.advantage.discount"] == ranking.DISCOUNTS

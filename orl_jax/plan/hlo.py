@@ -43,7 +43,8 @@ class Instruction:
 
     Attributes:
       computation: that it stands in.
-      arrays: of its result; several of a tuple.
+      arrays: of its result.
+      is_tuple: whether the result is a tuple of these.
       operands: names.
       called: computations by "calls", "to_apply", "body", "condition".
       source: where it comes from in the traced program, "" where XLA made it.
@@ -55,6 +56,7 @@ class Instruction:
     computation: str
     opcode: str
     arrays: tuple[Array, ...]
+    is_tuple: bool
     operands: tuple[str, ...]
     called: dict[str, str]
     source: str
@@ -125,7 +127,7 @@ def _instruction(line: str, computation: str) -> Instruction:
     number = index[0][1:] if index else element[1] if element else 0
     return Instruction(
         name.removeprefix("%"), computation, opcode, arrays_of(result),
-        tuple(_NAME.findall(arguments)), dict(_CALLED.findall(attributes)),
+        result.startswith("("), tuple(_NAME.findall(arguments)), dict(_CALLED.findall(attributes)),
         source[1] if source else "", root, int(number),
     )  # fmt: skip
 
