@@ -36,6 +36,11 @@ REQUIRES = [
     "jinja2>=3.1,<4",
     "tensorboardX>=2.6.5,<3",  # writes TensorBoard's files without tensorflow
     "tqdm>=4.67,<5",
+    # Oracles behind an address.
+    "httpx>=0.28,<0.29",
+    "tenacity>=9.1,<10",
+    "diskcache>=5.6.3,<6",
+    "pillow>=11,<14",
 ]
 
 EXTRAS = {

@@ -233,9 +233,13 @@ def rl() -> dict:
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        # reference | graded | reward | noisy | reversed | top | coarse | distorted
+        # reference | graded | served | reward | noisy | reversed | top | coarse | distorted
         "name": "reference",
         "policy": "skip",  # a failing Oracle: skip its groups | raise
+        # Where a larger share of a step's groups has no ranking: wait, ask about them again, and if
+        # that does not help stop before the update, with a checkpoint. 1 never does.
+        "halt_above": 1.0,
+        "pause_seconds": 30.0,
         "inner": "reference",  # of all but the first three: the Oracle that they wrap
         "swap_probability": 0.0,  # of noisy: of each answer, to exchange ranks with another
         "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking
@@ -244,7 +248,30 @@ def oracle() -> dict:
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of reward: WORKDIR/checkpoints/reward
-        "seed": 0,  # of noisy, top, distorted
+        "seed": 0,  # of noisy, top, distorted, served
+        "served": served(),
+    }
+
+
+def served() -> dict:
+    """A model behind an OpenAI-compatible address (docs/oracles.md)."""
+    return {
+        "address": "",  # with its path, such as http://127.0.0.1:8000/v1
+        "model": "",  # as the server names it
+        "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
+        "mode": "listwise",  # listwise | pairwise (a tournament, for weak judges)
+        "shuffles": 1,  # calls a group, each in another order; their ranks are averaged
+        "frames": 0,  # of the video, as JPEG pictures; 0 is text alone
+        "frame_size": 224,
+        "show_reference": False,  # the judge sees the right answer
+        "concurrency": 8,  # groups at a time
+        "timeout": 60.0,  # seconds, of a call
+        "attempts": 5,  # of a call, the first included
+        "deadline": 300.0,  # seconds, of a step
+        "max_calls": 0,  # of the run; 0 is no limit
+        "max_tokens": 0,
+        "cache": "",  # a folder of rankings that need not be asked again; "" is none
+        "cache_mb": 500.0,  # 10^6 bytes
     }
 
 

@@ -6,7 +6,8 @@
     request = RankRequest("p0", "What colour?", ("blue", "It is red."), reference="It is red.")
     ask(oracle, [request])[0].ranks  # (1.0, 0.0)
 
-`reference` knows the accepted answers; `graded` tells near misses from far ones, too. The others
+`reference` knows the accepted answers; `graded` tells near misses from far ones, too; `served` asks
+a model behind an OpenAI-compatible address. The others
 wrap one Oracle and change what it says, to see what the training bears: `noisy` (errs at random),
 `reversed` (the adversary), `top` and `coarse` (say less than they know), `distorted` (the same
 order, scores without a common scale).
@@ -24,7 +25,7 @@ from orl_jax.oracles.degraded import CoarseOracle, ReversedOracle, TopOracle
 from orl_jax.oracles.distorted import DistortedOracle
 from orl_jax.oracles.graded import GradedOracle
 from orl_jax.oracles.noisy import NoisyOracle
-from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask
+from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask, ask_again
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.reference import ReferenceOracle
 
@@ -44,6 +45,7 @@ __all__ = [
     "ReversedOracle",
     "TopOracle",
     "ask",
+    "ask_again",
     "make_oracle",
 ]
 
@@ -51,6 +53,7 @@ Maker = Callable[[dict[str, Any]], Oracle]  # from a config section
 ORACLES: dict[str, Maker] = {
     "reference": lambda config: ReferenceOracle(),
     "graded": lambda config: _make(GradedOracle, {"scales": "scales"}, config),
+    "served": lambda config: _served(config),
 }
 # Of every wrapper its class and, for each key that it reads, the argument that the key sets.
 WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
@@ -65,7 +68,8 @@ WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
 }
 KEYS = (
     *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
-    *("top_k", "levels", "distortion", "checkpoint", "scales"),
+    *("top_k", "levels", "distortion", "checkpoint", "scales", "served"),
+    *("halt_above", "pause_seconds"),
 )
 
 
@@ -75,8 +79,8 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
     A section may hold the keys of every Oracle at once, as a locked config does; a key that is left
     out has its default. The keys:
 
-      name: "reference", "graded", a wrapper ("noisy", "reversed", "top", "coarse", "distorted"), or
-        a name of `extra`
+      name: "reference", "graded", "served", a wrapper ("noisy", "reversed", "top", "coarse",
+        "distorted"), or a name of `extra`
       policy: of `ask`; not read here
       inner: of a wrapper, the name of the Oracle that it wraps, no wrapper itself ("reference")
       swap_probability, invalid_probability: of "noisy", in [0, 1] (0)
@@ -86,6 +90,8 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
       distortion: of "distorted", its strength in [0, 10] (1)
       scales: of "graded", tuples of values in their order (none)
       checkpoint: of a trained Oracle; not read here
+      served: of "served", a section of its own: see `orl_jax.oracles.served.oracle.Settings`
+      halt_above, pause_seconds: of the training loop; not read here
 
     Args:
       extra: Oracles that live outside this package (on a device, say a reward model), by name: each
@@ -106,6 +112,12 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
         return _wrap(name, makers[inner]({**config, "name": inner}), config)
     _check_choice("name", name, [*makers, *WRAPPERS])
     return makers[name](config)
+
+
+def _served(config: dict[str, Any]) -> Oracle:
+    from orl_jax.oracles.served.oracle import make_served  # its HTTP client, only where needed
+
+    return make_served(config)
 
 
 def _wrap(name: str, inner: Oracle, config: dict[str, Any]) -> Oracle:

@@ -110,6 +110,18 @@ def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -
     return checked
 
 
+def ask_again(
+    oracle: Oracle, requests: Sequence[RankRequest], rankings: Sequence[Ranking], policy: str
+) -> list[Ranking]:
+    """The rankings, with the invalid ones asked for anew; see `ask`."""
+    places = [place for place, ranking in enumerate(rankings) if not ranking.valid]
+    found = list(rankings)
+    again = ask(oracle, [requests[place] for place in places], policy) if places else []
+    for place, ranking in zip(places, again, strict=True):
+        found[place] = ranking
+    return found
+
+
 def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[Any]:
     try:
         rankings = list(oracle.rank(requests))

@@ -103,7 +103,8 @@ def run(
       UserError: the checkpoint to go on from was trained with other settings.
       StopRequested: after saving, on SIGTERM or SIGINT.
       TrainingHalted: after saving, on an alarm that stops. Run again, the stage goes on; that alarm
-        halts it again only once it has cleared and begins anew.
+        halts it again only once it has cleared and begins anew. Also where a step itself raises it:
+        then the state and the data are those before that step.
     """
     with Checkpoints(workdir, stage.name, config.checkpoint.keep) as checkpoints:
         state, elapsed = _restore(checkpoints, config, state, batches)
@@ -112,11 +113,11 @@ def run(
         start = int(jax.device_get(state.step))
         clock = time.monotonic() - elapsed
 
-        def save(step: int) -> None:
+        def save(step: int, place: dict[str, Any] | None = None) -> None:
             extra = {
                 "config": config.to_dict(),
                 "base": stage.base,
-                "data": batches.merge_states(processes.gather(batches.get_state())),
+                "data": batches.merge_states(processes.gather(place or batches.get_state())),
                 "seconds": time.monotonic() - clock,
             }
             checkpoints.save(step, state._asdict(), extra)
@@ -132,7 +133,12 @@ def run(
                 _validate(stage, state, 0, rows)
             late = _out_of_time(stage, clock)
             while step < stage.steps and not late:
-                state, step = _one_step(stage, state, step, batches, rows, bar), step + 1
+                place = batches.get_state()
+                try:
+                    state, step = _one_step(stage, state, step, batches, rows, bar), step + 1
+                except TrainingHalted:  # before its update: the batch is to be read again
+                    save(step, place)
+                    raise
                 bar.update(_progress(stage, step, clock) - bar.n)
                 signum, late = _agree(stop.requested, _out_of_time(stage, clock))
                 reason = rows.halted or (signum and StopRequested(signum))

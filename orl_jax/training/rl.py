@@ -7,6 +7,7 @@ The Oracle is called between jitted functions, on the host; every crossing is ex
 """
 
 import dataclasses
+import logging
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -26,13 +27,13 @@ from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.source import Items, open_split
-from orl_jax.errors import UserError
+from orl_jax.errors import TrainingHalted, UserError
 from orl_jax.evaluation.accuracy import Evaluator
 from orl_jax.metrics import MetricsWriter
 from orl_jax.models.params import combine, flatten, masters, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.monitors import Monitors
-from orl_jax.oracles import Oracle, Ranking, ask, make_oracle
+from orl_jax.oracles import Oracle, Ranking, ask, ask_again, make_oracle
 from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rollout.sampler import Rollout, sample
 from orl_jax.sharding import processes
@@ -180,8 +181,28 @@ class Learner:
         )  # fmt: skip
 
     def _ask(self, items: Sequence[Batch], texts: list[list[Text]]) -> list[Ranking]:
+        oracle = self.config.oracle
         requests = make_requests(items, texts, self.config.data.folder)
-        return ask(self.oracle, requests, self.config.oracle.policy)
+        rankings = ask(self.oracle, requests, oracle.policy)
+        limit = oracle.get("halt_above", 1.0)
+        if self._invalid_share(rankings) <= limit:
+            return rankings
+        logging.warning("asking the Oracle again in %g seconds", oracle.pause_seconds)
+        time.sleep(oracle.pause_seconds)
+        rankings = ask_again(self.oracle, requests, rankings, oracle.policy)
+        if (share := self._invalid_share(rankings)) > limit:
+            reason = next((r.reason for r in rankings if not r.valid), "see the other processes")
+            raise TrainingHalted(
+                f"{share:.0%} of the groups have no ranking ({reason}), above oracle.halt_above = "
+                f"{limit:g}. Saved before the update; the same command asks again."
+            )
+        return rankings
+
+    @staticmethod
+    def _invalid_share(rankings: list[Ranking]) -> float:
+        """Of the groups of all processes."""
+        everyone = processes.gather_rows([ranking.valid for ranking in rankings])
+        return 1 - sum(everyone) / len(everyone)
 
     def _judged(self, rankings: list[Ranking]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ranks and scores float32 [B, G], validity bool [B]."""
@@ -210,8 +231,9 @@ class Learner:
             "learning_rate": rate,
             "oracle/valid_fraction": float(np.mean([r.valid for r in rankings])),
             "oracle/seconds": float(sum(r.seconds for r in rankings)),
-            "oracle/retries": 0.0,  # a local Oracle is asked once
+            "oracle/retries": 0.0,  # a local Oracle is asked once, and has no cache
             "oracle/cache_hit_fraction": 0.0,
+            **getattr(self.oracle, "take_stats", dict)(),
             "response/length_mean": float(rollout.mask.sum(axis=-1).mean()),
             "response/truncated_fraction": float(np.mean([[t for _, t in g] for g in texts])),
             "response/distinct_fraction": float(np.mean(distinct)),

@@ -27,6 +27,9 @@ SECTION = {
     "distortion": 0.5,
     "checkpoint": "",
     "scales": (),
+    "served": {},
+    "halt_above": 1.0,
+    "pause_seconds": 0.0,
 }
 
 
@@ -87,7 +90,9 @@ def test_oracles_from_outside_the_package():
     wrapped = make_oracle(section | {"name": "distorted", "inner": "reward"}, extra)
     assert isinstance(wrapped, DistortedOracle)
     assert wrapped.inner.config == section | {"inner": "reward"}
-    with pytest.raises(UserError, match="'gpt'; choose one of reference, graded, reward, noisy"):
+    with pytest.raises(
+        UserError, match="'gpt'; choose one of reference, graded, served, reward, noisy"
+    ):
         make_oracle(SECTION | {"name": "gpt"}, extra)
     with pytest.raises(ValueError, match="extra redefines the Oracle 'noisy'"):
         make_oracle(SECTION, {"noisy": Device})
@@ -105,7 +110,7 @@ def test_an_error_from_outside_passes_as_it_is(change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, graded, noisy"),
+        ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, graded, served, noisy"),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
         ({"inner": "noisy"}, "oracle.inner is 'noisy'"),

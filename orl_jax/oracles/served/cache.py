@@ -1,0 +1,72 @@
+"""Rankings on the disk, by what was asked: a resumed run asks nothing twice.
+
+SQLite files of `diskcache`: safe for several processes, bounded in size. A key is a hash of the
+Oracle, the prompt's version, the video's bytes, the question and the *set* of answers; what is kept
+are the ranks of the answers in a fixed order. Invalid rankings are not kept: they are asked again.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import diskcache
+
+
+class RankCache:
+    """Ranks of sets of answers.
+
+    Args:
+      folder: made where missing; "" keeps nothing.
+      size_mb: 10^6 bytes; the least recently used goes first.
+    """
+
+    def __init__(self, folder: str, size_mb: float = 500.0) -> None:
+        self._store = (
+            diskcache.Cache(
+                folder, size_limit=int(size_mb * 1e6), eviction_policy="least-recently-used"
+            )
+            if folder
+            else None
+        )
+
+    def get(self, key: str) -> list[float] | None:
+        """The ranks that were put under a key."""
+        return None if self._store is None else self._store.get(key)
+
+    def put(self, key: str, ranks: Sequence[float]) -> None:
+        """Keeps ranks."""
+        if self._store is not None:
+            self._store[key] = [float(rank) for rank in ranks]
+
+    def close(self) -> None:
+        """Closes the files."""
+        if self._store is not None:
+            self._store.close()
+
+
+def make_key(*parts: Any) -> str:
+    """A hash of JSON values.
+
+    Example: `make_key("judge", ["yes", "no"]) == make_key("judge", ["yes", "no"])`.
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def video_digest(path: str | None) -> str:
+    """A hash of a file's bytes; "" without one or where it cannot be read."""
+    if not path:
+        return ""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return _digest(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: str, _changed: int, _size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

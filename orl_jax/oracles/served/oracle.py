@@ -1,0 +1,227 @@
+"""A served model as an Oracle: each group is asked about several times, in other orders.
+
+A judge favours places: the first answer, or the last. So every call shuffles the answers, the
+shuffle is undone, and the ranks of `shuffles` calls are averaged. Identical answers are shown once
+and tied. A call that fails, or whose reply is no order, is left out; with no more than half of the
+calls left the group is invalid, with the reason, and is not trained on.
+"""
+
+import collections
+import dataclasses
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from orl_jax.errors import UserError
+from orl_jax.oracles.protocol import RankRequest
+from orl_jax.oracles.ranking import Ranking
+from orl_jax.oracles.served import prompt
+from orl_jax.oracles.served.cache import RankCache, make_key, video_digest
+from orl_jax.oracles.served.client import AskError, Client
+from orl_jax.oracles.served.reply import ReplyError, parse
+from orl_jax.oracles.wrapper import generator
+
+_log = logging.getLogger(__name__)
+MODES = ("listwise", "pairwise")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `oracle.served`; `configs/demo.py` says what each key is."""
+
+    address: str = ""
+    model: str = ""
+    key_variable: str = "OPENAI_API_KEY"
+    mode: str = "listwise"
+    shuffles: int = 1
+    frames: int = 0
+    frame_size: int = 224
+    show_reference: bool = False
+    concurrency: int = 8
+    timeout: float = 60.0
+    attempts: int = 5
+    deadline: float = 300.0
+    max_calls: int = 0
+    max_tokens: int = 0
+    cache: str = ""
+    cache_mb: float = 500.0
+
+    def identity(self) -> list[Any]:
+        """What its answers depend on: part of the cache's keys."""
+        return [
+            self.address, self.model, self.mode, self.shuffles, self.frames, self.frame_size,
+            self.show_reference, prompt.VERSION,
+        ]  # fmt: skip
+
+
+class ServedOracle:
+    """See the module.
+
+    Args:
+      settings: of the section `oracle.served`.
+      seed: of the shuffles and labels.
+
+    Raises:
+      UserError: no model is named, an unknown mode, an address that is none.
+
+    Example: `ServedOracle(Settings("http://127.0.0.1:8000/v1", "judge")).rank(requests)`.
+    """
+
+    def __init__(self, settings: Settings, seed: int = 0) -> None:
+        if not settings.model:
+            raise UserError("oracle.served.model is empty; name the model as the server does")
+        if settings.mode not in MODES:
+            raise UserError(f"oracle.served.mode is {settings.mode!r}; choose {' or '.join(MODES)}")
+        self.client = Client(
+            settings.address, settings.model, key_variable=settings.key_variable,
+            timeout=settings.timeout, attempts=settings.attempts,
+            max_calls=settings.max_calls, max_tokens=settings.max_tokens,
+        )  # fmt: skip
+        self.failures: collections.Counter[str] = collections.Counter()
+        self._settings = settings
+        self._seed = seed
+        self._cache = RankCache(settings.cache, settings.cache_mb)
+        self._asked = self._hits = self._told_retries = 0
+        self._lock = threading.Lock()
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """One ranking per request; all of them within `deadline` seconds."""
+        deadline = time.monotonic() + self._settings.deadline
+        with ThreadPoolExecutor(self._settings.concurrency) as pool:
+            return list(pool.map(lambda request: self._rank(request, deadline), requests))
+
+    def take_stats(self) -> dict[str, float]:
+        """Retries and the share of cached groups since the last call; for the metrics."""
+        retries, asked, hits = self.client.spent.retries, self._asked, self._hits
+        stats = {
+            "oracle/retries": float(retries - self._told_retries),
+            "oracle/cache_hit_fraction": hits / asked if asked else 0.0,
+        }
+        self._told_retries, self._asked, self._hits = retries, 0, 0
+        return stats
+
+    def close(self) -> None:
+        """Closes the cache's files."""
+        self._cache.close()
+
+    def _rank(self, request: RankRequest, deadline: float) -> Ranking:
+        start = time.monotonic()
+        texts = sorted({*zip(request.responses, request.truncated, strict=True)})
+        key = make_key(
+            self._settings.identity(), request.question, request.narrative,
+            request.reference if self._settings.show_reference else None,
+            video_digest(request.video) if self._settings.frames else "", texts,
+        )  # fmt: skip
+        known, raw = self._cache.get(key), ""
+        with self._lock:
+            self._asked, self._hits = self._asked + 1, self._hits + (known is not None)
+        if known is None:
+            try:
+                known, raw = self._ask(request, [_shown(*text) for text in texts], key, deadline)
+            except (AskError, ReplyError, OSError) as error:
+                return self._failed(error, request, time.monotonic() - start)
+            self._cache.put(key, known)
+        rank_of = dict(zip(texts, known, strict=True))
+        pairs = zip(request.responses, request.truncated, strict=True)
+        order = [-rank_of[pair] for pair in pairs]
+        found = Ranking.from_scores(order, raw=raw, seconds=time.monotonic() - start)
+        return dataclasses.replace(found, scores=())  # places, not scores
+
+    def _failed(self, error: Exception, request: RankRequest, seconds: float) -> Ranking:
+        reason = str(error) or type(error).__name__
+        with self._lock:
+            self.failures[reason.partition(":")[0]] += 1
+        return Ranking.invalid(reason[:300], request.size, seconds=seconds)
+
+    def _ask(
+        self, request: RankRequest, answers: list[str], key: str, deadline: float
+    ) -> tuple[list[float], str]:
+        """Mean ranks of different answers over the shuffles, and what the model said."""
+        if len(answers) == 1:
+            return [0.0], ""
+        frames = self._frames(request)
+        ask = self._listwise if self._settings.mode == "listwise" else self._pairwise
+        votes, said, error = [], [], None
+        for shuffle in range(self._settings.shuffles):
+            rng = generator(self._seed, key, str(shuffle))
+            try:
+                ranks, text = ask(request, answers, frames, rng, deadline)
+            except (AskError, ReplyError) as failure:
+                error = failure
+                continue
+            votes.append(ranks)
+            said.append(text)
+        if 2 * len(votes) <= self._settings.shuffles:
+            raise error or AskError("no call succeeded")
+        return np.mean(votes, axis=0).tolist(), "\n".join(said)
+
+    def _listwise(
+        self,
+        request: RankRequest,
+        answers: list[str],
+        frames: list[bytes],
+        rng: np.random.Generator,
+        deadline: float,
+    ) -> tuple[tuple[float, ...], str]:
+        order = rng.permutation(len(answers))
+        labels = prompt.draw_labels(request, len(answers), rng)
+        asked = prompt.messages(
+            request, [answers[place] for place in order], labels, frames,
+            show_reference=self._settings.show_reference,
+        )  # fmt: skip
+        text = self.client.complete(asked, prompt.schema(labels), deadline)
+        tiers = [[int(order[place]) for place in tier] for tier in parse(text, labels)]
+        return Ranking.from_order(tiers, len(answers)).ranks, text
+
+    def _pairwise(
+        self,
+        request: RankRequest,
+        answers: list[str],
+        frames: list[bytes],
+        rng: np.random.Generator,
+        deadline: float,
+    ) -> tuple[tuple[float, ...], str]:
+        """A tournament: an answer's score is its wins, a tie half a win."""
+        wins, said = np.zeros(len(answers)), []
+        for pair in itertools.combinations(range(len(answers)), 2):
+            both = [answers[place] for place in pair]
+            ranks, text = self._listwise(request, both, frames, rng, deadline)
+            wins[list(pair)] += 1 - np.asarray(ranks)
+            said.append(text)
+        return Ranking.from_scores(wins.tolist()).ranks, "\n".join(said)
+
+    def _frames(self, request: RankRequest) -> list[bytes]:
+        if not self._settings.frames or not request.video:
+            return []
+        from orl_jax.data.video import VideoError, read_frames  # decord, only where it is needed
+
+        try:
+            frames = read_frames(request.video, self._settings.frames, self._settings.frame_size)
+        except VideoError as error:
+            raise AskError(f"unreadable video: {error}") from error
+        return [prompt.to_jpeg(frame) for frame in frames]
+
+
+def _shown(text: str, truncated: bool) -> str:
+    return f"{text} [broken off]" if truncated else text
+
+
+def make_served(section: dict[str, Any]) -> ServedOracle:
+    """The Oracle of a config section `oracle`; reads `served` and `seed`.
+
+    Raises:
+      UserError: an unknown key of `served`, or what `ServedOracle` refuses.
+    """
+    given = dict(section.get("served") or {})
+    known = {field.name for field in dataclasses.fields(Settings)}
+    if unknown := sorted(set(given) - known):
+        raise UserError(
+            f"oracle.served.{unknown[0]} is not a key; choose from {', '.join(sorted(known))}"
+        )
+    return ServedOracle(Settings(**given), seed=section.get("seed", 0))

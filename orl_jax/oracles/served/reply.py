@@ -1,0 +1,90 @@
+"""What of a served model's reply counts: an order that names every label exactly once, or nothing.
+
+Servers with structured output give JSON alone. Others wrap it in prose, in fences, or write
+"K7R4 > M2Q9 = B5T3"; so the last part of a reply that is a whole order is taken. As no answer can
+hold a label (see `prompt`), a reply cannot be quoted from one.
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+LIMIT = 200_000  # characters of a reply that are looked at; longer ones are refused
+_OPENING = re.compile(r"[\[{]")
+_OPENINGS = 200  # the last ones: more than an order has, and few enough for hostile nesting
+
+
+class ReplyError(ValueError):
+    """A reply without an order; the message says why, in a few fixed words before a colon."""
+
+
+def parse(text: Any, labels: Sequence[str]) -> list[list[int]]:
+    """The order in a reply, best first: places of `labels`, tied ones together.
+
+    Raises:
+      ReplyError: there is none that names every label exactly once.
+
+    Example: `parse('{"ranking": [["B"], ["A", "C"]]}', ["A", "B", "C"]) == [[1], [0, 2]]`.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise ReplyError(f"empty reply: {text!r:.40}")
+    if len(text) > LIMIT:
+        raise ReplyError(f"too long a reply: {len(text)} characters")
+    first: ReplyError | None = None
+    for order in _orders(text, labels):
+        try:
+            return _checked(order, labels)
+        except ReplyError as error:
+            first = first or error
+    raise first or ReplyError(f"no order in the reply: {text!r:.80}")
+
+
+def _orders(text: str, labels: Sequence[str]) -> Iterator[Any]:
+    """What may be an order, the last one first."""
+    decoder, found, position = json.JSONDecoder(), [], 0
+    for start in [match.start() for match in _OPENING.finditer(text)][-_OPENINGS:]:
+        if start >= position:  # else inside one that was read
+            with contextlib.suppress(ValueError, RecursionError):
+                value, position = decoder.raw_decode(text, start)
+                found.append(value)
+    yield from reversed(found)
+    marks = re.compile("|".join(map(re.escape, labels)) + "|[>=]", re.IGNORECASE)
+    for line in reversed(text.splitlines()):
+        if ">" in line or "=" in line:
+            yield _tiers(marks.findall(line))
+
+
+def _tiers(marks: Sequence[str]) -> list[list[str]]:
+    """Labels between signs: "a > b = c" is [[a], [b, c]]."""
+    tiers: list[list[str]] = [[]]
+    for mark in marks:
+        if mark == ">":
+            tiers.append([])
+        elif mark != "=":
+            tiers[-1].append(mark)
+    return tiers
+
+
+def _checked(order: Any, labels: Sequence[str]) -> list[list[int]]:
+    if isinstance(order, dict):
+        order = order.get("ranking")
+    if not isinstance(order, list):
+        raise ReplyError(f"no order in the reply: {order!r:.80}")
+    tiers = [tier if isinstance(tier, list) else [tier] for tier in order]
+    tiers = [[_label(name) for name in tier] for tier in tiers if tier]
+    named = [name for tier in tiers for name in tier]
+    if unknown := sorted(set(named) - set(labels)):
+        raise ReplyError(f"unknown labels: {', '.join(unknown)[:80]}")
+    if len(named) > len(set(named)):
+        raise ReplyError("labels named more than once")
+    if missing := sorted(set(labels) - set(named)):
+        raise ReplyError(f"missing labels: {len(missing)} of {len(labels)}")
+    return [[labels.index(name) for name in tier] for tier in tiers]
+
+
+def _label(name: Any) -> str:
+    if not isinstance(name, str):
+        raise ReplyError(f"not a label: {name!r:.40}")
+    return name.strip(" \t\"'`*.()").upper()
