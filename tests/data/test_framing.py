@@ -12,10 +12,11 @@ from orl_jax.data.video import FRAMINGS, read_frames
 from orl_jax.evaluation import accuracy
 from orl_jax.report.frames import Frames
 from orl_jax.report.html import _frames
+from orl_jax.sharding.layout import Layout
 from orl_jax.training import reward, rl, sft
 
 F, SIZE = 2, 16
-ASSEMBLY = SimpleNamespace(encoder=make_encoder(2))
+ASSEMBLY = SimpleNamespace(encoder=make_encoder(2), layout=Layout.of({}))
 PAIR = {"preferred": ("It is red.", False), "rejected": ("It is blue.", True)}
 SETTINGS = (({}, "crop"), ({"framing": "crop"}, "crop"), ({"framing": "pad"}, "pad"))
 
