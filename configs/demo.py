@@ -233,8 +233,11 @@ def rl() -> dict:
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        # reference | graded | served | reward | noisy | reversed | top | coarse | distorted
+        # reference | graded | served | reward | ensemble | noisy | reversed | top | coarse |
+        # distorted | module:function (a request in, an order out)
         "name": "reference",
+        "members": (),  # of ensemble: names; their ranks are averaged
+        "quorum": 1,  # of ensemble: members that must have a ranking of a group
         "policy": "skip",  # a failing Oracle: skip its groups | raise
         # Where a larger share of a step's groups has no ranking: wait, ask about them again, and if
         # that does not help stop before the update, with a checkpoint. 1 never does.

@@ -146,6 +146,7 @@ RULES = (
     at_least("rl.rollouts_every", 1, 10),
     one_of("oracle.policy", POLICIES),
     fraction("oracle.halt_above", 1.0),
+    at_least("oracle.quorum", 1, 1),
     at_least("oracle.pause_seconds", 0, 30.0),
     one_of("oracle.served.mode", ("listwise", "pairwise")),
     *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),

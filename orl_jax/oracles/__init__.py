@@ -7,10 +7,10 @@
     ask(oracle, [request])[0].ranks  # (1.0, 0.0)
 
 `reference` knows the accepted answers; `graded` tells near misses from far ones, too; `served` asks
-a model behind an OpenAI-compatible address. The others
-wrap one Oracle and change what it says, to see what the training bears: `noisy` (errs at random),
-`reversed` (the adversary), `top` and `coarse` (say less than they know), `distorted` (the same
-order, scores without a common scale).
+a model behind an OpenAI-compatible address; `ensemble` averages several Oracles; "module:function"
+is a function of one's own. The others wrap one Oracle and change what it says, to see what the
+training bears: `noisy` (errs at random), `reversed` (the adversary), `top` and `coarse` (say less
+than they know), `distorted` (the same order, scores without a common scale).
 
 An Oracle of your own is any object with the method `rank` of `Oracle`; give it to `make_oracle` in
 `extra`, or register it in `ORACLES`, to name it in a config.
@@ -23,6 +23,8 @@ from typing import Any
 from orl_jax.errors import UserError
 from orl_jax.oracles.degraded import CoarseOracle, ReversedOracle, TopOracle
 from orl_jax.oracles.distorted import DistortedOracle
+from orl_jax.oracles.ensemble import EnsembleOracle
+from orl_jax.oracles.function import FunctionOracle, load_function
 from orl_jax.oracles.graded import GradedOracle
 from orl_jax.oracles.noisy import NoisyOracle
 from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask, ask_again
@@ -35,6 +37,8 @@ __all__ = [
     "WRAPPERS",
     "CoarseOracle",
     "DistortedOracle",
+    "EnsembleOracle",
+    "FunctionOracle",
     "GradedOracle",
     "NoisyOracle",
     "Oracle",
@@ -69,7 +73,7 @@ WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
 KEYS = (
     *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
     *("top_k", "levels", "distortion", "checkpoint", "scales", "served"),
-    *("halt_above", "pause_seconds"),
+    *("halt_above", "pause_seconds", "members", "quorum"),
 )
 
 
@@ -80,7 +84,7 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
     out has its default. The keys:
 
       name: "reference", "graded", "served", a wrapper ("noisy", "reversed", "top", "coarse",
-        "distorted"), or a name of `extra`
+        "distorted"), "ensemble", a function of one's own as "module:function", or a name of `extra`
       policy: of `ask`; not read here
       inner: of a wrapper, the name of the Oracle that it wraps, no wrapper itself ("reference")
       swap_probability, invalid_probability: of "noisy", in [0, 1] (0)
@@ -90,6 +94,8 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
       distortion: of "distorted", its strength in [0, 10] (1)
       scales: of "graded", tuples of values in their order (none)
       checkpoint: of a trained Oracle; not read here
+      members: of "ensemble", two or more names of Oracles that are no wrappers
+      quorum: of "ensemble", members that must have a ranking (1)
       served: of "served", a section of its own: see `orl_jax.oracles.served.oracle.Settings`
       halt_above, pause_seconds: of the training loop; not read here
 
@@ -108,10 +114,25 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
     name = config.get("name")
     if name in WRAPPERS:
         inner = config.get("inner", "reference")
-        _check_choice("inner", inner, makers)
+        _check_choice("inner", inner, [*makers, "ensemble"])
+        if inner == "ensemble":
+            return _wrap(name, _ensemble(config, makers), config)
         return _wrap(name, makers[inner]({**config, "name": inner}), config)
-    _check_choice("name", name, [*makers, *WRAPPERS])
+    if name == "ensemble":
+        return _ensemble(config, makers)
+    if isinstance(name, str) and ":" in name:
+        return FunctionOracle(load_function(name))
+    _check_choice("name", name, [*makers, "ensemble", *WRAPPERS])
     return makers[name](config)
+
+
+def _ensemble(config: dict[str, Any], makers: Mapping[str, Maker]) -> Oracle:
+    names = tuple(config.get("members", ()))
+    for name in names:
+        _check_choice("members", name, makers)
+    members = tuple(makers[name]({**config, "name": name}) for name in names)
+    keys = {"quorum": "quorum"}
+    return _make(functools.partial(EnsembleOracle, members), keys, config)
 
 
 def _served(config: dict[str, Any]) -> Oracle:

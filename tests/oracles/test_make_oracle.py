@@ -30,6 +30,8 @@ SECTION = {
     "served": {},
     "halt_above": 1.0,
     "pause_seconds": 0.0,
+    "members": (),
+    "quorum": 1,
 }
 
 
@@ -91,7 +93,7 @@ def test_oracles_from_outside_the_package():
     assert isinstance(wrapped, DistortedOracle)
     assert wrapped.inner.config == section | {"inner": "reward"}
     with pytest.raises(
-        UserError, match="'gpt'; choose one of reference, graded, served, reward, noisy"
+        UserError, match="'gpt'; choose one of reference, graded, served, reward, ensemble, noisy"
     ):
         make_oracle(SECTION | {"name": "gpt"}, extra)
     with pytest.raises(ValueError, match="extra redefines the Oracle 'noisy'"):
@@ -110,7 +112,7 @@ def test_an_error_from_outside_passes_as_it_is(change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, graded, served, noisy"),
+        ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, graded, served, ensemble, noisy"),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
         ({"inner": "noisy"}, "oracle.inner is 'noisy'"),

@@ -113,6 +113,10 @@ class Client:
                 return self._call(messages, response_format, deadline)
         raise AssertionError("unreachable")
 
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
     def _pause(self, state: tenacity.RetryCallState) -> float:
         asked = getattr(state.outcome.exception(), "wait", 0.0)
         return max(asked, tenacity.wait_random_exponential(multiplier=0.5, max=20)(state))

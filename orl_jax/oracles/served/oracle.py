@@ -107,8 +107,9 @@ class ServedOracle:
         return stats
 
     def close(self) -> None:
-        """Closes the cache's files."""
+        """Closes the cache's files and the connections."""
         self._cache.close()
+        self.client.close()
 
     def _rank(self, request: RankRequest, deadline: float) -> Ranking:
         start = time.monotonic()

@@ -1,0 +1,63 @@
+"""A function of one's own as an Oracle, named in the config as "module:function"."""
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orl_jax.errors import UserError
+from orl_jax.oracles.protocol import RankRequest
+from orl_jax.oracles.ranking import Ranking
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionOracle:
+    """Asks a function about each request.
+
+    Args:
+      function: from a request to a `Ranking`, or to an order: indices of the responses, the best
+        first, tied ones in an inner list.
+
+    Example: `FunctionOracle(lambda request: sorted(range(request.size),
+      key=lambda i: len(request.responses[i])))` prefers short answers.
+    """
+
+    function: Callable[[RankRequest], Any]
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """One ranking per request; what is no order is invalid, what raises is, too."""
+        return [self._ask(request) for request in requests]
+
+    def _ask(self, request: RankRequest) -> Ranking:
+        try:
+            said = self.function(request)
+        except UserError:
+            raise
+        except Exception as error:  # of one request; the others go on
+            return Ranking.invalid(f"{type(error).__name__}: {error}", request.size)
+        return said if isinstance(said, Ranking) else Ranking.from_order(said, request.size)
+
+
+def load_function(name: str) -> Callable[[RankRequest], Any]:
+    """The function that "package.module:function" names.
+
+    Raises:
+      UserError: the module can't be imported, or has no such function.
+
+    Example: `load_function("my_oracles:shortest")` with my_oracles.py in the folder of the command.
+    """
+    module, _, attribute = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:  # a script's path is the folder of the script
+        sys.path.append(here)
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"oracle.name is {name!r}, and that can't be loaded ({error}); name a function as "
+            "package.module:function, importable from the folder of the command"
+        ) from error
+    if not callable(function):
+        raise UserError(f"oracle.name is {name!r}, which is a {type(function).__name__}")
+    return function
