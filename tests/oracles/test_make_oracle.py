@@ -112,7 +112,7 @@ def test_an_error_from_outside_passes_as_it_is(change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": "gpt"}, "oracle.name is 'gpt'; choose one of reference, graded, served, ensemble, noisy"),
+        ({"name": "gpt"}, "'gpt'; choose one of reference, graded, served, ensemble, noisy"),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
         ({"inner": "noisy"}, "oracle.inner is 'noisy'"),
