@@ -2,7 +2,7 @@
 
     configs/video_llama2_7b.py                  Q-Former, four H100 80 GB
     configs/video_llama2_7b.py:pool             the adapter of the baseline's released checkpoints
-    configs/video_llama2_7b.py:pool,1xh100      on one H100
+    configs/video_llama2_7b.py:pool,1xh100      on one H100: half the batch, 32 prompts a rollout
 
 Choices are joined by commas: `qformer` or `pool`, `4xh100` or `1xh100`. Sources of the numbers:
 
@@ -55,6 +55,8 @@ def get_config(choices: str = "") -> ConfigDict:
     config.mesh.update(data=4 if machine == "4xh100" else 1, fsdp=1, tensor=1)
     # Prompts at a time in the update, groups whole: one a device.
     config.rl.micro_batch = config.mesh.data
+    if (adapter, machine) == ("pool", "1xh100"):  # 754 tokens a prompt: what 80 GB hold
+        config.rl.batch_size, config.sft.batch_size = 32, 8
     return config.lock()
 
 
