@@ -92,9 +92,12 @@ def test_optimiser_reference_and_value_model(runs):
     head = 4 * (16 + 1)
     assert ppo["moments"] == 2 * (2 * trained + head) + 8
     assert ppo["always"] - run["always"] == 3 * (trained + head)
+    counter, key, banned = 4, 8, 90
+    everything = sum(run["params"].values()) + run["reference"] + run["moments"]
+    assert run["always"] == everything + counter + key + banned
     # the optimiser and the reference are no arguments of the encoder, but there they are
-    beside = run["steps"]["encode"]["beside"]
-    assert beside >= run["reference"] + run["moments"]
+    encode, frames, prompts = run["steps"]["encode"], 4 * 3 * 32 * 32 * 3, 4 * 32 * (4 + 1)
+    assert encode["arguments"] + encode["beside"] == run["always"] + frames + prompts
 
 
 def step(name, total, part_of="", **changes):
