@@ -191,7 +191,9 @@ def test_remedies_are_tried_and_ordered():
 
 def script(*flags):
     """The script on the tiny config: exit status and what it printed."""
-    command = [sys.executable, ROOT / "scripts" / "plan_memory.py", "--target=cpu", *flags]
+    command = [sys.executable, ROOT / "scripts" / "plan_memory.py", *flags]
+    if not any(flag.startswith("--target=") for flag in flags):
+        command.insert(2, "--target=cpu")
     if not any(flag.startswith("--config=") for flag in flags):
         command.insert(2, f"--config={ROOT / 'configs' / 'demo.py'}:tiny")
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
@@ -258,3 +260,16 @@ def test_another_target_is_refused():
 def test_a_gpu_is_not_compiled_for_without_the_plugin():
     with pytest.raises(UserError, match="no GPU is needed.*gpu"):
         make_target("h100", 1, GB)
+
+
+@pytest.mark.skipif(not has_plugin(), reason="JAX's CUDA plugin is not installed")
+def test_a_gpu_holds_the_cache_of_the_answers_once(tmp_path):
+    out, layers, tokens = tmp_path / "plan.json", 16, 2**15
+    flags = [
+        f"--config.model.language.layers={layers}", "--config.model.language.unroll=1",
+        f"--config.rl.max_response_tokens={tokens}", "--vocabulary=100", f"--json={out}",
+    ]  # fmt: skip
+    done = script("--target=h100", "--steps=rollout", *flags)
+    assert done.returncode == 0, done.stderr
+    cache = 2 * layers * 4 * 3 * tokens * 8 * 4  # keys, values; 4 prompts, 3 answers, width 8
+    assert cache < json.loads(out.read_text())["steps"][0]["temporaries"] < 1.5 * cache
