@@ -1,0 +1,106 @@
+"""Groups of answers with an order, as JSON lines: tables of rollouts, people's orders, a judge's.
+
+One prompt a line. Read are `prompt_id`, `question` and `responses`; where there are any also
+`truncated`, `video`, `reference`, `paraphrases`, `task_type` and `narrative`, and of the order
+`oracle_ranks`, `oracle_scores`, `valid` and `reason`. What else a line holds is left alone.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orl_jax.errors import UserError
+from orl_jax.oracles.protocol import RankRequest
+from orl_jax.oracles.ranking import Ranking
+
+
+class Group(NamedTuple):
+    """Answers to one prompt and, where there is one, their order."""
+
+    request: RankRequest
+    ranking: Ranking | None
+
+
+def read_groups(path: str | os.PathLike[str], folder: str = "") -> list[Group]:
+    """The groups of a file, in its order.
+
+    Args:
+      path: for example WORKDIR/rollouts/STEP.jsonl.
+      folder: what the videos' paths are relative to.
+
+    Raises:
+      UserError: the file is missing or empty; a line is no group, by its number.
+
+    Example: `read_groups("runs/demo/rollouts/150.jsonl", "data/shapes")[0].request.responses`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"no groups of answers in {path}; RL writes some to WORKDIR/rollouts/STEP.jsonl"
+        )
+    # Not splitlines: answers may hold its other line ends, such as U+2028.
+    lines = [line for line in path.read_text().split("\n") if line.strip()]
+    if not lines:
+        raise UserError(f"{path} holds no groups of answers")
+    return [_parse(path, number, line, folder) for number, line in enumerate(lines, 1)]
+
+
+def to_row(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
+    """The line of a group, as a JSON object; `read_groups` with folder "" reads it again."""
+    row = {
+        "prompt_id": request.prompt_id,
+        "task_type": request.task_type,
+        "video": request.video,
+        "question": request.question,
+        "reference": request.reference,
+        "paraphrases": list(request.paraphrases),
+        "narrative": request.narrative,
+        "responses": list(request.responses),
+        "truncated": list(request.truncated),
+    }
+    if ranking is None:
+        return row
+    return row | {
+        "oracle_ranks": list(ranking.ranks),
+        "oracle_scores": list(ranking.scores),
+        "valid": ranking.valid,
+        "reason": ranking.reason,
+    }
+
+
+def _parse(path: Path, number: int, line: str, folder: str) -> Group:
+    try:
+        row = json.loads(line)
+        video, responses = row.get("video"), row["responses"]
+        if not isinstance(responses, list) or not all(isinstance(r, str) for r in responses):
+            raise ValueError(f"responses must be a list of strings, not {responses!r:.40}")
+        request = RankRequest(
+            prompt_id=str(row["prompt_id"]),
+            question=row["question"],
+            responses=tuple(responses),
+            truncated=tuple(row.get("truncated") or ()),
+            video=os.path.join(folder, video) if video else None,
+            reference=row.get("reference"),
+            paraphrases=tuple(row.get("paraphrases") or ()),
+            task_type=row.get("task_type"),
+            narrative=row.get("narrative"),
+        )
+        return Group(request, _ranking(row, request.size))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = error.msg if isinstance(error, json.JSONDecodeError) else repr(error)
+        raise UserError(
+            f"{path}, line {number}, is not a group of answers ({what}); mend or delete the line"
+        ) from error
+
+
+def _ranking(row: Mapping[str, Any], size: int) -> Ranking | None:
+    ranks = row.get("oracle_ranks")
+    if not ranks:
+        return None
+    if not row.get("valid", True):
+        return Ranking.invalid(row.get("reason") or "not said", size)
+    if len(ranks) != size:
+        raise ValueError(f"{len(ranks)} oracle_ranks for {size} responses")
+    return Ranking(tuple(ranks), scores=tuple(row.get("oracle_scores") or ()))
