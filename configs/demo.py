@@ -244,6 +244,9 @@ def oracle() -> dict:
         # that does not help stop before the update, with a checkpoint. 1 never does.
         "halt_above": 1.0,
         "pause_seconds": 30.0,
+        # While the Oracle is asked:
+        "overlap": False,  # decode and encode the next step's videos; the results are the same
+        "lag": 0,  # 1: sample the next step's answers, too, by a policy that is one update older
         "inner": "reference",  # of all but the first three: the Oracle that they wrap
         "swap_probability": 0.0,  # of noisy: of each answer, to exchange ranks with another
         "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking

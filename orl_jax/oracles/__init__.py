@@ -73,7 +73,7 @@ WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
 KEYS = (
     *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
     *("top_k", "levels", "distortion", "checkpoint", "scales", "served"),
-    *("halt_above", "pause_seconds", "members", "quorum"),
+    *("halt_above", "pause_seconds", "members", "quorum", "overlap", "lag"),
 )
 
 
@@ -97,7 +97,7 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
       members: of "ensemble", two or more names of Oracles that are no wrappers
       quorum: of "ensemble", members that must have a ranking (1)
       served: of "served", a section of its own: see `orl_jax.oracles.served.oracle.Settings`
-      halt_above, pause_seconds: of the training loop; not read here
+      halt_above, pause_seconds, overlap, lag: of the training loop; not read here
 
     Args:
       extra: Oracles that live outside this package (on a device, say a reward model), by name: each
