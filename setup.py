@@ -51,6 +51,7 @@ EXTRAS = {
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
         "scipy>=1.15,<2",
         "scikit-learn>=1.6,<2",  # nDCG, a peer
+        "selenium>=4.40,<5",  # a headless browser on the page of orl_jax/people
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
         "pre-commit>=4,<5",
         "sentencepiece>=0.2,<0.3",  # reads a tokenizer.model, as the baseline's folders have
@@ -70,7 +71,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["orl_jax", "orl_jax.*"]),
-    package_data={"orl_jax.report": ["*.html", "*.jinja", "*.css"]},
+    package_data={
+        "orl_jax.report": ["*.html", "*.jinja", "*.css"],
+        "orl_jax.people": ["*.html", "*.css", "*.js"],
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     classifiers=[
