@@ -233,8 +233,8 @@ def rl() -> dict:
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        # reference | graded | served | reward | ensemble | noisy | reversed | top | coarse |
-        # distorted | module:function (a request in, an order out)
+        # reference | graded | served | recorded | reward | ensemble | noisy | reversed | top |
+        # coarse | distorted | module:function (a request in, an order out)
         "name": "reference",
         "members": (),  # of ensemble: names; their ranks are averaged
         "quorum": 1,  # of ensemble: members that must have a ranking of a group
@@ -251,6 +251,7 @@ def oracle() -> dict:
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of reward: WORKDIR/checkpoints/reward
+        "recorded": "",  # of recorded: a file of orders, such as scripts/rank_by_hand.py makes
         "seed": 0,  # of noisy, top, distorted, served
         "served": served(),
     }

@@ -181,7 +181,7 @@ RULES = (
 )
 
 NEED_SCORES = ("grpo", "ppo")
-GIVE_NO_SCORES = ("top", "coarse")
+GIVE_NO_SCORES = ("top", "coarse", "recorded")
 
 # The first must divide the second; 0 means the whole.
 DIVIDES = (

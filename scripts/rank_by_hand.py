@@ -74,7 +74,7 @@ def _serve(session: Session, folder: str) -> None:
             done = session.progress()
             logging.info(
                 "%d of %d groups are done (%d skipped): %s",
-                done["done"], done["total"], done["skipped"], done["output"],
+                done["done"], done["total"], done["skips"], done["output"],
             )  # fmt: skip
 
 

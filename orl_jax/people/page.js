@@ -1,5 +1,6 @@
 // The page: shows a group, hears keys and pointers, sends the order. Answers are text, never markup.
 
+import { bareCard, placedCard } from "./card.js";
 import { makeDraggable } from "./drag.js";
 import { isOrder, Order } from "./order.js";
 
@@ -128,7 +129,7 @@ function showProgress() {
 function showFinished() {
   $("video").removeAttribute("src");
   $("video").load();
-  const skipped = group.skipped ? `, ${group.skipped} of them skipped` : "";
+  const skipped = group.skips ? `, ${group.skips} of them skipped` : "";
   $("summary").textContent = `${group.done} groups are in ${group.output}${skipped}.`;
   $("back_again").disabled = group.total === 0;
 }
@@ -163,54 +164,13 @@ function say(text, bad = false) {
 function render() {
   const focus = document.activeElement?.dataset.key;
   const places = order.places;
-  $("placed").replaceChildren(...order.placed.map((entry, i) => placedCard(entry, i, places)));
-  $("rest").replaceChildren(...order.rest.map(bareCard));
+  $("placed").replaceChildren(...order.placed.map((entry, i) => placedCard(group, entry, i, places)));
+  $("rest").replaceChildren(...order.rest.map((card) => bareCard(group, card)));
   $("rest").hidden = $("rest_title").hidden = order.complete;
   $("empty").hidden = order.placed.length > 0;
   $("undo").disabled = order.past.length === 0;
   $("back").disabled = group.place === 0;
   if (focus) document.querySelector(`[data-key="${focus}"]`)?.focus();
-}
-
-function make(tag, name, text = "") {
-  const element = document.createElement(tag);
-  element.className = name;
-  element.textContent = text;
-  return element;
-}
-
-function bareCard(card) {
-  const element = make("li", "card");
-  element.dataset.card = card;
-  const number = make("button", "number", card + 1);
-  number.type = "button";
-  number.dataset.key = `number${card}`;
-  number.setAttribute("aria-label", `Answer ${card + 1}`);
-  const text = make("span", "text", group.texts[card]);
-  if (!group.texts[card].trim()) {
-    text.textContent = "(an empty answer)";
-    text.classList.add("none");
-  }
-  if (group.cut[card]) text.append(make("span", "cut", "broken off at the length limit"));
-  element.append(number, text, make("span", "grip"));
-  return element;
-}
-
-function placedCard({ card, tied }, index, places) {
-  const element = bareCard(card);
-  const shared = places.filter((place) => place === places[index]).length > 1;
-  element.querySelector(".text").after(make("span", "place", `${places[index]}${shared ? " =" : ""}`));
-  element.classList.toggle("tied", tied);
-  if (index > 0) {
-    const tie = make("button", "tie", "=");
-    tie.type = "button";
-    tie.dataset.key = `tie${card}`;
-    tie.title = "Tie these two answers";
-    tie.setAttribute("aria-label", `Answer ${card + 1} is as good as the one above it`);
-    tie.setAttribute("aria-pressed", tied);
-    element.append(tie);
-  }
-  return element;
 }
 
 // --- what a person does ---

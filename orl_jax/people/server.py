@@ -34,9 +34,7 @@ SCRIPT = "text/javascript; charset=utf-8"
 FILES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", SCRIPT),
-    "/order.js": ("order.js", SCRIPT),
-    "/drag.js": ("drag.js", SCRIPT),
+    **{f"/{name}": (name, SCRIPT) for name in ("page.js", "card.js", "drag.js", "order.js")},
 }
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -114,7 +114,7 @@ class Session:
         return {
             "total": total,
             "done": done,
-            "skipped": sum(not entry.ranking.valid for entry in entries),
+            "skips": sum(not entry.ranking.valid for entry in entries),
             "seconds_left": None if usual is None else usual * (total - done),
             "ranker": self._orders.ranker,
             "output": str(self._orders.path),
