@@ -59,6 +59,7 @@ EXTRAS = {
     "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
     # TRL's loss on the same tensors, PEFT's adapters; both need torch.
     "peers": ["trl==1.16.0", "peft==0.21.2"],
+    "embeddings": ["sentence-transformers>=6,<7"],  # of oracle.name=embedding; needs torch
     "real": ["gguf==0.19.0"],  # transformers reads the real SmolLM2 of tests/real with it
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
 }

@@ -29,6 +29,7 @@ SECTION = {
     "scales": (),
     "served": {},
     "recorded": "",
+    "embedding": {},
     "halt_above": 1.0,
     "pause_seconds": 0.0,
     "members": (),
@@ -95,7 +96,7 @@ def test_oracles_from_outside_the_package():
     assert wrapped.inner.config == section | {"inner": "reward"}
     with pytest.raises(
         UserError,
-        match="'gpt'; choose one of reference, graded, served, recorded, reward, ensemble",
+        match="'gpt'; choose one of reference, graded, served, recorded, embedding, reward",
     ):
         make_oracle(SECTION | {"name": "gpt"}, extra)
     with pytest.raises(ValueError, match="extra redefines the Oracle 'noisy'"):
@@ -114,7 +115,10 @@ def test_an_error_from_outside_passes_as_it_is(change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": "gpt"}, "'gpt'; choose one of reference, graded, served, recorded, ensemble"),
+        (
+            {"name": "gpt"},
+            "'gpt'; choose one of reference, graded, served, recorded, embedding, ens",
+        ),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
         ({"inner": "noisy"}, "oracle.inner is 'noisy'"),

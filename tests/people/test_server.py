@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 from page_client import Page
@@ -76,10 +77,11 @@ def test_a_clip_comes_in_parts(page, header, part):
     assert headers["Content-Range"] == expected
 
 
-def test_a_part_behind_the_end_is_refused(page):
+def test_a_part_behind_the_end_is_refused(page, capfd):
     for header in ("bytes=100-", "bytes=-0", "bytes=5000-6000"):
         assert page.get("/videos/0", Range=header)[0] == 416
     assert page.get("/videos/2")[0::2] == (200, b"")  # an empty file
+    assert not capfd.readouterr().err
     with pytest.raises(ValueError, match="of a file of 0"):
         parse_range("bytes=0-", 0)
 
@@ -156,8 +158,16 @@ def test_a_name_that_points_here_is_refused(page):
         assert page.get("/groups/0", Host=host)[0] == 200
 
 
-def test_posts_at_the_same_time_are_all_saved(page, output):
-    said = [None] * COUNT
+def test_posts_at_the_same_time_are_all_saved(page, output, monkeypatch):
+    said, saving, sync = [None] * COUNT, threading.Lock(), os.fsync
+
+    def fsync(file):
+        assert saving.acquire(blocking=False)  # one after the other
+        time.sleep(0.002)
+        sync(file)
+        saving.release()
+
+    monkeypatch.setattr(os, "fsync", fsync)
 
     def post(place):
         said[place] = page.post(f"/groups/{place}", ORDER)[0]
