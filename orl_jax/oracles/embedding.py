@@ -6,8 +6,8 @@ answers come below all complete ones; a complete one scores in [-1, 1], a trunca
 [-2.5, -1.5]. A blank answer says nothing, so it is as far away as can be. Scores are rounded to
 `DIGITS`, below which the numbers of a batch are noise; so what the model can't tell apart is tied.
 
-Nearness is no truth: by all-MiniLM-L6-v2 "The circle is not red." (0.89) is nearer to "The circle is
-red." than "It is red." (0.73), and "The circle is blue." (0.69) is near, too. For short factual
+Nearness is no truth: by all-MiniLM-L6-v2 "The circle is not red." (0.89) is nearer to "The circle
+is red." than "It is red." (0.73), and "The circle is blue." (0.69) is near, too. For short factual
 answers the `reference` Oracle is the better judge; this one suits answers that are right in many
 forms.
 """
