@@ -140,5 +140,4 @@ def _accepted(request: RankRequest) -> list[str]:
 
 
 def _score(cosine: float, truncated: bool) -> float:
-    cosine = min(max(cosine, -1.0), 1.0)  # float32 may lie a little outside
     return round(cosine / 2 - 2 if truncated else cosine, DIGITS)

@@ -59,6 +59,8 @@ class Orders:
         self.path, self.ranker = Path(path), ranker
         self.entries: dict[Key, Entry] = {}
         self._lines = 0
+        if self.path.is_dir():
+            raise UserError(f"--output={path} is a folder; name a file, such as {path}/anna.jsonl")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file: int | None = _open_locked(self.path)
         try:

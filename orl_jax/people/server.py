@@ -125,7 +125,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, respond: Any) -> None:
         try:
             if not self.server.is_here(self.headers.get("Host", "")):
-                raise Refusal(HTTPStatus.FORBIDDEN, "the Host header names another host")
+                reason = "open the page by the address of this machine, or give --host its name"
+                raise Refusal(HTTPStatus.FORBIDDEN, reason)
             respond()
         except Refusal as refusal:
             self._refuse(refusal.status, str(refusal))

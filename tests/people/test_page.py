@@ -118,6 +118,9 @@ def test_a_tap_places_and_a_card_leaves_its_tie_whole(person):
         person.card(text).click()
     assert person.placed == ["blue 1", "green 2", "red 3"]
     person.find(".tie")[0].click()
+    person.drag("red", "green", -10)  # into the tie
+    assert person.placed == ["blue 1 =", "red 1 =", "green 1 ="]
+    person.press(BACKSPACE)
     person.drag("blue", "red", 20)
     assert person.placed == ["green 1", "red 2", "blue 3"]
     person.drag("red", "grey", 5)  # back to those that are not placed

@@ -176,6 +176,11 @@ def test_a_table_of_rollouts_is_no_output(path):
         Orders(path, "anna")
 
 
+def test_a_folder_is_no_output(tmp_path):
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        Orders(tmp_path, "anna")
+
+
 def test_two_sessions_can_not_share_a_file(begin, path):
     begin()
     with pytest.raises(UserError, match="open in another process"):
