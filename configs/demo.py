@@ -234,8 +234,8 @@ def rl() -> dict:
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        # reference | graded | served | ranker | reward | ensemble | noisy | reversed | top |
-        # coarse | distorted | module:function (a request in, an order out)
+        # reference | graded | served | recorded | embedding | ranker | reward | ensemble | noisy |
+        # reversed | top | coarse | distorted | module:function (a request in, an order out)
         "name": "reference",
         "members": (),  # of ensemble: names; their ranks are averaged
         "quorum": 1,  # of ensemble: members that must have a ranking of a group
@@ -255,8 +255,12 @@ def oracle() -> dict:
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of ranker: WORKDIR/checkpoints/oracle; of reward: …/reward
+        "recorded": "",  # of recorded: a file of orders, such as scripts/rank_by_hand.py makes
         "seed": 0,  # of noisy, top, distorted, served
         "served": served(),
+        # Of embedding: the folder of a sentence model (or its name, which is downloaded), and texts
+        # at a time.
+        "embedding": {"model": "", "batch_size": 64},
     }
 
 
