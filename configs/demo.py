@@ -275,6 +275,7 @@ def served() -> dict:
         "frames": 0,  # of the video, as JPEG pictures; 0 is text alone
         "frame_size": 224,
         "show_reference": False,  # the judge sees the right answer
+        "reply_tokens": 0,  # of one reply at most; 0 leaves it to the server
         "concurrency": 8,  # groups at a time
         "timeout": 60.0,  # seconds, of a call
         "attempts": 5,  # of a call, the first included

@@ -151,7 +151,10 @@ RULES = (
     at_least("oracle.pause_seconds", 0, 30.0),
     one_of("oracle.served.mode", ("listwise", "pairwise")),
     *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),
-    *(at_least(f"oracle.served.{key}", 0, 0) for key in ("frames", "max_calls", "max_tokens")),
+    *(
+        at_least(f"oracle.served.{key}", 0, 0)
+        for key in ("frames", "reply_tokens", "max_calls", "max_tokens")
+    ),
     *(above(f"oracle.served.{key}", 0, 60.0) for key in ("timeout", "deadline", "cache_mb")),
     at_least("oracle.served.frame_size", 16, 224),
     at_least("oracle.embedding.batch_size", 1, 64),

@@ -54,6 +54,7 @@ class Client:
       key_variable: the environment variable that holds the key; "" or an unset one sends none.
       timeout: seconds of one call.
       attempts: of one question, the first included.
+      reply_tokens: of one reply at most; 0 leaves it to the server.
       max_calls, max_tokens: of the whole run; 0 is no limit.
 
     Raises:
@@ -68,6 +69,7 @@ class Client:
         key_variable: str = "",
         timeout: float = 60.0,
         attempts: int = 5,
+        reply_tokens: int = 0,
         max_calls: int = 0,
         max_tokens: int = 0,
     ) -> None:
@@ -83,6 +85,7 @@ class Client:
         self._model = model
         self._timeout = timeout
         self._attempts = attempts
+        self._reply_tokens = reply_tokens
         self._limits = (max_calls, max_tokens)
         self._structured = True  # until the server refuses
         self._lock = threading.Lock()
@@ -126,6 +129,8 @@ class Client:
     ) -> str:
         self._check_budget()
         body = {"model": self._model, "messages": list(messages), "temperature": 0}
+        if self._reply_tokens:
+            body["max_tokens"] = self._reply_tokens
         formatted = {**body, "response_format": response_format}
         status, headers, data = self._post(formatted if self._structured else body, deadline)
         if status in (400, 422) and self._structured:  # perhaps it has no structured output

@@ -12,9 +12,9 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.served import prompt
 from orl_jax.oracles.served.cache import RankCache, make_key, video_digest
 from orl_jax.oracles.served.client import AskError, Client
-from orl_jax.oracles.served.reply import ReplyError, parse
+from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
 from orl_jax.oracles.wrapper import generator
 
 _log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Settings:
     frame_size: int = 224
     show_reference: bool = False
     concurrency: int = 8
+    reply_tokens: int = 0
     timeout: float = 60.0
     attempts: int = 5
     deadline: float = 300.0
@@ -58,6 +59,19 @@ class Settings:
             self.address, self.model, self.mode, self.shuffles, self.frames, self.frame_size,
             self.show_reference, prompt.VERSION,
         ]  # fmt: skip
+
+
+class _Form(NamedTuple):
+    """How a question is put and its reply read."""
+
+    instruction: str
+    schema: Callable[[Sequence[str]], dict[str, Any]]
+    parse: Callable[[Any, Sequence[str]], list[list[int]]]
+    has_tie: bool  # whether one more label says that all are equally good
+
+
+_WHOLE = _Form(prompt.LISTWISE, prompt.schema, parse, False)
+_PAIR = _Form(prompt.PAIRWISE, prompt.pair_schema, parse_pair, True)
 
 
 class ServedOracle:
@@ -81,6 +95,7 @@ class ServedOracle:
         self.client = Client(
             settings.address, settings.model, key_variable=settings.key_variable,
             timeout=settings.timeout, attempts=settings.attempts,
+            reply_tokens=settings.reply_tokens,
             max_calls=settings.max_calls, max_tokens=settings.max_tokens,
         )  # fmt: skip
         self.failures: collections.Counter[str] = collections.Counter()
@@ -170,15 +185,7 @@ class ServedOracle:
         rng: np.random.Generator,
         deadline: float,
     ) -> tuple[tuple[float, ...], str]:
-        order = rng.permutation(len(answers))
-        labels = prompt.draw_labels(request, len(answers), rng)
-        asked = prompt.messages(
-            request, [answers[place] for place in order], labels, frames,
-            show_reference=self._settings.show_reference,
-        )  # fmt: skip
-        text = self.client.complete(asked, prompt.schema(labels), deadline)
-        tiers = [[int(order[place]) for place in tier] for tier in parse(text, labels)]
-        return Ranking.from_order(tiers, len(answers)).ranks, text
+        return self._order(_WHOLE, request, answers, frames, rng, deadline)
 
     def _pairwise(
         self,
@@ -192,10 +199,31 @@ class ServedOracle:
         wins, said = np.zeros(len(answers)), []
         for pair in itertools.combinations(range(len(answers)), 2):
             both = [answers[place] for place in pair]
-            ranks, text = self._listwise(request, both, frames, rng, deadline)
+            ranks, text = self._order(_PAIR, request, both, frames, rng, deadline)
             wins[list(pair)] += 1 - np.asarray(ranks)
             said.append(text)
         return Ranking.from_scores(wins.tolist()).ranks, "\n".join(said)
+
+    def _order(
+        self,
+        form: "_Form",
+        request: RankRequest,
+        answers: list[str],
+        frames: list[bytes],
+        rng: np.random.Generator,
+        deadline: float,
+    ) -> tuple[tuple[float, ...], str]:
+        """One call: ranks of answers, which it shows in an order of its own, and what it said."""
+        order = rng.permutation(len(answers))
+        labels = prompt.draw_labels(request, len(answers) + form.has_tie, rng)
+        asked = prompt.messages(
+            request, [answers[place] for place in order], labels[: len(answers)], frames,
+            show_reference=self._settings.show_reference, instruction=form.instruction,
+            tie=labels[-1] if form.has_tie else "",
+        )  # fmt: skip
+        text = self.client.complete(asked, form.schema(labels), deadline)
+        tiers = [[int(order[place]) for place in tier] for tier in form.parse(text, labels)]
+        return Ranking.from_order(tiers, len(answers)).ranks, text
 
     def _frames(self, request: RankRequest) -> list[bytes]:
         if not self._settings.frames or not request.video:

@@ -28,10 +28,7 @@ def parse(text: Any, labels: Sequence[str]) -> list[list[int]]:
 
     Example: `parse('{"ranking": [["B"], ["A", "C"]]}', ["A", "B", "C"]) == [[1], [0, 2]]`.
     """
-    if not isinstance(text, str) or not text.strip():
-        raise ReplyError(f"empty reply: {text!r:.40}")
-    if len(text) > LIMIT:
-        raise ReplyError(f"too long a reply: {len(text)} characters")
+    text = _text(text)
     first: ReplyError | None = None
     for order in _orders(text, labels):
         try:
@@ -41,19 +38,56 @@ def parse(text: Any, labels: Sequence[str]) -> list[list[int]]:
     raise first or ReplyError(f"no order in the reply: {text!r:.80}")
 
 
+def parse_pair(text: Any, labels: Sequence[str]) -> list[list[int]]:
+    """The order in a reply about two answers, `{"best": label}`, or one that `parse` reads.
+
+    Args:
+      labels: of the two answers, and the one that says that they are equally good.
+
+    Raises:
+      ReplyError: there is none.
+
+    Example: `parse_pair('{"best": "B"}', ["A", "B", "T"]) == [[1], [0]]`, of "T" `[[0, 1]]`.
+    """
+    found = [value["best"] for value in _values(_text(text)) if _names_best(value)]
+    if not found:
+        return parse(text, labels[:2])
+    best = _label(found[-1])
+    if best not in labels:
+        raise ReplyError(f"unknown labels: {best[:80]}")
+    return ([[0], [1]], [[1], [0]], [[0, 1]])[labels.index(best)]
+
+
+def _names_best(value: Any) -> bool:
+    return isinstance(value, dict) and "best" in value
+
+
 def _orders(text: str, labels: Sequence[str]) -> Iterator[Any]:
     """What may be an order, the last one first."""
+    yield from reversed(_values(text))
+    marks = re.compile("|".join(map(re.escape, labels)) + "|[>=]", re.IGNORECASE)
+    for line in reversed(text.splitlines()):
+        if ">" in line or "=" in line:
+            yield _tiers(marks.findall(line))
+
+
+def _text(text: Any) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise ReplyError(f"empty reply: {text!r:.40}")
+    if len(text) > LIMIT:
+        raise ReplyError(f"too long a reply: {len(text)} characters")
+    return text
+
+
+def _values(text: str) -> list[Any]:
+    """The JSON objects and arrays in a text, the outermost ones."""
     decoder, found, position = json.JSONDecoder(), [], 0
     for start in [match.start() for match in _OPENING.finditer(text)][-_OPENINGS:]:
         if start >= position:  # else inside one that was read
             with contextlib.suppress(ValueError, RecursionError):
                 value, position = decoder.raw_decode(text, start)
                 found.append(value)
-    yield from reversed(found)
-    marks = re.compile("|".join(map(re.escape, labels)) + "|[>=]", re.IGNORECASE)
-    for line in reversed(text.splitlines()):
-        if ">" in line or "=" in line:
-            yield _tiers(marks.findall(line))
+    return found
 
 
 def _tiers(marks: Sequence[str]) -> list[list[str]]:
