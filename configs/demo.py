@@ -235,7 +235,8 @@ def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
         # reference | graded | served | recorded | embedding | ranker | reward | ensemble | noisy |
-        # reversed | top | coarse | distorted | module:function (a request in, an order out)
+        # reversed | top | coarse | distorted | delayed | module:function (a request in, an order
+        # out)
         "name": "reference",
         "members": (),  # of ensemble: names; their ranks are averaged
         "quorum": 1,  # of ensemble: members that must have a ranking of a group
@@ -252,6 +253,7 @@ def oracle() -> dict:
         "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking
         "top_k": 1,  # of top: answers that it names; the others are tied
         "levels": 2,  # of coarse: levels that it tells apart
+        "delay_seconds": 1.0,  # of delayed: of every call
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of ranker: WORKDIR/checkpoints/oracle; of reward: …/reward

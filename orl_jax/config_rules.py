@@ -149,6 +149,7 @@ RULES = (
     at_least("oracle.quorum", 1, 1),
     Rule("oracle.lag", lambda v: v in (0, 1), "0 or 1", 0),
     at_least("oracle.pause_seconds", 0, 30.0),
+    at_least("oracle.delay_seconds", 0, 1.0),
     one_of("oracle.served.mode", ("listwise", "pairwise")),
     *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),
     *(

@@ -11,7 +11,8 @@ a model behind an OpenAI-compatible address; `recorded` replays orders from a fi
 all; `embedding` compares with the reference by a sentence model; `ensemble` averages several
 Oracles; "module:function" is a function of one's own. The others wrap one Oracle and change what it
 says, to see what the training bears: `noisy` (errs at random), `reversed` (the adversary), `top`
-and `coarse` (say less than they know), `distorted` (the same order, scores without a common scale).
+and `coarse` (say less than they know), `distorted` (the same order, scores without a common scale),
+`delayed` (the same, later).
 
 An Oracle of your own is any object with the method `rank` of `Oracle`; give it to `make_oracle` in
 `extra`, or register it in `ORACLES`, to name it in a config.
@@ -23,6 +24,7 @@ from typing import Any
 
 from orl_jax.errors import UserError
 from orl_jax.oracles.degraded import CoarseOracle, ReversedOracle, TopOracle
+from orl_jax.oracles.delayed import DelayedOracle
 from orl_jax.oracles.distorted import DistortedOracle
 from orl_jax.oracles.ensemble import EnsembleOracle
 from orl_jax.oracles.function import FunctionOracle, load_function
@@ -38,6 +40,7 @@ __all__ = [
     "ORACLES",
     "WRAPPERS",
     "CoarseOracle",
+    "DelayedOracle",
     "DistortedOracle",
     "EnsembleOracle",
     "FunctionOracle",
@@ -73,12 +76,13 @@ WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
     "reversed": (ReversedOracle, {}),
     "top": (TopOracle, {"top_k": "k", "seed": "seed"}),
     "coarse": (CoarseOracle, {"levels": "levels"}),
+    "delayed": (DelayedOracle, {"delay_seconds": "seconds"}),
     "distorted": (DistortedOracle, {"distortion": "strength", "seed": "seed"}),
 }
 KEYS = (
     *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
     *("top_k", "levels", "distortion", "checkpoint", "scales", "served", "recorded"),
-    "embedding",
+    *("embedding", "delay_seconds"),
     *("halt_above", "pause_seconds", "members", "quorum", "overlap", "lag"),
 )
 
@@ -90,7 +94,7 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
     out has its default. The keys:
 
       name: "reference", "graded", "served", "recorded", "embedding", a wrapper ("noisy",
-        "reversed", "top", "coarse", "distorted"), "ensemble", a function of one's own as
+        "reversed", "top", "coarse", "distorted", "delayed"), "ensemble", a function of one's own as
         "module:function", or a name of `extra`
       policy: of `ask`; not read here
       inner: of a wrapper, the name of the Oracle that it wraps, no wrapper itself ("reference")
@@ -98,6 +102,7 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
       seed: of "noisy", "top" and "distorted" (0)
       top_k: of "top", how many answers it names, at least 1 (1)
       levels: of "coarse", how many levels are left at most, at least 2 (2)
+      delay_seconds: of "delayed", of every call, at least 0 (1)
       distortion: of "distorted", its strength in [0, 10] (1)
       scales: of "graded", tuples of values in their order (none)
       checkpoint: of a trained Oracle; not read here

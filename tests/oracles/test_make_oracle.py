@@ -16,6 +16,9 @@ from orl_jax.oracles import (
 )
 
 SECTION = {
+    "overlap": False,
+    "lag": 0,
+    "delay_seconds": 1.0,
     "name": "noisy",
     "policy": "skip",
     "inner": "reference",

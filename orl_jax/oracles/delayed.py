@@ -1,0 +1,38 @@
+"""A wrapper that takes its time, as a judge far away does: to measure what waiting costs."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+
+from orl_jax.oracles.protocol import Oracle, RankRequest
+from orl_jax.oracles.ranking import Ranking
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayedOracle:
+    """Answers as the inner Oracle does, but no sooner than after some seconds a call.
+
+    Args:
+      inner: the Oracle that knows the order.
+      seconds: of a call, however many groups it is about.
+
+    Raises:
+      ValueError: seconds that are negative or no number.
+
+    Example: `DelayedOracle(ReferenceOracle(), 2.0).rank(requests)` returns after 2 seconds.
+    """
+
+    inner: Oracle
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds < math.inf:
+            raise ValueError(f"seconds is {self.seconds!r}; it must be at least 0")
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """The inner Oracle's rankings."""
+        end = time.monotonic() + self.seconds
+        rankings = list(self.inner.rank(requests))
+        time.sleep(max(end - time.monotonic(), 0))
+        return rankings
