@@ -16,6 +16,7 @@ REQUIRES = [
     "qwix>=0.1.8,<0.2",  # quantised kernels
     "orbax-checkpoint>=0.12.8,<0.13",
     "numpy>=2.2,<3",
+    "scipy>=1.15,<2",  # rank correlations and tests of an audit; jax brings it, too
     "jaxtyping>=0.3.11,<0.4",  # shapes in signatures; checked only under pytest
     # Text: tokenizers, Hugging Face configurations and weights. Version 5 dropped its Flax classes.
     "transformers>=5.23,<6",
@@ -49,7 +50,6 @@ EXTRAS = {
         "pytest-xdist>=3.8,<4",  # files of tests side by side; most of their time is compilation
         "hypothesis>=6.150,<7",
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
-        "scipy>=1.15,<2",
         "scikit-learn>=1.6,<2",  # nDCG, a peer
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
         "pre-commit>=4,<5",
@@ -70,7 +70,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["orl_jax", "orl_jax.*"]),
-    package_data={"orl_jax.report": ["*.html", "*.jinja", "*.css"]},
+    package_data={
+        "orl_jax.report": ["*.html", "*.jinja", "*.css"],
+        "orl_jax.audit": ["*.jinja"],
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     classifiers=[

@@ -1,9 +1,10 @@
 """A served model as an Oracle: each group is asked about several times, in other orders.
 
 A judge favours places: the first answer, or the last. So every call shuffles the answers, the
-shuffle is undone, and the ranks of `shuffles` calls are averaged. Identical answers are shown once
-and tied. A call that fails, or whose reply is no order, is left out; with no more than half of the
-calls left the group is invalid, with the reason, and is not trained on.
+shuffle is undone, and the ranks of `shuffles` calls are averaged. (`shuffle=False` shows them as
+given instead: so an audit sees the judge's own bias.) Identical answers are shown once and tied. A
+call that fails, or whose reply is no order, is left out; with no more than half of the calls left
+the group is invalid, with the reason, and is not trained on.
 """
 
 import collections
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class Settings:
     key_variable: str = "OPENAI_API_KEY"
     mode: str = "listwise"
     shuffles: int = 1
+    shuffle: bool = True
     frames: int = 0
     frame_size: int = 224
     show_reference: bool = False
@@ -55,8 +57,8 @@ class Settings:
     def identity(self) -> list[Any]:
         """What its answers depend on: part of the cache's keys."""
         return [
-            self.address, self.model, self.mode, self.shuffles, self.frames, self.frame_size,
-            self.show_reference, prompt.VERSION,
+            self.address, self.model, self.mode, self.shuffles, self.shuffle, self.frames,
+            self.frame_size, self.show_reference, prompt.VERSION,
         ]  # fmt: skip
 
 
@@ -106,6 +108,18 @@ class ServedOracle:
         self._told_retries, self._asked, self._hits = retries, 0, 0
         return stats
 
+    def as_given(self) -> Self:
+        """The judge itself: one call a group, the answers in the order of the request, no cache.
+
+        For audits: what it favours by place is not averaged out. It shares the client, so its
+        budget, too.
+        """
+        bare = dataclasses.replace(self._settings, shuffle=False, shuffles=1, cache="")
+        other = type(self)(bare, self._seed)
+        other.client.close()
+        other.client = self.client
+        return other
+
     def close(self) -> None:
         """Closes the cache's files and the connections."""
         self._cache.close()
@@ -113,7 +127,9 @@ class ServedOracle:
 
     def _rank(self, request: RankRequest, deadline: float) -> Ranking:
         start = time.monotonic()
-        texts = sorted({*zip(request.responses, request.truncated, strict=True)})
+        texts = list(dict.fromkeys(zip(request.responses, request.truncated, strict=True)))
+        if self._settings.shuffle:
+            texts.sort()  # one key for a set of answers, however it came
         key = make_key(
             self._settings.identity(), request.question, request.narrative,
             request.reference if self._settings.show_reference else None,
@@ -150,7 +166,8 @@ class ServedOracle:
         ask = self._listwise if self._settings.mode == "listwise" else self._pairwise
         votes, said, error = [], [], None
         for shuffle in range(self._settings.shuffles):
-            rng = generator(self._seed, key, str(shuffle))
+            # The order too: who asks again in another one, with the cache off, sees other shuffles.
+            rng = generator(self._seed, key, *request.responses, str(shuffle))
             try:
                 ranks, text = ask(request, answers, frames, rng, deadline)
             except (AskError, ReplyError) as failure:
@@ -170,7 +187,8 @@ class ServedOracle:
         rng: np.random.Generator,
         deadline: float,
     ) -> tuple[tuple[float, ...], str]:
-        order = rng.permutation(len(answers))
+        shuffled = self._settings.shuffle
+        order = rng.permutation(len(answers)) if shuffled else np.arange(len(answers))
         labels = prompt.draw_labels(request, len(answers), rng)
         asked = prompt.messages(
             request, [answers[place] for place in order], labels, frames,
