@@ -5,7 +5,8 @@
         --config.audit.groups=vicuna80/groups.jsonl --config.audit.truth=recorded
 
 The folder holds the files of https://github.com/lm-sys/vicuna-blog-eval: question.jsonl,
-answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl. orl_jax/audit/vicuna.py says what the order is.
+answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl. orl_jax/audit/vicuna.py says what is made of
+them.
 """
 
 import json

@@ -55,13 +55,13 @@ class Reply(NamedTuple):
 
 
 def plan(cases: Sequence[Case], section: ConfigDict, parts: Sequence[str]) -> list[Ask]:
-    """All asks; orders of presentation depend on `seed` and the group alone.
+    """All asks; orders of presentation depend on `seed` and the group alone. None is asked twice.
 
     Args:
       section: its `shuffles`, `pairs` and `seed` are read.
       parts: those for which there is an Oracle.
 
-    Example: with 3 shuffles and no pairs, 3 asks a case.
+    Example: with 3 shuffles and no pairs, 3 asks a case, or fewer where chance repeats an order.
     """
     asks = []
     for part in (p for p in parts if p != PAIRWISE):

@@ -13,35 +13,64 @@ from orl_jax.audit.asking import Reply
 from orl_jax.audit.intervals import interval
 
 
-def position_bias(replies: Sequence[Reply], resamples: int, seed: int = 0) -> dict[str, Any] | None:
-    """Whether the rank depends on the slot, over asks in random orders of presentation.
+def position_bias(
+    groups: Sequence[Sequence[Reply]], resamples: int, seed: int = 0
+) -> dict[str, Any] | None:
+    """Whether the rank of an answer depends on the slot in which it is shown.
 
-    Only asks with an order count, of the most frequent group size G. An Oracle without a bias has
-    the mean rank (G - 1) / 2 in every slot.
+    An answer's rank in one ask is compared with its mean rank in the other asks about its group, in
+    other orders of presentation; with a single ask, with the mean rank (G - 1) / 2. So good answers
+    that chanced upon a slot do not count for it. Only asks with an order count, of the most
+    frequent group size G.
+
+    Args:
+      groups: of each group its asks.
+      resamples, seed: of the intervals.
 
     Returns:
-      None without any such ask, else {"size": G, "n": asks, "mean_ranks": intervals [G],
-      "best_shares": how often a slot is ranked best, ties shared, [G], "effect": the largest
-      distance of a slot's mean rank from (G - 1) / 2, as a share of (G - 1) / 2, "p": of Friedman's
-      test (of the binomial test for G = 2) that the slot does not matter}.
+      None without any such ask, else {"size": G, "n": asks, "mean_ranks": (G - 1) / 2 and the mean
+      difference of each slot, intervals over groups [G], "best_shares": how often a slot is ranked
+      best, ties shared, [G], "effect": the largest difference of a slot, as a share of (G - 1) / 2,
+      "p": of Friedman's test (of the binomial test for G = 2) that the slot does not matter}.
 
     Example: a judge that ranks answers as they are shown has the effect 1.
     """
-    rows = [r.ranking.ranks for r in replies if r.ranking.valid and not is_flat(r.ranking.ranks)]
-    if not rows:
+    ordered = [[r for r in group if _has_order(r)] for group in groups]
+    sizes = Counter(len(reply.slots) for group in ordered for reply in group)
+    if not sizes:
         return None
-    size = Counter(map(len, rows)).most_common(1)[0][0]
-    ranks = np.array([row for row in rows if len(row) == size])
+    size = sizes.most_common(1)[0][0]
+    ordered = [group for group in ordered if group and len(group[0].slots) == size]
+    ranks = np.array([reply.ranking.ranks for group in ordered for reply in group])
     best = ranks == ranks.min(axis=1, keepdims=True)
     middle = (size - 1) / 2
+    columns = middle + np.array([_slot_differences(group) for group in ordered]).T
     return {
         "size": size,
         "n": len(ranks),
-        "mean_ranks": [interval(column, resamples, seed) for column in ranks.T],
+        "mean_ranks": [interval(column, resamples, seed) for column in columns],
         "best_shares": (best / best.sum(axis=1, keepdims=True)).mean(axis=0).tolist(),
-        "effect": float(np.abs(ranks.mean(axis=0) - middle).max() / middle),
+        "effect": float(np.abs(columns.mean(axis=1) - middle).max() / middle),
         "p": _p_value(ranks),
     }
+
+
+def _has_order(reply: Reply) -> bool:
+    return reply.ranking.valid and not is_flat(reply.ranking.ranks)
+
+
+def _slot_differences(group: Sequence[Reply]) -> np.ndarray:
+    """Of each slot, rank of the answer there minus its mean rank in the other asks; mean, [G]."""
+    ranks = np.array([reply.ranks for reply in group])
+    slots = np.array([reply.slots for reply in group])
+    count, size = ranks.shape
+    if count == 1:
+        others, share = ranks.mean(), 1.0
+    else:
+        others = (ranks.sum(axis=0) - ranks) / (count - 1)
+        # No order is asked twice, so the others lean away from this ask's slots, by 1 / (G! - 1).
+        share = 1 - 1 / math.factorial(size)
+    return share * np.take_along_axis(ranks - others, slots, axis=1).mean(axis=0)
 
 
 def _p_value(ranks: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from orl_jax.audit.summary import Finding
 from orl_jax.audit.table import bracketed, cost_line
 from orl_jax.report import html
 from orl_jax.report.curves import Figure
-from orl_jax.report.wording import FILTERS
+from orl_jax.report.wording import FILTERS, MINUS
 
 WORST = 12  # disagreements that are shown
 _TEMPLATE = "audit.html.jinja"
@@ -58,7 +58,7 @@ def figures(results: Mapping[str, Any], found: Sequence[Finding]) -> list[Figure
         Figure(
             "Agreement with itself",
             pictures.distribution([f.scores["self_tau"] for f in found], limits=(-1.05, 1.05),
-                                  x_label="tau-b between two asks", name="Distribution of self tau"),
+                                  x_label="tau-b between two asks", name="Agreement with itself"),
             "The same group, its answers shown in another order.",
         ),
         Figure("Rank by slot", pictures.slots(_slots(results), name="Mean rank by slot"),
@@ -124,8 +124,13 @@ def _latency(found: Sequence[Finding]) -> markupsafe.Markup | None:
     seconds = [reply.row["seconds"] for f in found for reply in f.listwise]
     slow = max(seconds, default=0.0) < 1
     label, factor = ("milliseconds", 1e3) if slow else ("seconds", 1.0)
-    return pictures.distribution([s * factor for s in seconds], limits=None, x_label=label,
-                                 name="Time of an ask")  # fmt: skip
+    return pictures.distribution(
+        [s * factor for s in seconds],
+        limits=None,
+        x_label=label,
+        what="asks",
+        name="Time of an ask",
+    )
 
 
 def _environment() -> jinja2.Environment:
@@ -134,5 +139,11 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(folders),  # the second has the style
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    env.filters |= FILTERS | {"bracketed": bracketed}
+    env.filters |= FILTERS | {"bracketed": bracketed, "two": _two}
     return env
+
+
+def _two(value: float) -> str:
+    """Two decimals, as in a column: `_two(-0.5)` is "−0.50"."""
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", MINUS)

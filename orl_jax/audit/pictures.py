@@ -16,9 +16,14 @@ _MARGINS = (44.0, 14.0, 34.0, 40.0)  # left, right, top, bottom; units
 
 
 def distribution(
-    values: Sequence[float], *, limits: tuple[float, float] | None, x_label: str, name: str
+    values: Sequence[float],
+    *,
+    limits: tuple[float, float] | None,
+    x_label: str,
+    what: str = "groups",
+    name: str,
 ) -> markupsafe.Markup | None:
-    """How many groups have which value, with a line at the mean; None without a value.
+    """How many groups (or `what` it is) have which value, and their mean; None without a value.
 
     Args:
       values: NaN are left out.
@@ -28,7 +33,7 @@ def distribution(
     if not known:
         return None
     low, high = limits or (0.0, max(known) * 1.02 or 1.0)
-    with _frame(name, 210.0, x_label, "groups") as (axes, svg):
+    with _frame(name, 210.0, x_label, what) as (axes, svg):
         counts, edges = np.histogram(known, np.linspace(low, high, 22))
         axes.bar((edges[1:] + edges[:-1]) / 2, counts, np.diff(edges) * 0.88,
                  color=COLOURS["rl"], zorder=2)  # fmt: skip
@@ -39,6 +44,7 @@ def distribution(
                       xytext=(-5 if side == "right" else 5, 2), textcoords="offset points",
                       ha=side, color=COLOURS["ink"], fontsize=10)  # fmt: skip
         axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     return svg[0]
 

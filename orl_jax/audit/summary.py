@@ -91,8 +91,7 @@ def _measures(part: Sequence[Finding], section: ConfigDict) -> dict[str, Any]:
 
 
 def _position(part: Sequence[Finding], section: ConfigDict, which: str) -> dict[str, Any] | None:
-    replies = [reply for f in part for reply in getattr(f, which)]
-    return position_bias(replies, section.bootstrap, section.seed)
+    return position_bias([getattr(f, which) for f in part], section.bootstrap, section.seed)
 
 
 def _length(found: Sequence[Finding]) -> dict[str, Any]:

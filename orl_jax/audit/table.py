@@ -102,8 +102,9 @@ def cost_line(costs: Mapping[str, Any]) -> str:
     seconds = costs["seconds"]
     text = f"{costs['asks']} asks in {costs['wall_seconds']:.1f} s"
     if seconds["p50"] is not None:
-        p50, p90, p99 = (f"{seconds[name]:.3g}" for name in ("p50", "p90", "p99"))
-        text += f"; a group took {p50} s (p90 {p90}, p99 {p99})"
+        unit, factor = ("s", 1) if seconds["p50"] >= 0.1 else ("ms", 1000)
+        p50, p90, p99 = (f"{seconds[name] * factor:.3g}" for name in ("p50", "p90", "p99"))
+        text += f"; a group took {p50} {unit} (p90 {p90}, p99 {p99})"
     for name in ("calls", "tokens"):
         if costs.get(name):
             text += f"; {costs[name]:,} {name}"

@@ -1,13 +1,14 @@
 """The Vicuna benchmark's answers with GPT-4's scores, as groups of answers.
 
 80 questions without a video; five models' answers to each; and of four of them a review by GPT-4
-beside Vicuna's answer, with a score of 1 to 10 for both (https://github.com/lm-sys/vicuna-blog-eval).
+beside Vicuna's answer, with a score from 1 to 10 for both (0 for no answer at all):
+https://github.com/lm-sys/vicuna-blog-eval.
 
-GPT-4 scored in *separate paired reviews*: Vicuna's own answer has another score in each of the four.
-So raw scores of two reviews are not comparable; what is, is how far a model is above or below
+GPT-4 scored in *separate paired reviews*: Vicuna's own answer has another score in each of the
+four. So raw scores of two reviews are not comparable; what is, is how far a model is above or below
 Vicuna in its own review. The order is by score(model) - score(Vicuna), Vicuna itself 0, equals
-tied. A review that failed has the scores -1, as FastChat writes what it could not parse: its
-question has then no valid order, with the reason.
+tied. A review that could not be read has a score of -1, as FastChat writes it; its question has
+then no valid order, with the reason (the release has none of these).
 
 Deviation from a listwise order: four differences from one common answer; models are never compared
 with each other directly, and GPT-4 itself favoured what it saw first (the model, never Vicuna).
