@@ -8,6 +8,8 @@ from ml_collections import ConfigDict
 
 P_LEVEL = 0.05  # the largest of several distances is never 0, so a slot must matter by test, too
 
+_ROUNDING = 1e-9  # of means: a tau of 0.9999999999999998 is 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Check:
@@ -76,7 +78,8 @@ def _check(name: str, found: Mapping[str, Any], limit: float, key: str, off: flo
     if limit == off or value is None:
         state = "off" if limit == off else "not measured"
         return Check(name, key, limit, value, "", state)
-    beyond = value < limit if key.startswith("min_") else abs(value) > limit
+    least = key.startswith("min_")
+    beyond = value < limit - _ROUNDING if least else abs(value) > limit + _ROUNDING
     detail = f"[{found['low']:.2f}, {found['high']:.2f}]"
     return Check(name, key, limit, value, detail, "fail" if beyond else "pass")
 

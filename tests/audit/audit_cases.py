@@ -32,7 +32,7 @@ def write_groups(path, count=40, size=5, order=None, types=("a", "b")):
     """
     rows = []
     for number in range(count):
-        lengths = order(number) if order else [(3 * k + number) % size + 1 for k in range(size)]
+        lengths = order(number) if order else [(2 * k + number) % size + 1 for k in range(size)]
         responses = tuple(" ".join([f"w{number}"] * n) for n in lengths)
         request = RankRequest(
             f"p{number}", "Which?", responses, task_type=types[number % len(types)]

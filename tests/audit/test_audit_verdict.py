@@ -46,7 +46,7 @@ def test_what_fails_is_said_with_its_limit():
         ({"transitive": 0.8}, True),
         ({"self_tau": 0.5}, True),
         ({"effect": 0.4, "p": 0.2}, False),  # chance alone
-        ({"tau": 0.5}, False),  # the limit itself is kept
+        ({"tau": 0.5 - 1e-15}, False),  # the limit itself is kept, but for rounding
     ],
 )
 def test_each_limit(changes, fails):
