@@ -352,7 +352,7 @@ def audit() -> dict:
         "price": {"input": 0.0, "output": 0.0},
         # The verdict's limits. The value in brackets switches one off.
         "min_tau": 0.5,  # Kendall's tau-b with the truth (-1)
-        "min_pair_accuracy": 0.7,  # of pairs that the truth tells apart; a tie is half right (0)
+        "min_pair_accuracy": 0.75,  # of pairs that the truth tells apart; a tie is half right (0)
         "min_top1": 0.5,  # its best is among the truth's best; look at the chance beside it (0)
         "min_self_tau": 0.6,  # with itself, asked in another order (-1)
         "max_position_bias": 0.15,  # of a slot's mean rank, 1 = always first or last (1)

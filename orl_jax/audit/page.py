@@ -12,7 +12,7 @@ import numpy as np
 from orl_jax.audit import pictures
 from orl_jax.audit.scores import MEASURES
 from orl_jax.audit.summary import Finding
-from orl_jax.audit.table import bracketed, cost_line
+from orl_jax.audit.table import cost_line
 from orl_jax.report import html
 from orl_jax.report.curves import Figure
 from orl_jax.report.wording import FILTERS, MINUS
@@ -35,6 +35,7 @@ def write_page(path: pathlib.Path, results: Mapping[str, Any], found: Sequence[F
         "measures": MEASURES,
         "limits": {check["key"].split("_", 1)[1]: check for check in results["checks"]},
         "failed": [check for check in results["checks"] if check["state"] == "fail"],
+        "unmeasured": [check for check in results["checks"] if check["state"] == "not measured"],
         "figures": figures(results, found),
         "worst": worst(found),
         "cost": cost_line(results["costs"]),
@@ -139,7 +140,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(folders),  # the second has the style
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    env.filters |= FILTERS | {"bracketed": bracketed, "two": _two}
+    env.filters |= FILTERS | {"two": _two}
     return env
 
 

@@ -53,6 +53,11 @@ def test_top1(truth, said, value):
     assert agreement.top1(truth, said) == pytest.approx(value)
 
 
+def test_signs_of_pairs():
+    assert agreement.pair_signs((0, 1.5, 1.5)).tolist() == [1, 1, 0]
+    assert agreement.pair_signs((2, 0, 1)).tolist() == [-1, -1, 1]
+
+
 def test_chance_is_the_share_of_best_answers():
     assert agreement.chance((0.5, 0.5, 2, 3)) == 1 / 2
 

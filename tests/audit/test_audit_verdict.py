@@ -42,6 +42,7 @@ def test_what_fails_is_said_with_its_limit():
     [
         ({"length_bias": -0.3}, True),  # against long answers is a bias, too
         ({"length_bias": 0.2}, False),
+        ({"length_bias": 0.3}, True),
         ({"invalid": 0.06}, True),
         ({"transitive": 0.8}, True),
         ({"self_tau": 0.5}, True),
@@ -51,6 +52,12 @@ def test_what_fails_is_said_with_its_limit():
 )
 def test_each_limit(changes, fails):
     assert line(results(**changes)).startswith("verdict: FAIL" if fails else "verdict: PASS")
+
+
+def test_a_bias_of_few_groups_may_be_chance():
+    found = results(length_bias=0.4)
+    found["measures"]["all"]["length_bias"] |= {"low": -0.1, "high": 0.9}
+    assert "PASS" in line(found)
 
 
 def test_limits_can_be_switched_off():
