@@ -265,7 +265,6 @@ def served() -> dict:
         "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
         "mode": "listwise",  # listwise | pairwise (a tournament, for weak judges)
         "shuffles": 1,  # calls a group, each in another order; their ranks are averaged
-        "shuffle": True,  # False shows the answers as given: only to see the judge's own bias
         "frames": 0,  # of the video, as JPEG pictures; 0 is text alone
         "frame_size": 224,
         "show_reference": False,  # the judge sees the right answer

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from orl_jax import cli
 from orl_jax.audit.audit import audit
+from orl_jax.oracles import ORACLES, WRAPPERS
 
 
 def main(config: ConfigDict, workdir: str) -> None:
@@ -25,9 +26,10 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 def _device_oracles(config: ConfigDict) -> dict[str, Any]:
-    """Oracles on the device; jax is imported only where one is named."""
-    oracle = config.oracle
-    if "reward" not in (oracle.name, oracle.inner, *oracle.members):
+    """Oracles on the device; jax is imported only where a name may be one of them."""
+    oracle, known = config.oracle, {*ORACLES, *WRAPPERS, "ensemble"}
+    names = {oracle.name, oracle.inner, *oracle.members}
+    if all(name in known or ":" in name for name in names):
         return {}
     from orl_jax.data.frame_cache import FrameCache
     from orl_jax.training.reward_oracle import device_oracles

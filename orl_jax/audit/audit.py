@@ -37,8 +37,8 @@ def audit(
     Args:
       config: `audit` says what is done, `oracle` who is audited, `data.folder` where the videos
         are.
-      device_oracles: makers of Oracles outside `orl_jax.oracles`; called where the config names
-        none that is inside.
+      device_oracles: from the config, makers of Oracles outside `orl_jax.oracles`, for
+        `make_oracle`.
 
     Returns:
       What `audit.json` holds, with "table" and "verdict" for a person.

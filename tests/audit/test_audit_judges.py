@@ -120,6 +120,7 @@ def test_same_answers_ranked_apart(tmp_path, monkeypatch):
         lambda r: list(range(r.size)), groups, tmp_path / "one", monkeypatch, truth="none"
     )
     assert mean(first, "same_apart") == 1 and mean(first, "tau") is None
+    assert first["tau_left_out"] == {"no truth": 10} and "not measured: tau" in first["verdict"]
     second = audited(longest, groups, tmp_path / "two", monkeypatch, truth="none")
     assert mean(second, "same_apart") == 0
 

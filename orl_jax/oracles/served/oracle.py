@@ -1,10 +1,10 @@
 """A served model as an Oracle: each group is asked about several times, in other orders.
 
 A judge favours places: the first answer, or the last. So every call shuffles the answers, the
-shuffle is undone, and the ranks of `shuffles` calls are averaged. (`shuffle=False` shows them as
-given instead: so an audit sees the judge's own bias.) Identical answers are shown once and tied. A
-call that fails, or whose reply is no order, is left out; with no more than half of the calls left
-the group is invalid, with the reason, and is not trained on.
+shuffle is undone, and the ranks of `shuffles` calls are averaged. (`as_given` is the same
+judge without: so an audit sees its own bias.) Identical answers are shown once and tied. A call
+that fails, or whose reply is no order, is left out; with no more than half of the calls left the
+group is invalid, with the reason, and is not trained on.
 """
 
 import collections
@@ -41,7 +41,6 @@ class Settings:
     key_variable: str = "OPENAI_API_KEY"
     mode: str = "listwise"
     shuffles: int = 1
-    shuffle: bool = True
     frames: int = 0
     frame_size: int = 224
     show_reference: bool = False
@@ -57,8 +56,8 @@ class Settings:
     def identity(self) -> list[Any]:
         """What its answers depend on: part of the cache's keys."""
         return [
-            self.address, self.model, self.mode, self.shuffles, self.shuffle, self.frames,
-            self.frame_size, self.show_reference, prompt.VERSION,
+            self.address, self.model, self.mode, self.shuffles, self.frames, self.frame_size,
+            self.show_reference, prompt.VERSION,
         ]  # fmt: skip
 
 
@@ -68,6 +67,8 @@ class ServedOracle:
     Args:
       settings: of the section `oracle.served`.
       seed: of the shuffles and labels.
+      shuffle: False shows the answers in the order of the request, and keeps no cache: one of sets
+        of answers has no place for orders.
 
     Raises:
       UserError: no model is named, an unknown mode, an address that is none.
@@ -75,7 +76,7 @@ class ServedOracle:
     Example: `ServedOracle(Settings("http://127.0.0.1:8000/v1", "judge")).rank(requests)`.
     """
 
-    def __init__(self, settings: Settings, seed: int = 0) -> None:
+    def __init__(self, settings: Settings, seed: int = 0, shuffle: bool = True) -> None:
         if not settings.model:
             raise UserError("oracle.served.model is empty; name the model as the server does")
         if settings.mode not in MODES:
@@ -88,7 +89,8 @@ class ServedOracle:
         self.failures: collections.Counter[str] = collections.Counter()
         self._settings = settings
         self._seed = seed
-        self._cache = RankCache(settings.cache, settings.cache_mb)
+        self._shuffle = shuffle
+        self._cache = RankCache(settings.cache if shuffle else "", settings.cache_mb)
         self._asked = self._hits = self._told_retries = 0
         self._lock = threading.Lock()
 
@@ -109,13 +111,13 @@ class ServedOracle:
         return stats
 
     def as_given(self) -> Self:
-        """The judge itself: one call a group, the answers in the order of the request, no cache.
+        """The judge itself: one call a group, the answers in the order of the request.
 
         For audits: what it favours by place is not averaged out. It shares the client, so its
         budget, too.
         """
-        bare = dataclasses.replace(self._settings, shuffle=False, shuffles=1, cache="")
-        other = type(self)(bare, self._seed)
+        once = dataclasses.replace(self._settings, shuffles=1)
+        other = type(self)(once, self._seed, shuffle=False)
         other.client.close()
         other.client = self.client
         return other
@@ -128,7 +130,7 @@ class ServedOracle:
     def _rank(self, request: RankRequest, deadline: float) -> Ranking:
         start = time.monotonic()
         texts = list(dict.fromkeys(zip(request.responses, request.truncated, strict=True)))
-        if self._settings.shuffle:
+        if self._shuffle:
             texts.sort()  # one key for a set of answers, however it came
         key = make_key(
             self._settings.identity(), request.question, request.narrative,
@@ -187,8 +189,7 @@ class ServedOracle:
         rng: np.random.Generator,
         deadline: float,
     ) -> tuple[tuple[float, ...], str]:
-        shuffled = self._settings.shuffle
-        order = rng.permutation(len(answers)) if shuffled else np.arange(len(answers))
+        order = rng.permutation(len(answers)) if self._shuffle else np.arange(len(answers))
         labels = prompt.draw_labels(request, len(answers), rng)
         asked = prompt.messages(
             request, [answers[place] for place in order], labels, frames,
