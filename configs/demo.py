@@ -31,6 +31,7 @@ def get_config(size: str = "") -> ConfigDict:
             "control": {"learning_rate": 1e-3, "schedule": "constant"},
             "preferences": preferences(),
             "reward": reward(),
+            "ranker": ranker(),
             "oracle": oracle(),
             "monitors": monitors(),
             "audit": audit(),
@@ -234,8 +235,8 @@ def rl() -> dict:
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        # reference | graded | served | reward | ensemble | noisy | reversed | top | coarse |
-        # distorted | module:function (a request in, an order out)
+        # reference | graded | served | ranker | reward | ensemble | noisy | reversed | top |
+        # coarse | distorted | module:function (a request in, an order out)
         "name": "reference",
         "members": (),  # of ensemble: names; their ranks are averaged
         "quorum": 1,  # of ensemble: members that must have a ranking of a group
@@ -251,7 +252,7 @@ def oracle() -> dict:
         "levels": 2,  # of coarse: levels that it tells apart
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
-        "checkpoint": "",  # of reward: WORKDIR/checkpoints/reward
+        "checkpoint": "",  # of ranker: WORKDIR/checkpoints/oracle; of reward: …/reward
         "seed": 0,  # of noisy, top, distorted, served
         "served": served(),
     }
@@ -280,7 +281,7 @@ def served() -> dict:
 
 
 def preferences() -> dict:
-    """Pairs of the SFT policy's answers, for the reward model."""
+    """Answers of the SFT policy in an Oracle's order, for the ranker and the reward model."""
     return {
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "prompts": 4096,  # of the training split; one pair each, unless all answers are tied
@@ -311,6 +312,18 @@ def reward() -> dict:
         "max_grad_norm": 1.0,
         "log_every": 10,
         "validate_every": 100,
+    }
+
+
+def ranker() -> dict:
+    """A trained Oracle, as the paper's."""
+    return {
+        **{key: value for key, value in reward().items() if key not in ("pairs", "centring")},
+        "learn_from": "lists",  # lists (Plackett-Luce) | pairs (Bradley-Terry)
+        # A file; "" is WORKDIR/groups.jsonl, of lists, or WORKDIR/preferences.jsonl, of pairs.
+        "orders": "",
+        "batch_size": 32,  # lists or pairs
+        "steps": 400,
     }
 
 
@@ -373,7 +386,8 @@ def shrink(config: ConfigDict) -> None:
     config.vision.update(encoder_steps=2, steps=4, batch_size=4, log_every=1)
     config.sft.update(steps=6, batch_size=4, log_every=1, validate_every=3)
     config.preferences.update(prompts=24, samples=3, batch_size=8)
-    config.reward.update(steps=4, batch_size=4, log_every=1, validate_every=2, held_out=0.3)
+    for stage in (config.reward, config.ranker):
+        stage.update(steps=4, batch_size=4, log_every=1, validate_every=2, held_out=0.3)
     config.rl.update(steps=4, batch_size=4, group_size=3, validate_every=2, rollouts_every=1)
     config.evaluation.update(batch_size=8, validation_items=8)
     config.checkpoint.every_steps = 2

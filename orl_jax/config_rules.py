@@ -45,7 +45,7 @@ def some_of(key: str, names: tuple[str, ...]) -> Rule:
     return Rule(key, lambda v: not isinstance(v, str) and known >= set(v), limit, names[:1], names)
 
 
-STAGES = ("vision", "sft", "reward", "rl")
+STAGES = ("vision", "sft", "reward", "ranker", "rl")
 DTYPES = ("float32", "bfloat16")
 
 
@@ -159,6 +159,8 @@ RULES = (
     at_least("preferences.batch_size", 1, 64),
     above("preferences.temperature", 0, 1.0),
     Rule("reward.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),
+    Rule("ranker.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),
+    one_of("ranker.learn_from", ("lists", "pairs")),
     at_least("reward.centring", 0, 1e-3),
     at_least("monitors.window", 1, 10),
     fraction("monitors.no_signal_fraction", 0.9),
@@ -192,7 +194,7 @@ RULES = (
 )
 
 NEED_SCORES = ("grpo", "ppo")
-GIVE_NO_SCORES = ("top", "coarse")
+GIVE_NO_SCORES = ("top", "coarse", "ranker")
 
 # The first must divide the second; 0 means the whole.
 DIVIDES = (

@@ -26,7 +26,7 @@ from orl_jax.errors import UserError
 from orl_jax.evaluation.evaluate import stored_config
 from orl_jax.oracles import Oracle, make_oracle
 from orl_jax.rollout.ranked_answers import answer_table, by_log_prob, by_oracle, check_reference
-from orl_jax.training.reward_oracle import device_oracles
+from orl_jax.training.score_oracle import TRAINED, device_oracles
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 VIDEO = flags.DEFINE_string("video", None, "A video file.")
@@ -41,7 +41,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
 SAMPLES = flags.DEFINE_integer("samples", 0, "Answers to draw; 0 streams one.", lower_bound=0)
 ORACLE = flags.DEFINE_string("oracle", "", "Who puts the answers in order, e.g. reference.")
 REFERENCE = flags.DEFINE_string("reference", "", "The right answer, for --oracle=reference.")
-ORACLE_CHECKPOINT = flags.DEFINE_string("oracle_checkpoint", "", "Of --oracle=reward.")
+ORACLE_CHECKPOINT = flags.DEFINE_string("oracle_checkpoint", "", "Of --oracle=reward or ranker.")
 
 EXAMPLES = {"checkpoint": "runs/demo/checkpoints/rl", "video": "clip.mp4"}
 
@@ -89,10 +89,10 @@ def _temperature() -> float:
 
 def _oracle(settings: ConfigDict) -> Oracle:
     section: dict[str, Any] = {"name": ORACLE.value, "checkpoint": ORACLE_CHECKPOINT.value}
-    if ORACLE.value == "reward" and not ORACLE_CHECKPOINT.value:
+    if ORACLE.value in TRAINED and not ORACLE_CHECKPOINT.value:
         raise UserError(
-            "--oracle=reward needs a reward model, for example "
-            "--oracle_checkpoint=runs/demo/checkpoints/reward"
+            f"--oracle={ORACLE.value} is a trained model, for example "
+            f"--oracle_checkpoint=runs/demo/checkpoints/{TRAINED[ORACLE.value].stage}"
         )
     return make_oracle(section, device_oracles(settings, FrameCache(settings.data.cache_mb)))
 

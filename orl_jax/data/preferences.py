@@ -1,4 +1,4 @@
-r"""Pairs of answers of which one is preferred: as JSON lines, and as arrays.
+r"""Pairs of answers of which one is preferred, as JSON lines.
 
 The fields are those of VLM-RLAIF's preference file (yonseivnl/vlm-rlaif at 610cac7), with the path
 of the video in place of 50 paths of frames:
@@ -16,9 +16,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from orl_jax.data.example import ExampleReader
 from orl_jax.data.prompt import IMAGE_TOKEN, strip_all
 from orl_jax.errors import UserError
 
@@ -47,7 +44,7 @@ def preference(
     }
 
 
-def write_preferences(path: str | os.PathLike[str], lines: Iterable[dict[str, Any]]) -> None:
+def write_lines(path: str | os.PathLike[str], lines: Iterable[dict[str, Any]]) -> None:
     """Writes the file, whole or not at all; makes its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,20 +54,20 @@ def write_preferences(path: str | os.PathLike[str], lines: Iterable[dict[str, An
 
 
 def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The pairs as data items: {"item_id", "video", "question", "preferred", "rejected"}.
+    """The pairs as data items: {"item_id", "video", "question", "answers", "ranks"}.
 
-    An answer is a pair (text, truncated).
+    "answers" are (text, truncated), the preferred one first; "ranks" are (0, 1).
 
     Raises:
       UserError: the file is missing or empty; a line is not JSON or lacks a field, by its number.
 
-    Example: `read_preferences("runs/demo/preferences.jsonl")[0]["preferred"]`.
+    Example: `read_preferences("runs/demo/preferences.jsonl")[0]["answers"][0]`.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(
             f"no preference pairs in {path}; run scripts/make_preferences.py first, or set "
-            "config.reward.pairs to a file"
+            "config.reward.pairs (of a ranker config.ranker.orders) to a file"
         )
     lines = path.read_text().splitlines()
     pairs = [_parse(path, number, line) for number, line in enumerate(lines, 1)]
@@ -91,8 +88,8 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
             "item_id": str(row["id"]),
             "video": row["video"],
             "question": question,
-            "preferred": answers[better],
-            "rejected": answers[1 - better],
+            "answers": (answers[better], answers[1 - better]),
+            "ranks": (0.0, 1.0),
         }
     except (ValueError, KeyError, TypeError, IndexError) as error:
         what = error.msg if isinstance(error, json.JSONDecodeError) else repr(error)
@@ -103,48 +100,3 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
 
 def _answer(output: dict[str, Any]) -> tuple[str, bool]:
     return str(output["value"]), bool(output.get("truncated", False))
-
-
-class AnswersReader(ExampleReader):
-    """Several answers to one question as arrays: besides "frames", "prompt_ids" and "prompt_mask"
-    [L], "response_ids" int32 and "response_mask" bool [G, T].
-
-    Items hold {"item_id", "video", "question", "answers"}: pairs (text, truncated).
-
-    Args:
-      response_length: T; longer answers are cut.
-      others: those of `ExampleReader`.
-    """
-
-    def __init__(self, *, response_length: int, **settings: Any) -> None:
-        super().__init__(answers=None, **settings)
-        self._length = response_length
-
-    def empty(self, answers: int) -> dict[str, np.ndarray]:
-        """An example of zeros, with so many answers."""
-        zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.layout.items()}
-        shape = (answers, self._length)
-        return zeros | {
-            "response_ids": np.zeros(shape, np.int32), "response_mask": np.zeros(shape, np.bool_)
-        }  # fmt: skip
-
-    def _texts(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
-        encode = self._encoder.encode_sampled
-        answers = [encode(*answer, self._length) for answer in self._answers(item)]
-        ids, masks = (np.stack(arrays) for arrays in zip(*answers, strict=True))
-        return super()._texts(item) | {"response_ids": ids, "response_mask": masks}
-
-    def _answers(self, item: dict[str, Any]) -> Sequence[tuple[str, bool]]:
-        return item["answers"]
-
-
-class PairReader(AnswersReader):
-    """Pairs as arrays; of the G = 2 answers the preferred one is the first."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.layout["response_ids"] = ((2, self._length), np.int32)
-        self.layout["response_mask"] = ((2, self._length), np.bool_)
-
-    def _answers(self, item: dict[str, Any]) -> Sequence[tuple[str, bool]]:
-        return item["preferred"], item["rejected"]

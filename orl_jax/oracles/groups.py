@@ -38,7 +38,8 @@ def read_groups(path: str | os.PathLike[str], folder: str = "") -> list[Group]:
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"no groups of answers in {path}; RL writes some to WORKDIR/rollouts/STEP.jsonl"
+            f"no groups of answers in {path}; RL writes some to WORKDIR/rollouts/STEP.jsonl, "
+            "scripts/make_preferences.py to WORKDIR/groups.jsonl"
         )
     # Not splitlines: answers may hold its other line ends, such as U+2028.
     lines = [line for line in path.read_text().split("\n") if line.strip()]

@@ -1,7 +1,7 @@
-"""Preference pairs: answers of a policy to training questions, labelled by an Oracle.
+"""Answers of a policy to training questions, put in order by an Oracle.
 
-What VLM-RLAIF's reward model and a trained Oracle learn from. Of every prompt one pair is taken, at
-random among those that the Oracle does not tie.
+What a trained ranker and VLM-RLAIF's reward model learn from: whole groups with their order, and of
+every prompt one pair, at random among those that the Oracle does not tie.
 """
 
 import logging
@@ -18,19 +18,23 @@ from tqdm import tqdm
 
 from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.preferences import preference, write_preferences
+from orl_jax.data.preferences import preference, write_lines
 from orl_jax.data.source import open_split
 from orl_jax.models.vlm import VLM
 from orl_jax.oracles import Ranking, ask, make_oracle
+from orl_jax.oracles.groups import to_row
 from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rollout.sampler import sample
 from orl_jax.sharding import processes
 from orl_jax.training import assembly as assemblies
-from orl_jax.training.reward_oracle import device_oracles
+from orl_jax.training.score_oracle import device_oracles
 
 
 def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     """Writes WORKDIR/preferences.jsonl, in the form of `orl_jax.data.preferences`.
+
+    And WORKDIR/groups.jsonl, all answers of a prompt in the form of `orl_jax.oracles.groups`, with
+    the videos' paths as in the data set.
 
     Args:
       config: reads `preferences`, `data`, `model` and `preferences.oracle`.
@@ -50,6 +54,7 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     banned = assemblies.banned_tokens(assembly)
     rng = np.random.default_rng(settings.seed + jax.process_index())
     lines: list[dict[str, Any]] = []
+    groups: list[dict[str, Any]] = []
     with (
         _loader(config, assembly) as batches,
         tqdm(total=settings.prompts, desc="pairs", disable=not processes.is_writer()) as bar,
@@ -61,15 +66,18 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
             ids = layout.local_rows(respond(params, banned, *layout.rows(arrays), number))
             texts = [[assembly.encoder.decode(row) for row in group] for group in ids]
             requests = make_requests(batch["items"], texts, config.data.folder)
-            for item, group, ranking in zip(
-                batch["items"], texts, ask(oracle, requests, settings.oracle.policy), strict=True
+            rankings = ask(oracle, requests, settings.oracle.policy)
+            for item, group, request, ranking in zip(
+                batch["items"], texts, requests, rankings, strict=True
             ):
                 lines += _pair(item, group, ranking, rng)
+                groups.append({**to_row(request, ranking), "video": item["video"]})
             bar.update(settings.batch_size)
     file = pathlib.Path(workdir) / "preferences.jsonl"
-    lines = processes.gather_rows(lines)
+    lines, groups = processes.gather_rows(lines), processes.gather_rows(groups)
     if processes.is_writer():
-        write_preferences(file, lines)
+        write_lines(file, lines)
+        write_lines(file.with_name("groups.jsonl"), groups)
     asked = math.ceil(settings.prompts / settings.batch_size) * settings.batch_size
     logging.info(
         "%d pairs of %d prompts (%d answers ranked) are in %s",

@@ -63,7 +63,9 @@ class Stage:
     """What the loop needs to know of a stage.
 
     Attributes:
-      name: "vision", "sft" or "rl"; names the checkpoints and the rows of `metrics.jsonl`.
+      name: "vision", "sft", …, "rl"; names the checkpoints and the rows of `metrics.jsonl`.
+      sections: of the config that it trains by; what they say may not change when it is gone on
+        with. Empty is the one of its name.
       advance: takes the state and a batch; returns the new state and metrics (device or host
         scalars).
       validate: returns metrics of the validation split; called every `validate_every` steps.
@@ -81,6 +83,7 @@ class Stage:
     validate_every: int = 0
     base: str = ""
     monitors: Monitors | None = None
+    sections: tuple[str, ...] = ()
 
 
 def run(
@@ -107,7 +110,7 @@ def run(
         then the state and the data are those before that step.
     """
     with Checkpoints(workdir, stage.name, config.checkpoint.keep) as checkpoints:
-        state, elapsed = _restore(checkpoints, config, state, batches)
+        state, elapsed = _restore(checkpoints, stage, config, state, batches)
         if processes.is_writer():
             write(config, workdir)
         start = int(jax.device_get(state.step))
@@ -160,23 +163,24 @@ def _agree(signum: int | None, late: bool) -> tuple[int | None, bool]:
 
 
 def _restore(
-    checkpoints: Checkpoints, config: ConfigDict, state: TrainState, batches: Batches
+    checkpoints: Checkpoints, stage: Stage, config: ConfigDict, state: TrainState, batches: Batches
 ) -> tuple[TrainState, float]:
     """The newest checkpoint's state, data position and seconds spent; or the beginning."""
     if checkpoints.latest_step() is None:
         return state, 0.0
-    _check_same_settings(checkpoints, config)
+    _check_same_settings(checkpoints, stage.sections or (stage.name,), config)
     restored, extra = checkpoints.restore(like=state._asdict())
     batches.set_state(extra["data"])
     logging.info("going on from step %d of %s", restored["step"], checkpoints.folder)
     return TrainState(**restored), extra["seconds"]
 
 
-def _check_same_settings(checkpoints: Checkpoints, config: ConfigDict) -> None:
+def _check_same_settings(
+    checkpoints: Checkpoints, sections: Sequence[str], config: ConfigDict
+) -> None:
     """Refuses to go on with a run of another algorithm, Oracle, rate, …: it would be neither."""
-    stored, stage = checkpoints.restore_extra()["config"], checkpoints.folder.name
-    now = json.loads(to_json(config))
-    for section in (stage, "oracle"):
+    stored, now = checkpoints.restore_extra()["config"], json.loads(to_json(config))
+    for section in sections:
         for key, value in stored.get(section, {}).items():
             if key not in MAY_CHANGE and now.get(section, {}).get(key, value) != value:
                 raise UserError(

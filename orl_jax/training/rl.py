@@ -46,8 +46,8 @@ from orl_jax.training.algorithms import (
 )
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.ranked_batch import RankedBatch
-from orl_jax.training.reward_oracle import device_oracles, reward_model
 from orl_jax.training.rollout_table import rollout_rows, write_rollouts
+from orl_jax.training.score_oracle import device_oracles, reward_model
 from orl_jax.training.state import TrainState, policy_of, shardings, start
 
 Batch = dict[str, Any]
@@ -318,6 +318,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         validate_every=rl.validate_every,
         base=assemblies.base_reference(workdir, base),
         monitors=Monitors(config.monitors),
+        sections=("rl", "oracle"),
     )
     with make_loader(config, assembly, items, cache) as batches:
         return loop.run(stage, config, workdir, learner.start(), batches)

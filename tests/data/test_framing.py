@@ -13,11 +13,11 @@ from orl_jax.evaluation import accuracy
 from orl_jax.report.frames import Frames
 from orl_jax.report.html import _frames
 from orl_jax.sharding.layout import Layout
-from orl_jax.training import reward, rl, sft
+from orl_jax.training import rl, score_model, sft
 
 F, SIZE = 2, 16
 ASSEMBLY = SimpleNamespace(encoder=make_encoder(2), layout=Layout.of({}))
-PAIR = {"preferred": ("It is red.", False), "rejected": ("It is blue.", True)}
+PAIR = {"answers": (("It is red.", False), ("It is blue.", True)), "ranks": (0.0, 1.0)}
 SETTINGS = (({}, "crop"), ({"framing": "crop"}, "crop"), ({"framing": "pad"}, "pad"))
 
 
@@ -41,7 +41,7 @@ def of_rl(config, item):
 
 
 def of_reward(config, item):
-    return reward.make_loader(config, ASSEMBLY, [item | PAIR], FrameCache(0))
+    return score_model.make_loader(config, ASSEMBLY, [item | PAIR], FrameCache(0), "reward")
 
 
 def of_sft(config, item):

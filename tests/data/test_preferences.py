@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from orl_jax.data.preferences import preference, read_preferences, write_preferences
+from orl_jax.data.preferences import preference, read_preferences, write_lines
 from orl_jax.data.tokenizer import PromptEncoder, build_word_tokenizer
 from orl_jax.errors import UserError
 
@@ -30,10 +30,11 @@ def test_a_line_has_the_baselines_fields():
 def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "new" / "pairs.jsonl"
     lines = [preference(ITEM, [("a", False), ("b", True)], better) for better in (0, 1)]
-    write_preferences(path, lines)
+    write_lines(path, lines)
     first, second = read_preferences(path)
-    assert first["preferred"] == second["rejected"] == ("a", False)
-    assert first["rejected"] == second["preferred"] == ("b", True)
+    assert first["answers"] == (("a", False), ("b", True))
+    assert second["answers"] == (("b", True), ("a", False))
+    assert first["ranks"] == second["ranks"] == (0.0, 1.0)
     assert first["question"] == "What colour?" and first["item_id"] == "train/0-1"
 
 
@@ -41,8 +42,8 @@ def test_a_file_without_the_flag_of_truncation_is_read(tmp_path):
     line = preference(ITEM, [("a", False), ("b", False)], 1)
     for name in ("output_1", "output_2"):
         del line[name]["truncated"]
-    write_preferences(tmp_path / "pairs.jsonl", [line])
-    assert read_preferences(tmp_path / "pairs.jsonl")[0]["preferred"] == ("b", False)
+    write_lines(tmp_path / "pairs.jsonl", [line])
+    assert read_preferences(tmp_path / "pairs.jsonl")[0]["answers"][0] == ("b", False)
 
 
 @pytest.mark.parametrize("change", [{"preference": 0}, {"output_1": None}, {"conversations": []}])

@@ -17,7 +17,8 @@ from orl_jax.oracles.ranking import Ranking
 from orl_jax.rollout.preferences import _pair, make_preferences
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import reward, rl
-from orl_jax.training.reward_oracle import RewardOracle, reward_model
+from orl_jax.training.score_model import split_by_video
+from orl_jax.training.score_oracle import TRAINED, ScoreOracle, reward_model
 
 
 def changed(config, **overrides):
@@ -47,7 +48,7 @@ def test_pairs_are_of_the_policys_own_answers(rewarded):
     config, workdir = rewarded
     pairs = read_preferences(f"{workdir}/preferences.jsonl")
     assert 0 < len(pairs) <= config.preferences.prompts
-    assert all(pair["preferred"] != pair["rejected"] for pair in pairs)
+    assert all(preferred != rejected for preferred, rejected in (p["answers"] for p in pairs))
     assert all(pair["video"].startswith("videos/train/") for pair in pairs)
 
 
@@ -79,17 +80,17 @@ def test_the_reward_model_learns_and_is_validated(rewarded):
 
 def test_videos_do_not_leak_into_the_held_out_pairs():
     pairs = [{"video": f"v{i // 3}"} for i in range(90)]
-    training, held_out = reward.split_by_video(pairs, 0.3)
+    training, held_out = split_by_video(pairs, 0.3, "reward")
     assert len(training) + len(held_out) == 90
     assert not {p["video"] for p in training} & {p["video"] for p in held_out}
-    with pytest.raises(UserError, match="too few to hold out"):
-        reward.split_by_video(pairs[:1], 0.3)
+    with pytest.raises(UserError, match="too few to hold out.*config.reward.held_out"):
+        split_by_video(pairs[:1], 0.3, "reward")
 
 
 def test_the_reward_model_is_an_oracle(rewarded):
     config, workdir = rewarded
     checkpoint = f"{workdir}/checkpoints/reward"
-    oracle = RewardOracle(checkpoint, config.data.folder, FrameCache(0))
+    oracle = ScoreOracle(TRAINED["reward"], checkpoint, config.data.folder, FrameCache(0))
     item = rl.open_split(config.data.folder, "train")[0]
     request = RankRequest(
         "a", item["question"], (item["answer"], "no", "no"), (False, False, True),

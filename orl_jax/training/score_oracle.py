@@ -1,54 +1,76 @@
-"""The reward model as an Oracle: its scores order the answers, and PPO and GRPO read them.
+"""Trained models as Oracles: a ranker, whose order counts, a reward model, whose scores count, too.
 
-It lives on the device and so outside `orl_jax.oracles`; `device_oracles` hands it to `make_oracle`.
+They live on the device and so outside `orl_jax.oracles`; `device_oracles` hands them to
+`make_oracle`. Sharded as the policy is, and asked in one batched call a step.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from orl_jax.data.answers import AnswersReader
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.preferences import AnswersReader
 from orl_jax.errors import UserError
 from orl_jax.evaluation.evaluate import stored_config
 from orl_jax.models.params import partition
 from orl_jax.oracles import Ranking, RankRequest
 from orl_jax.training import assembly as assemblies
-from orl_jax.training import reward
-
-NAME = "reward"
+from orl_jax.training import score_model
 
 
-class RewardOracle:
-    """Scores answers with a checkpoint of the stage "reward"; one batched call a step.
+class Trained(NamedTuple):
+    """A kind of trained Oracle: the stage that trains it, its section, whether its scores count."""
+
+    stage: str
+    section: str
+    scores: bool
+
+
+REWARD = "reward"
+TRAINED = {
+    "reward": Trained("reward", "reward", True),
+    "ranker": Trained("oracle", "ranker", False),
+}
+
+
+class ScoreOracle:
+    """Orders answers by the scores of a checkpoint; one batched call a step.
 
     Args:
-      checkpoint: WORKDIR/checkpoints/reward[/STEP].
+      kind: what the checkpoint is of.
+      checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
       folder: of the data; its tokenizer is used where the checkpoint names none of its own.
       cache: decoded frames, shared with the policy's loader.
       mesh: the section `mesh` of the config.
 
     Raises:
-      UserError: it is missing, or no reward model.
+      UserError: it is missing, or no model of scores.
     """
 
     def __init__(
-        self, checkpoint: str, folder: str, cache: FrameCache, mesh: dict[str, int] | None = None
+        self,
+        kind: Trained,
+        checkpoint: str,
+        folder: str,
+        cache: FrameCache,
+        mesh: dict[str, int] | None = None,
     ) -> None:
         settings = stored_config(checkpoint, mesh).unlock()
         settings.data.folder = folder
         assembly = assemblies.assemble(settings, lora=True)
+        self._kind = kind
         self._layout = assembly.layout
         pretrained = assemblies.load_params(checkpoint, self._layout)
         params = assemblies.initial_params(settings, assembly, settings.seed, pretrained)
-        adapters, self._frozen = partition(params, settings.reward.trainable)
         heads = self._layout.replicate(assemblies.load_auxiliary(checkpoint, "heads"))
+        adapters, self._frozen = partition(params, settings[kind.section].trainable)
         self._trained = {**adapters, "heads": heads}
         self._scores = self._layout.jit(
-            partial(reward.scores, assembly.model), out_shardings=self._layout.batch
+            partial(score_model.scores, assembly.model), out_shardings=self._layout.batch
         )
         self._reader = AnswersReader(
             response_length=settings.rl.max_response_tokens,
@@ -61,18 +83,24 @@ class RewardOracle:
         )
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """One ranking per request, with scores; invalid where its video cannot be read."""
+        """One ranking per request; invalid where its video cannot be read."""
         examples = [self._reader(_item(request)) for request in requests]
         # Keeps the shape, so that nothing compiles anew and no other process waits for this one.
         stand_in = self._reader.empty(requests[0].size)
         rows = [example if "frames" in example else stand_in for example in examples]
-        batch = {name: np.stack([row[name] for row in rows]) for name in reward.Pairs._fields}
-        pairs = reward.Pairs(**self._layout.rows(batch))
-        scores = self._layout.local_rows(self._scores(self._trained, self._frozen, pairs))
+        batch = {
+            name: np.stack([row[name] for row in rows]) for name in score_model.Answers._fields
+        }
+        answers = score_model.Answers(**self._layout.rows(batch))
+        scores = self._layout.local_rows(self._scores(self._trained, self._frozen, answers))
         return [
-            Ranking.from_scores(row.tolist()) if "frames" in example else _unreadable(example, r)
-            for row, example, r in zip(scores, examples, requests, strict=True)
+            self._ranking(row.tolist()) if "frames" in example else _unreadable(example, request)
+            for row, example, request in zip(scores, examples, requests, strict=True)
         ]
+
+    def _ranking(self, scores: list[float]) -> Ranking:
+        ranking = Ranking.from_scores(scores)
+        return ranking if self._kind.scores else dataclasses.replace(ranking, scores=())
 
 
 def _item(request: RankRequest) -> dict[str, Any]:
@@ -92,13 +120,15 @@ def _unreadable(example: dict[str, Any], request: RankRequest) -> Ranking:
 
 def device_oracles(
     config: ConfigDict, cache: FrameCache
-) -> dict[str, Callable[[dict[str, Any]], RewardOracle]]:
+) -> dict[str, Callable[[dict[str, Any]], ScoreOracle]]:
     """Oracles that need the device, by name, for `make_oracle`."""
 
-    def make(section: dict[str, Any]) -> RewardOracle:
-        return RewardOracle(_checkpoint(section), config.data.folder, cache, config.get("mesh"))
+    def make(name: str, section: dict[str, Any]) -> ScoreOracle:
+        checkpoint = _checkpoint(name, section)
+        mesh = config.get("mesh")
+        return ScoreOracle(TRAINED[name], checkpoint, config.data.folder, cache, mesh)
 
-    return {NAME: make}
+    return {name: partial(make, name) for name in TRAINED}
 
 
 def reward_model(config: ConfigDict) -> str:
@@ -107,14 +137,14 @@ def reward_model(config: ConfigDict) -> str:
         return ""
     if config.rl.ppo.value_from:
         return config.rl.ppo.value_from
-    is_oracle = NAME in (config.oracle.name, config.oracle.inner)
-    return _checkpoint(config.oracle.to_dict()) if is_oracle else ""
+    is_oracle = REWARD in (config.oracle.name, config.oracle.inner)
+    return _checkpoint(REWARD, config.oracle.to_dict()) if is_oracle else ""
 
 
-def _checkpoint(section: dict[str, Any]) -> str:
+def _checkpoint(name: str, section: dict[str, Any]) -> str:
     if not section.get("checkpoint"):
         raise UserError(
-            "oracle.name is reward, but oracle.checkpoint is empty; for example "
-            "--config.oracle.checkpoint=runs/demo/checkpoints/reward"
+            f"oracle.name is {name}, but oracle.checkpoint is empty; for example "
+            f"--config.oracle.checkpoint=runs/demo/checkpoints/{TRAINED[name].stage}"
         )
     return section["checkpoint"]
