@@ -32,7 +32,7 @@ def _device_oracles(config: ConfigDict) -> dict[str, Any]:
     if all(name in known or ":" in name for name in names):
         return {}
     from orl_jax.data.frame_cache import FrameCache
-    from orl_jax.training.reward_oracle import device_oracles
+    from orl_jax.training.score_oracle import device_oracles
 
     return device_oracles(config, FrameCache(config.data.cache_mb))
 

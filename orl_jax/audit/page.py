@@ -19,7 +19,7 @@ from orl_jax.report.wording import FILTERS, MINUS
 
 WORST = 12  # disagreements that are shown
 _TEMPLATE = "audit.html.jinja"
-_MOST = 1_200  # characters of an answer or question that are shown
+_MOST = 800  # characters of an answer or question that are shown
 
 
 def write_page(path: pathlib.Path, results: Mapping[str, Any], found: Sequence[Finding]) -> None:
