@@ -4,9 +4,9 @@
     python scripts/audit_oracle.py --config=configs/demo.py --workdir=runs/audit-vicuna80 \
         --config.audit.groups=vicuna80/groups.jsonl --config.audit.truth=recorded
 
-The folder holds the files of https://github.com/lm-sys/vicuna-blog-eval: question.jsonl,
-answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl. orl_jax/audit/vicuna.py says what is made of
-them.
+The folder is `table` of https://github.com/lm-sys/vicuna-blog-eval, or has its files beside each
+other: question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl. orl_jax/audit/vicuna.py
+says what is made of them.
 """
 
 import json

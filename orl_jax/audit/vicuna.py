@@ -33,7 +33,8 @@ def vicuna_groups(folder: str) -> list[Group]:
     """One group a question, with GPT-4's order of the five answers: `MODELS`, then `BASE`.
 
     Args:
-      folder: holds question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl.
+      folder: holds question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl, or the
+        latter two in folders "answer" and "review", as the release's `table` does.
 
     Raises:
       UserError: a file is missing or no JSON lines, a question has no answer or review, a review is
@@ -89,7 +90,8 @@ def _check_same(review: Row, answer: Row, base: Row) -> None:
 
 
 def _by_question(folder: str, name: str) -> dict[int, Row]:
-    return {row["question_id"]: row for row in _rows(Path(folder) / name)}
+    flat, nested = Path(folder) / name, Path(folder) / name.partition("_")[0] / name
+    return {row["question_id"]: row for row in _rows(nested if nested.is_file() else flat)}
 
 
 def _rows(path: Path) -> Iterator[Row]:

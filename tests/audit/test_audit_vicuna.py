@@ -50,6 +50,15 @@ def test_orders_by_the_difference_within_each_review(folder):
     assert third.ranking.ranks == (2, 0.5, 3, 4, 0.5)  # nine points for an empty answer are 0
 
 
+def test_the_folders_of_the_release(folder):
+    flat = vicuna_groups(str(folder))
+    for kind in ("answer", "review"):
+        (folder / kind).mkdir()
+        for path in folder.glob(f"{kind}_*.jsonl"):
+            path.rename(folder / kind / path.name)
+    assert vicuna_groups(str(folder)) == flat
+
+
 def test_the_script_writes_groups(folder):
     command = [sys.executable, str(ROOT / "scripts/audit_vicuna.py"), f"--folder={folder}",
                f"--output={folder}/new/groups.jsonl"]  # fmt: skip
