@@ -51,6 +51,7 @@ EXTRAS = {
         "hypothesis>=6.150,<7",
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
         "scikit-learn>=1.6,<2",  # nDCG, a peer
+        "selenium>=4.40,<5",  # a headless browser on the page of orl_jax/people
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
         "pre-commit>=4,<5",
         "sentencepiece>=0.2,<0.3",  # reads a tokenizer.model, as the baseline's folders have
@@ -58,6 +59,7 @@ EXTRAS = {
     "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
     # TRL's loss on the same tensors, PEFT's adapters; both need torch.
     "peers": ["trl==1.16.0", "peft==0.21.2"],
+    "embeddings": ["sentence-transformers>=6,<7"],  # of oracle.name=embedding; needs torch
     "real": ["gguf==0.19.0"],  # transformers reads the real SmolLM2 of tests/real with it
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
 }
@@ -73,6 +75,7 @@ setup(
     package_data={
         "orl_jax.report": ["*.html", "*.jinja", "*.css"],
         "orl_jax.audit": ["*.jinja"],
+        "orl_jax.people": ["*.html", "*.css", "*.js"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -235,8 +235,8 @@ def rl() -> dict:
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        # reference | graded | served | ranker | reward | ensemble | noisy | reversed | top |
-        # coarse | distorted | module:function (a request in, an order out)
+        # reference | graded | served | recorded | embedding | ranker | reward | ensemble | noisy |
+        # reversed | top | coarse | distorted | module:function (a request in, an order out)
         "name": "reference",
         "members": (),  # of ensemble: names; their ranks are averaged
         "quorum": 1,  # of ensemble: members that must have a ranking of a group
@@ -245,6 +245,9 @@ def oracle() -> dict:
         # that does not help stop before the update, with a checkpoint. 1 never does.
         "halt_above": 1.0,
         "pause_seconds": 30.0,
+        # While the Oracle is asked:
+        "overlap": False,  # decode and encode the next step's videos; the results are the same
+        "lag": 0,  # 1: sample the next step's answers, too, by a policy that is one update older
         "inner": "reference",  # of all but the first three: the Oracle that they wrap
         "swap_probability": 0.0,  # of noisy: of each answer, to exchange ranks with another
         "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking
@@ -253,8 +256,12 @@ def oracle() -> dict:
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of ranker: WORKDIR/checkpoints/oracle; of reward: …/reward
+        "recorded": "",  # of recorded: a file of orders, such as scripts/rank_by_hand.py makes
         "seed": 0,  # of noisy, top, distorted, served
         "served": served(),
+        # Of embedding: the folder of a sentence model (or its name, which is downloaded), and texts
+        # at a time.
+        "embedding": {"model": "", "batch_size": 64},
     }
 
 

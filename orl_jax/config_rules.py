@@ -147,12 +147,14 @@ RULES = (
     one_of("oracle.policy", POLICIES),
     fraction("oracle.halt_above", 1.0),
     at_least("oracle.quorum", 1, 1),
+    Rule("oracle.lag", lambda v: v in (0, 1), "0 or 1", 0),
     at_least("oracle.pause_seconds", 0, 30.0),
     one_of("oracle.served.mode", ("listwise", "pairwise")),
     *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),
     *(at_least(f"oracle.served.{key}", 0, 0) for key in ("frames", "max_calls", "max_tokens")),
     *(above(f"oracle.served.{key}", 0, 60.0) for key in ("timeout", "deadline", "cache_mb")),
     at_least("oracle.served.frame_size", 16, 224),
+    at_least("oracle.embedding.batch_size", 1, 64),
     at_least("preferences.prompts", 1, 4096),
     one_of("preferences.oracle.policy", POLICIES),
     at_least("preferences.samples", 2, 4),
@@ -194,7 +196,7 @@ RULES = (
 )
 
 NEED_SCORES = ("grpo", "ppo")
-GIVE_NO_SCORES = ("top", "coarse", "ranker")
+GIVE_NO_SCORES = ("top", "coarse", "ranker", "recorded")
 
 # The first must divide the second; 0 means the whole.
 DIVIDES = (

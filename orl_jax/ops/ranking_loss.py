@@ -18,10 +18,10 @@ class RankingLoss(NamedTuple):
 def ranking_loss(scores: Float[Array, "N G"], ranks: Float[Array, "N G"]) -> RankingLoss:
     """The mean over choices of -log P(choice), a list being chosen from its best to its worst.
 
-    P(i is chosen) = exp(s_i) / sum over all that are not ranked before i of exp(s_j). Tied answers
-    are each chosen among all that were left before their tie (Breslow's form for ties). The last
-    answers, tied or not, are what remains, not choices: their order is not asked for. With two
-    answers this is Bradley and Terry's model of pairs, -log sigmoid(s_better - s_worse).
+    P(i is chosen) = exp(s_i) / (exp(s_i) + sum over all that are ranked behind i of exp(s_j)). Of
+    tied answers none has to beat the others: each is chosen from what comes behind the tie. The
+    last answers, tied or not, are what remains, not choices. With two answers this is Bradley and
+    Terry's model of pairs, -log sigmoid(s_better - s_worse).
 
     Source: Plackett 1975, Luce 1959; ListMLE (Xia et al. 2008).
 
@@ -31,16 +31,16 @@ def ranking_loss(scores: Float[Array, "N G"], ranks: Float[Array, "N G"]) -> Ran
 
     Example: equal scores of three untied answers have the loss (log 3 + log 2) / 2 = 0.8959.
     """
-    not_before = ranks[..., None, :] >= ranks[..., None]  # [N, i, j]: j is left when i is chosen
-    left = jax.nn.logsumexp(jnp.where(not_before, scores[..., None, :], -jnp.inf), axis=-1)
+    behind = ranks[..., None, :] > ranks[..., None]  # [N, i, j]: j is left when i is chosen
+    rivals = behind | jnp.eye(ranks.shape[-1], dtype=bool)
+    left = jax.nn.logsumexp(jnp.where(rivals, scores[..., None, :], -jnp.inf), axis=-1)
     chosen = ranks < ranks.max(axis=-1, keepdims=True)
-    better = ranks[..., None] < ranks[..., None, :]
     distance = scores[..., None] - scores[..., None, :]
     right = (distance > 0) + 0.5 * (distance == 0)
     return RankingLoss(
         loss=_mean(left - scores, chosen),
-        accuracy=_mean(right, better),
-        margin=_mean(distance, better),
+        accuracy=_mean(right, behind),
+        margin=_mean(distance, behind),
     )
 
 

@@ -7,10 +7,11 @@
     ask(oracle, [request])[0].ranks  # (1.0, 0.0)
 
 `reference` knows the accepted answers; `graded` tells near misses from far ones, too; `served` asks
-a model behind an OpenAI-compatible address; `ensemble` averages several Oracles; "module:function"
-is a function of one's own. The others wrap one Oracle and change what it says, to see what the
-training bears: `noisy` (errs at random), `reversed` (the adversary), `top` and `coarse` (say less
-than they know), `distorted` (the same order, scores without a common scale).
+a model behind an OpenAI-compatible address; `recorded` replays orders from a file, people's above
+all; `embedding` compares with the reference by a sentence model; `ensemble` averages several
+Oracles; "module:function" is a function of one's own. The others wrap one Oracle and change what it
+says, to see what the training bears: `noisy` (errs at random), `reversed` (the adversary), `top`
+and `coarse` (say less than they know), `distorted` (the same order, scores without a common scale).
 
 An Oracle of your own is any object with the method `rank` of `Oracle`; give it to `make_oracle` in
 `extra`, or register it in `ORACLES`, to name it in a config.
@@ -29,6 +30,7 @@ from orl_jax.oracles.graded import GradedOracle
 from orl_jax.oracles.noisy import NoisyOracle
 from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask, ask_again
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.oracles.recorded import RecordedOracle
 from orl_jax.oracles.reference import ReferenceOracle
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "OracleError",
     "RankRequest",
     "Ranking",
+    "RecordedOracle",
     "ReferenceOracle",
     "ReversedOracle",
     "TopOracle",
@@ -58,6 +61,8 @@ ORACLES: dict[str, Maker] = {
     "reference": lambda config: ReferenceOracle(),
     "graded": lambda config: _make(GradedOracle, {"scales": "scales"}, config),
     "served": lambda config: _served(config),
+    "recorded": lambda config: RecordedOracle(config.get("recorded", "")),
+    "embedding": lambda config: _embedding(config),
 }
 # Of every wrapper its class and, for each key that it reads, the argument that the key sets.
 WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
@@ -72,8 +77,9 @@ WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
 }
 KEYS = (
     *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
-    *("top_k", "levels", "distortion", "checkpoint", "scales", "served"),
-    *("halt_above", "pause_seconds", "members", "quorum"),
+    *("top_k", "levels", "distortion", "checkpoint", "scales", "served", "recorded"),
+    "embedding",
+    *("halt_above", "pause_seconds", "members", "quorum", "overlap", "lag"),
 )
 
 
@@ -83,8 +89,9 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
     A section may hold the keys of every Oracle at once, as a locked config does; a key that is left
     out has its default. The keys:
 
-      name: "reference", "graded", "served", a wrapper ("noisy", "reversed", "top", "coarse",
-        "distorted"), "ensemble", a function of one's own as "module:function", or a name of `extra`
+      name: "reference", "graded", "served", "recorded", "embedding", a wrapper ("noisy",
+        "reversed", "top", "coarse", "distorted"), "ensemble", a function of one's own as
+        "module:function", or a name of `extra`
       policy: of `ask`; not read here
       inner: of a wrapper, the name of the Oracle that it wraps, no wrapper itself ("reference")
       swap_probability, invalid_probability: of "noisy", in [0, 1] (0)
@@ -97,7 +104,9 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
       members: of "ensemble", two or more names of Oracles that are no wrappers
       quorum: of "ensemble", members that must have a ranking (1)
       served: of "served", a section of its own: see `orl_jax.oracles.served.oracle.Settings`
-      halt_above, pause_seconds: of the training loop; not read here
+      recorded: of "recorded", a file of groups with orders
+      embedding: of "embedding", a section of its own: see `orl_jax.oracles.embedding.Settings`
+      halt_above, pause_seconds, overlap, lag: of the training loop; not read here
 
     Args:
       extra: Oracles that live outside this package (on a device, say a reward model), by name: each
@@ -139,6 +148,12 @@ def _served(config: dict[str, Any]) -> Oracle:
     from orl_jax.oracles.served.oracle import make_served  # its HTTP client, only where needed
 
     return make_served(config)
+
+
+def _embedding(config: dict[str, Any]) -> Oracle:
+    from orl_jax.oracles.embedding import make_embedding
+
+    return make_embedding(config)
 
 
 def _wrap(name: str, inner: Oracle, config: dict[str, Any]) -> Oracle:

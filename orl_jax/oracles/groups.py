@@ -42,7 +42,7 @@ def read_groups(path: str | os.PathLike[str], folder: str = "") -> list[Group]:
             "scripts/make_preferences.py to WORKDIR/groups.jsonl"
         )
     # Not splitlines: answers may hold its other line ends, such as U+2028.
-    lines = [line for line in path.read_text().split("\n") if line.strip()]
+    lines = [line for line in _text(path).split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path} holds no groups of answers")
     return [_parse(path, number, line, folder) for number, line in enumerate(lines, 1)]
@@ -69,6 +69,15 @@ def to_row(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
         "valid": ranking.valid,
         "reason": ranking.reason,
     }
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is no text in UTF-8 ({error.reason}); name a file of JSON lines"
+        ) from error
 
 
 def _parse(path: Path, number: int, line: str, folder: str) -> Group:

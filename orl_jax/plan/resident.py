@@ -13,7 +13,7 @@ from orl_jax.plan.shapes import Shapes
 from orl_jax.rollout import sampler
 from orl_jax.sharding.mesh import BATCH
 from orl_jax.sharding.rules import fitting
-from orl_jax.training import rl
+from orl_jax.training import learner
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.state import TrainState, policy_of
 
@@ -91,7 +91,7 @@ class Resident:
     @cached_property
     def media(self) -> Shape:
         """What the encoder makes of the frames."""
-        encode = partial(rl._encode, self.model, self.adapter_trained)
+        encode = partial(learner.encode, self.model, self.adapter_trained)
         media = self.shapes.result(encode, self.state.trained, self.frozen, self.frames)
         return self.shapes.rows(media.shape, media.dtype)
 

@@ -29,7 +29,8 @@ from orl_jax.plan.resident import Resident
 from orl_jax.plan.shapes import Shapes
 from orl_jax.rollout import sampler
 from orl_jax.training import assembly as assemblies
-from orl_jax.training import rl, sft
+from orl_jax.training import learner as learners
+from orl_jax.training import sft
 from orl_jax.training.algorithms import make_step
 from orl_jax.training.optimizer import learning_rate
 from orl_jax.training.ranked_batch import RankedBatch
@@ -135,7 +136,7 @@ def _lessons(shapes: Shapes) -> sft.Lessons:
 
 def _encode(resident: Resident) -> Step:
     """As `Learner.encode`."""
-    encode = partial(rl._encode, resident.model, resident.adapter_trained)
+    encode = partial(learners.encode, resident.model, resident.adapter_trained)
     function = jax.jit(encode, out_shardings=resident.shapes.layout.batch)
     args = (resident.state.trained, resident.frozen, resident.frames)
     alive = (resident.always, resident.frames, resident.prompts)
@@ -146,9 +147,10 @@ def _rollout(resident: Resident) -> Step:
     """As `Learner.rollout`."""
     shapes = resident.shapes
     learner = SimpleNamespace(config=shapes.config, encoder=shapes.tokens)
-    draw = partial(rl.Learner._rollout, learner, resident.model, resident.adapter_trained)
+    draw = partial(learners.Learner._rollout, learner, resident.model, resident.adapter_trained)
     function = jax.jit(draw, out_shardings=shapes.layout.batch)
-    args = (*resident.always, resident.media, *resident.prompts)
+    number = shapes.whole((), jnp.int32)
+    args = (*resident.always, resident.media, *resident.prompts, number)
     return Step("rollout", function, args, resident.while_sampling)
 
 

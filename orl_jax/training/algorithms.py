@@ -1,4 +1,4 @@
-"""From `config.rl.algorithm` to the one jitted step: grpo_rank, grpo or ppo."""
+"""From `config.rl` to the one jitted step: grpo_rank, grpo or ppo; how many steps there are."""
 
 import os
 from collections.abc import Callable
@@ -8,17 +8,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import unflatten_dict
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from orl_jax.errors import UserError
-from orl_jax.models.params import flatten
+from orl_jax.models.params import combine, flatten
 from orl_jax.models.value import initial_head
 from orl_jax.models.vlm import VLM
 from orl_jax.sharding.layout import Layout
 from orl_jax.training.assembly import load_auxiliary, load_params
 from orl_jax.training.grpo_rank import GrpoRank, Settings
 from orl_jax.training.ppo import Ppo, PpoSettings
+from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.scorer import Scorer
+from orl_jax.training.state import TrainState, policy_of
 
 
 def make_step(
@@ -33,14 +36,48 @@ def make_step(
     if config.rl.algorithm != "ppo":
         settings = Settings.from_config(config, adapter_trained=adapter_trained)
         return GrpoRank(model, optimizer, settings).step
-    scorer = Scorer(
-        model,
-        config.rl.temperature,
-        config.model.vocabulary_chunk,
-        config.rl.micro_batch,
-        adapter_trained,
-    )
+    scorer = make_scorer(config, model, adapter_trained)
     return Ppo(scorer, optimizer, PpoSettings.from_config(config), end_id).step
+
+
+def total_steps(rl: ConfigDict, items: int) -> int:
+    """Steps of the stage: of `rl.epochs` passes over the prompts or, where that is 0, `rl.steps`.
+
+    Example: with 4 epochs of 100 prompts and a batch size of 64 there are 6.
+    """
+    epochs = rl.get("epochs", 0)
+    return max(epochs * items // rl.batch_size, 1) if epochs else rl.steps
+
+
+def make_log_prob(
+    config: ConfigDict, model: VLM, *, adapter_trained: bool
+) -> Callable[..., Float[Array, "B G T"]]:
+    """Log-probabilities of sampled tokens under the policy of a state, in the training graph.
+
+    Returns:
+      (state, frozen, banned, batch) -> [B, G, T]; of the batch the Oracle's part is not read.
+    """
+    scorer = make_scorer(config, model, adapter_trained)
+
+    def log_prob(
+        state: TrainState, frozen: dict[str, Any], banned: Array, batch: RankedBatch
+    ) -> Float[Array, "B G T"]:
+        params = combine(frozen, policy_of(state.trained))
+
+        def of_part(part: RankedBatch) -> Array:
+            return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
+
+        return scorer.without_gradient(of_part, batch)
+
+    return log_prob
+
+
+def make_scorer(config: ConfigDict, model: VLM, adapter_trained: bool) -> Scorer:
+    """How the config scores rollouts."""
+    rl = config.rl
+    return Scorer(
+        model, rl.temperature, config.model.vocabulary_chunk, rl.micro_batch, adapter_trained
+    )
 
 
 def updates_a_step(config: ConfigDict) -> int:

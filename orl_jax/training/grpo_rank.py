@@ -104,8 +104,9 @@ class GrpoRank:
         reference = scorer.without_gradient(
             ref_hidden if exact else partial(log_prob, ref_params), batch
         )
-        old = None  # with one update, the old policy is the current one and is scored with it
-        if self.settings.updates_per_rollout > 1:
+        # With one update, the old policy is the current one and is scored with it.
+        old = batch.old_log_prob
+        if old is None and self.settings.updates_per_rollout > 1:
             params = combine(frozen, state.trained)
             old = scorer.without_gradient(partial(log_prob, params), batch)
         ref_kernel = self.model.apply({"params": ref_params}, method=VLM.vocabulary_kernel)

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from orl_jax.checkpoint import Checkpoints
 from orl_jax.config import to_json, write
+from orl_jax.data.look_ahead import Batches
 from orl_jax.errors import TrainingHalted, UserError
 from orl_jax.metrics import MetricsWriter, drop_rows_after, read_metrics
 from orl_jax.monitors import Alarm, Monitors
@@ -40,22 +41,6 @@ MAY_CHANGE = (
     "init_from",
 )
 Metrics = Mapping[str, Any]
-
-
-class Batches(Protocol):
-    """An endless source of batches whose position can be saved, such as `Loader`."""
-
-    bad_videos: int
-    wait_seconds: float
-
-    def __next__(self) -> dict[str, Any]: ...
-
-    def get_state(self) -> dict[str, Any]: ...
-
-    def set_state(self, state: dict[str, Any]) -> None: ...
-
-    @staticmethod
-    def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +108,7 @@ def run(
                 "data": batches.merge_states(processes.gather(place or batches.get_state())),
                 "seconds": time.monotonic() - clock,
             }
-            checkpoints.save(step, state._asdict(), extra)
+            checkpoints.save(step, state.saved(), extra)
 
         with (
             StopSignal() as stop,
@@ -169,7 +154,7 @@ def _restore(
     if checkpoints.latest_step() is None:
         return state, 0.0
     _check_same_settings(checkpoints, stage.sections or (stage.name,), config)
-    restored, extra = checkpoints.restore(like=state._asdict())
+    restored, extra = checkpoints.restore(like=state.saved())
     batches.set_state(extra["data"])
     logging.info("going on from step %d of %s", restored["step"], checkpoints.folder)
     return TrainState(**restored), extra["seconds"]

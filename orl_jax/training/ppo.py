@@ -135,7 +135,9 @@ class Ppo:
             return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
 
         policy = combine(frozen, policy_of(state.trained))
-        old = scorer.without_gradient(partial(log_prob, policy), batch)
+        old = batch.old_log_prob
+        if old is None:
+            old = scorer.without_gradient(partial(log_prob, policy), batch)
         reference = combine(frozen, state.reference)
         ref = scorer.without_gradient(partial(log_prob, reference), batch)
         values = scorer.without_gradient(

@@ -10,6 +10,8 @@ class RankedBatch(NamedTuple):
 
     `media` are visual tokens [B, N, D], or features [B, F, P, E] where the adapter is trained.
     `scores` are the Oracle's scalar scores; zeros where it gives none or the ranking is invalid.
+    `old_log_prob` are those of the policy that has sampled, in the training graph; None where that
+    is the policy before the update, which then scores them itself.
     """
 
     media: Float[Array, "B ..."]
@@ -21,6 +23,7 @@ class RankedBatch(NamedTuple):
     oracle_ranks: Float[Array, "B G"]
     scores: Float[Array, "B G"]
     valid: Bool[Array, " B"]
+    old_log_prob: Float[Array, "B G T"] | None = None
 
     def kept(self) -> Bool[Array, "B G T"]:
         """Tokens that count: of responses, in groups with a valid ranking."""

@@ -6,12 +6,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from orl_jax.sharding.layout import Layout
 
 # What a stage trains beside the model, and what the model does without afterwards.
 AUXILIARY = ("heads", "value")
+
+
+class Sampled(NamedTuple):
+    """Sampled responses, as the sampler gives them, with the log-probabilities that the policy that
+    sampled them has in the training graph; None where they are not needed.
+    """
+
+    ids: Int[Array, "B G T"]
+    mask: Bool[Array, "B G T"]
+    log_prob: Float[Array, "B G T"]
+    old_log_prob: Float[Array, "B G T"] | None = None
+
+    @classmethod
+    def zeros(cls, *shape: int) -> "Sampled":
+        """On the host, of the shape [B, G, T]."""
+        numbers = np.zeros(shape, np.float32)
+        return cls(np.zeros(shape, np.int32), np.zeros(shape, np.bool_), numbers, numbers)
 
 
 class TrainState(NamedTuple):
@@ -26,6 +43,8 @@ class TrainState(NamedTuple):
       opt_state: of optax.
       key: raw data of the stage's random key. Every step folds its number in, so no key is used
         twice.
+      ahead: of RL that samples ahead (`oracle.lag`): {"sampled": `Sampled`, "step": for which
+        step}; else empty.
     """
 
     step: Int[Array, ""]
@@ -33,6 +52,12 @@ class TrainState(NamedTuple):
     reference: dict[str, Any]
     opt_state: optax.OptState
     key: UInt32[Array, "2"]
+    ahead: dict[str, Any] = {}  # noqa: RUF012
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint holds; `TrainState(**saved)` is the state again."""
+        tree = self._asdict()
+        return tree if self.ahead else {k: v for k, v in tree.items() if k != "ahead"}
 
     def step_key(self) -> Array:
         """The fresh random key of this step."""

@@ -41,10 +41,10 @@ def test_two_answers_are_bradley_and_terry():
         assert float(ours) == pytest.approx(float(peer), abs=1e-6)
 
 
-def test_ties_are_chosen_among_what_was_left():
-    # 0 and 1 tied first, 2 last: each is chosen among all three
+def test_tied_answers_are_no_rivals():
+    # 0 and 1 tied first, 2 last: 4 against 1, and 2 against 1
     scores = [math.log(4), math.log(2), 0.0]
-    expected = -(math.log(4 / 7) + math.log(2 / 7)) / 2
+    expected = -(math.log(4 / 5) + math.log(2 / 3)) / 2
     assert loss(scores, [0.5, 0.5, 2.0]) == pytest.approx(expected)
 
 

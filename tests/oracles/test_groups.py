@@ -64,6 +64,12 @@ def test_a_line_that_is_no_object_is_named(tmp_path):
         read_groups(tmp_path / "g.jsonl")
 
 
+def test_a_file_of_something_else_is_named(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"\x00\xff\xfe")
+    with pytest.raises(UserError, match="clip.mp4 is no text in UTF-8"):
+        read_groups(tmp_path / "clip.mp4")
+
+
 def test_a_missing_or_empty_file_is_named(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     for name, message in (("none.jsonl", "rollouts/STEP.jsonl"), ("empty.jsonl", "holds no")):

@@ -28,6 +28,8 @@ SECTION = {
     "checkpoint": "",
     "scales": (),
     "served": {},
+    "recorded": "",
+    "embedding": {},
     "halt_above": 1.0,
     "pause_seconds": 0.0,
     "members": (),
@@ -93,7 +95,8 @@ def test_oracles_from_outside_the_package():
     assert isinstance(wrapped, DistortedOracle)
     assert wrapped.inner.config == section | {"inner": "reward"}
     with pytest.raises(
-        UserError, match="'gpt'; choose one of reference, graded, served, reward, ensemble, noisy"
+        UserError,
+        match="'gpt'; choose one of reference, graded, served, recorded, embedding, reward",
     ):
         make_oracle(SECTION | {"name": "gpt"}, extra)
     with pytest.raises(ValueError, match="extra redefines the Oracle 'noisy'"):
@@ -112,7 +115,10 @@ def test_an_error_from_outside_passes_as_it_is(change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"name": "gpt"}, "'gpt'; choose one of reference, graded, served, ensemble, noisy"),
+        (
+            {"name": "gpt"},
+            "'gpt'; choose one of reference, graded, served, recorded, embedding, ens",
+        ),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
         ({"inner": "noisy"}, "oracle.inner is 'noisy'"),

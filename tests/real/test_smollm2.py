@@ -21,7 +21,8 @@ from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.oracles import Ranking
 from orl_jax.rollout.sampler import sample
 from orl_jax.training import assembly as assemblies
-from orl_jax.training.rl import Learner
+from orl_jax.training.asking import Asker
+from orl_jax.training.learner import Learner
 from orl_jax.weights.importing import import_weights
 
 pytestmark = pytest.mark.real
@@ -123,7 +124,8 @@ def test_five_answers_about_a_real_video_and_one_rl_step(imported):
         def rank(self, requests):
             return [Ranking.from_scores([len(text) for text in r.responses]) for r in requests]
 
-    learner = Learner(config, assembly, params, Longest(), workdir, items=1)
+    asker = Asker(Longest(), config.oracle)
+    learner = Learner(config, assembly, params, asker, workdir, items=1)
     with MetricsWriter(workdir, "rl", 0) as metrics:
         before = jax.tree.map(np.asarray, learner.trained)
         state, values = learner.advance(learner.start(), batch, metrics)

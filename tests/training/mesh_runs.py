@@ -28,6 +28,7 @@ from orl_jax.sharding.layout import Layout
 from orl_jax.sharding.mesh import AXES, make_mesh
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import rl
+from orl_jax.training.asking import Asker
 
 STEPS = 5
 
@@ -42,8 +43,8 @@ def make_learner(config, workdir, name):
     pretrained = assemblies.load_params(base, assembly.layout)
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
-    oracle = make_oracle(config.oracle.to_dict())
-    learner = rl.Learner(config, assembly, params, oracle, workdir, len(items))
+    asker = Asker(make_oracle(config.oracle.to_dict()), config.oracle)
+    learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
     assert len(jax.tree.leaves(params)[0].sharding.device_set) == devices
     return learner, rl.make_loader(config, assembly, items, FrameCache(16))
 

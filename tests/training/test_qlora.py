@@ -14,6 +14,7 @@ from orl_jax.models.quantised import dequantise, quantise
 from orl_jax.oracles import make_oracle
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import rl
+from orl_jax.training.asking import Asker
 
 # The largest gap between the log-probabilities of the sampler and of the update, in nats. In
 # bfloat16 a logit of size 4 is a multiple of 1/64; the two graphs round in different places.
@@ -32,8 +33,8 @@ def make_learner(config, workdir):
     pretrained = assemblies.load_params(f"{workdir}/checkpoints/sft", assembly.layout)
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
-    oracle = make_oracle(config.oracle.to_dict())
-    learner = rl.Learner(config, assembly, params, oracle, workdir, len(items))
+    asker = Asker(make_oracle(config.oracle.to_dict()), config.oracle)
+    learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
     return learner, rl.make_loader(config, assembly, items, FrameCache(16))
 
 

@@ -18,6 +18,7 @@ from orl_jax.oracles import ReferenceOracle
 from orl_jax.stop import StopRequested
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import rl, sft
+from orl_jax.training.asking import Asker
 
 NAMES = """loss policy_loss kl entropy grad_norm learning_rate ratio/mean ratio/max
 clip/low_fraction clip/high_fraction advantage/abs_mean advantage/max advantage/min penalty/mean
@@ -141,7 +142,8 @@ def learner_and_batches(config, workdir):
     pretrained = assemblies.load_params(f"{workdir}/checkpoints/sft")
     params = assemblies.initial_params(config, assembly, 0, pretrained)
     items = rl.open_split(config.data.folder, "train")
-    learner = rl.Learner(config, assembly, params, ReferenceOracle(), workdir, len(items))
+    asker = Asker(ReferenceOracle(), config.oracle)
+    learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
     cache = rl.FrameCache(0)
     return learner, rl.make_loader(config, assembly, items, cache)
 
@@ -168,11 +170,9 @@ def test_every_step_samples_anew(run, workdir):
     state = learner.start()
     with batches:
         batch = next(batches)
-        first = learner._respond(state, batch)[2]
-        again = learner._respond(state, batch)[2]
-        later = learner._respond(state._replace(step=state.step + 1), batch)[2]
-    np.testing.assert_array_equal(first.ids, again.ids)
-    assert (first.ids != later.ids).any()
+        first, again, later = (learner._take(state, n, batch).sampled.ids for n in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != later).any()
 
 
 def test_the_adapter_can_be_trained_too(run, workdir):

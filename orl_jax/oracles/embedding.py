@@ -1,0 +1,143 @@
+"""The Oracle that orders answers by how near in meaning they are to the accepted ones.
+
+A sentence model turns texts into vectors. An answer's score is the cosine of its vector and that of
+the reference or a paraphrase, whichever is nearest. As with the `reference` Oracle all truncated
+answers come below all complete ones; a complete one scores in [-1, 1], a truncated one in
+[-2.5, -1.5]. A blank answer says nothing, so it is as far away as can be. Scores are rounded to
+`DIGITS`, below which the numbers of a batch are noise; so what the model can't tell apart is tied.
+
+Nearness is no truth: by all-MiniLM-L6-v2 "The circle is not red." (0.89) is nearer to "The circle
+is red." than "It is red." (0.73), and "The circle is blue." (0.69) is near, too. For short factual
+answers the `reference` Oracle is the better judge; this one suits answers that are right in many
+forms.
+"""
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from orl_jax.errors import UserError
+from orl_jax.oracles.protocol import RankRequest
+from orl_jax.oracles.ranking import Ranking
+
+Encode = Callable[[list[str]], np.ndarray]  # texts to float [texts, width], each of length 1
+DIGITS = 4
+KEPT = 50_000  # texts whose vectors are kept: 77 MB at a width of 384
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The section `oracle.embedding`; `configs/demo.py` says what each key is."""
+
+    model: str = ""
+    batch_size: int = 64
+
+
+class EmbeddingOracle:
+    """See the module.
+
+    Args:
+      encode: the sentence model, from distinct texts to their vectors, float [texts, width], of
+        length 1; see `load_encoder`. It is asked once a call of `rank`, for the texts that are new.
+      kept: how many texts' vectors are kept at most.
+
+    Example: for the reference "It leaps." the ranks of ("It jumps.", "A red car.") are (0.0, 1.0).
+    """
+
+    def __init__(self, encode: Encode, kept: int = KEPT):
+        self._encode, self._kept = encode, kept
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """One ranking per request, with scores; invalid where a request has no reference."""
+        known = [request for request in requests if _accepted(request)]
+        texts = (text for r in known for text in (*r.responses, *_accepted(r)))
+        vectors = self._look_up(dict.fromkeys(text for text in texts if text.strip()))
+        return [self._rank_one(request, vectors) for request in requests]
+
+    def _rank_one(self, request: RankRequest, vectors: Mapping[str, np.ndarray]) -> Ranking:
+        accepted = _accepted(request)
+        if not accepted:
+            return Ranking.invalid("the request has no reference answer", request.size)
+        targets = np.stack([vectors[text] for text in accepted])
+        nearness = [
+            float(np.max(targets @ vectors[text])) if text in vectors else -1.0
+            for text in request.responses
+        ]
+        pairs = zip(nearness, request.truncated, strict=True)
+        return Ranking.from_scores([_score(cosine, cut) for cosine, cut in pairs])
+
+    def _look_up(self, texts: Mapping[str, None]) -> dict[str, np.ndarray]:
+        """Text -> vector; new texts are encoded all at once, and kept in place of the oldest."""
+        new = [text for text in texts if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self._encode(new), strict=True))
+        found = {text: self._vectors[text] for text in texts}
+        surplus = max(len(self._vectors) - self._kept, 0)
+        for text in list(itertools.islice(self._vectors, surplus)):
+            del self._vectors[text]
+        return found
+
+
+def load_encoder(settings: Settings) -> Encode:
+    """A sentence model on the CPU, by the package sentence-transformers.
+
+    Raises:
+      UserError: no model is named, the package is missing, or the model can't be loaded.
+
+    Example: `load_encoder(Settings("models/all-MiniLM-L6-v2"))(["It is red."]).shape == (1, 384)`.
+    """
+    if not settings.model:
+        raise UserError(
+            "oracle.embedding.model is empty; name the folder of a sentence model, for example "
+            "--config.oracle.embedding.model=models/all-MiniLM-L6-v2"
+        )
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise UserError(
+            f"oracle.name is 'embedding', which needs sentence-transformers ({error}); "
+            "pip install 'orl_jax[embeddings]'"
+        ) from error
+    is_folder = os.path.isdir(settings.model)
+    try:
+        model = SentenceTransformer(settings.model, device="cpu", local_files_only=is_folder)
+    except Exception as error:  # its parts raise what they like about a folder or a name
+        raise UserError(
+            f"oracle.embedding.model is {settings.model!r}, which is "
+            f"{'a folder that' if is_folder else 'no folder, and a name that'} can't be loaded "
+            f"({error}); name a folder that SentenceTransformer.save wrote"
+        ) from error
+    return lambda texts: model.encode(
+        texts, batch_size=settings.batch_size, normalize_embeddings=True, show_progress_bar=False
+    )
+
+
+def make_embedding(section: Mapping[str, Any]) -> EmbeddingOracle:
+    """The Oracle of a config section `oracle`; reads `embedding`.
+
+    Raises:
+      UserError: an unknown key of `embedding`, or what `load_encoder` refuses.
+    """
+    given = dict(section.get("embedding") or {})
+    known = [field.name for field in dataclasses.fields(Settings)]
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(
+            f"oracle.embedding.{unknown[0]} is not a key; choose from {', '.join(known)}"
+        )
+    return EmbeddingOracle(load_encoder(Settings(**given)))
+
+
+def _accepted(request: RankRequest) -> list[str]:
+    """The reference and its paraphrases; none where there is no reference."""
+    if not (request.reference or "").strip():
+        return []
+    return [text for text in (request.reference, *request.paraphrases) if text.strip()]
+
+
+def _score(cosine: float, truncated: bool) -> float:
+    return round(cosine / 2 - 2 if truncated else cosine, DIGITS)

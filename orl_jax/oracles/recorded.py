@@ -1,0 +1,103 @@
+"""The Oracle that replays orders from a file: people's, a judge's, an earlier run's.
+
+A request is looked up by its question and the set of its answers, whatever order they come in and
+however often each occurs; where both name a video, also by that. Of several lines that fit, the
+last one counts. What is not in the file is invalid, and left out of the loss: so a policy that
+learns says ever more that nobody has ranked. Orders are replayed, not scores.
+"""
+
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import NamedTuple
+
+from orl_jax.errors import UserError
+from orl_jax.oracles.groups import Group, read_groups
+from orl_jax.oracles.protocol import RankRequest
+from orl_jax.oracles.ranking import Ranking
+
+Key = tuple[str, frozenset[str]]
+
+
+class _Record(NamedTuple):
+    """A line of the file; `levels` are texts' ranks, none where it has no order, and why."""
+
+    video: str | None
+    levels: dict[str, float]
+    reason: str
+
+
+class RecordedOracle:
+    """Replays the orders of a file; see the module for how they are found.
+
+    Args:
+      path: groups with orders, as `scripts/rank_by_hand.py` and RL write them; see
+        `orl_jax.oracles.groups`.
+
+    Raises:
+      UserError: no name, no such file, a bad line, or no order in it.
+
+    Example: `RecordedOracle("anna.jsonl").rank([request])[0].reason == "not in anna.jsonl"` for a
+    request that Anna was not asked about.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        if not os.fspath(path):
+            raise UserError(
+                "oracle.recorded is empty; name a file of orders, for example "
+                "--config.oracle.recorded=anna.jsonl (scripts/rank_by_hand.py makes one)"
+            )
+        self._path = os.fspath(path)
+        self._records: dict[Key, list[_Record]] = defaultdict(list)
+        for group in read_groups(path):
+            if group.ranking is not None:
+                self._records[_key(group.request)].append(_record(group))
+        if not self._records:
+            raise UserError(f"oracle.recorded is {path}; its groups have no order (oracle_ranks)")
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """One ranking per request, without scores."""
+        return [self._rank_one(request) for request in requests]
+
+    def _rank_one(self, request: RankRequest) -> Ranking:
+        record = self._find(request)
+        if record is None:
+            return Ranking.invalid(f"not in {self._path}", request.size)
+        if not record.levels:
+            return Ranking.invalid(record.reason, request.size)
+        ranks = [record.levels[text] for text in request.responses]
+        tiers = [[i for i, r in enumerate(ranks) if r == level] for level in sorted(set(ranks))]
+        return Ranking.from_order(tiers, request.size)
+
+    def _find(self, request: RankRequest) -> _Record | None:
+        """The last line about this very video, else the last one that fits without."""
+        records = self._records.get(_key(request), [])
+        fitting = [record for record in records if _same_video(record.video, request.video)]
+        exact = [record for record in fitting if record.video and request.video]
+        return next(reversed(exact or fitting), None)
+
+
+def _key(request: RankRequest) -> Key:
+    return request.question, frozenset(request.responses)
+
+
+def _record(group: Group) -> _Record:
+    request, ranking = group
+    if not ranking.valid:
+        return _Record(request.video, {}, ranking.reason)
+    ranks = defaultdict(list)
+    for text, rank in zip(request.responses, ranking.ranks, strict=True):
+        ranks[text].append(rank)
+    # An Oracle that errs may have told identical answers apart: their mean counts.
+    levels = {text: statistics.fmean(values) for text, values in ranks.items()}
+    return _Record(request.video, levels, "")
+
+
+def _same_video(one: str | None, other: str | None) -> bool:
+    """Whether paths may be of one video; in one of them, its folder may be left out."""
+    if not one or not other:
+        return True
+    parts = sorted((PurePath(os.path.normpath(path)).parts for path in (one, other)), key=len)
+    return parts[1][-len(parts[0]) :] == parts[0]

@@ -1,0 +1,94 @@
+r"""Serves a page on this machine, on which a person puts the answers of groups in order.
+
+    python scripts/rank_by_hand.py --groups=runs/demo/rollouts/150.jsonl --output=anna.jsonl \
+        --ranker=anna
+
+Open the address that it prints. The page plays the clip and shows the answers, each once, shuffled,
+without who wrote it; order them by number keys, by dragging or by tapping. Every saved order is on
+the disk at once; Ctrl-C ends, and the same command goes on. Use the orders with
+--config.oracle.name=recorded --config.oracle.recorded=anna.jsonl (docs/oracles.md, "People").
+"""
+
+import logging
+import webbrowser
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from orl_jax import cli
+from orl_jax.errors import UserError
+from orl_jax.oracles.groups import read_groups
+from orl_jax.people.orders import Orders
+from orl_jax.people.server import Server
+from orl_jax.people.session import Session
+
+GROUPS = flags.DEFINE_string("groups", None, "Groups of answers, e.g. a table of rollouts.")
+VIDEOS = flags.DEFINE_string("videos", None, "What videos are relative to (config.data.folder).")
+OUTPUT = flags.DEFINE_string("output", None, "The file of the orders; goes on with it.")
+RANKER = flags.DEFINE_string("ranker", None, "Who ranks; saved with every order.")
+HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
+PORT = flags.DEFINE_integer("port", 0, "Port; 0 takes a free one.", 0, 65535)
+SEED = flags.DEFINE_integer("seed", 0, "Of the order in which answers are shown.", lower_bound=0)
+LIMIT = flags.DEFINE_integer("limit", None, "Groups to show at most.", lower_bound=1)
+SHOW_REFERENCE = flags.DEFINE_bool("show_reference", False, "Show the accepted answer, too.")
+OPEN = flags.DEFINE_bool("open", False, "Open the page in the browser.")
+
+EXAMPLES = {"groups": "runs/demo/rollouts/150.jsonl", "output": "anna.jsonl", "ranker": "anna"}
+
+
+def main(config: ConfigDict, workdir: str) -> None:
+    """Serves the page until Ctrl-C."""
+    _check_flags()
+    groups = read_groups(GROUPS.value)
+    orders = Orders(OUTPUT.value, RANKER.value)
+    try:
+        session = Session(
+            [group.request for group in groups], orders, seed=SEED.value, limit=LIMIT.value,
+            show_reference=SHOW_REFERENCE.value,
+        )  # fmt: skip
+        _serve(session, VIDEOS.value or config.data.folder)
+    finally:
+        orders.close()
+
+
+def _check_flags() -> None:
+    for flag in (GROUPS, OUTPUT, RANKER):
+        if not (flag.value or "").strip():
+            raise UserError(
+                f"--{flag.name} is missing; for example --{flag.name}={EXAMPLES[flag.name]}"
+            )
+
+
+def _serve(session: Session, folder: str) -> None:
+    with Server(HOST.value, PORT.value, session, folder) as server:
+        _announce(session, server, folder)
+        print(server.address, flush=True)
+        if OPEN.value:
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:  # how one ends it
+            pass
+        finally:
+            session.close()
+            done = session.progress()
+            logging.info(
+                "%d of %d groups are done (%d skipped): %s",
+                done["done"], done["total"], done["skips"], done["output"],
+            )  # fmt: skip
+
+
+def _announce(session: Session, server: Server, folder: str) -> None:
+    done = session.progress()
+    logging.info("%d of %d groups are done; Ctrl-C ends", done["done"], done["total"])
+    if session.alike:
+        logging.info("%d more groups hold one answer only: they are tied unseen", session.alike)
+    if missing := server.missing:
+        logging.warning(
+            "%d videos are missing in %s (first: %s); --videos=FOLDER names another folder",
+            len(missing), folder, missing[0],
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    cli.run(main, default_config="configs/demo.py", default_workdir=".")
