@@ -16,6 +16,7 @@ REQUIRES = [
     "qwix>=0.1.8,<0.2",  # quantised kernels
     "orbax-checkpoint>=0.12.8,<0.13",
     "numpy>=2.2,<3",
+    "scipy>=1.15,<2",  # rank correlations and tests of an audit; jax brings it, too
     "jaxtyping>=0.3.11,<0.4",  # shapes in signatures; checked only under pytest
     # Text: tokenizers, Hugging Face configurations and weights. Version 5 dropped its Flax classes.
     "transformers>=5.23,<6",
@@ -49,7 +50,6 @@ EXTRAS = {
         "pytest-xdist>=3.8,<4",  # files of tests side by side; most of their time is compilation
         "hypothesis>=6.150,<7",
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
-        "scipy>=1.15,<2",
         "scikit-learn>=1.6,<2",  # nDCG, a peer
         "selenium>=4.40,<5",  # a headless browser on the page of orl_jax/people
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
@@ -74,6 +74,7 @@ setup(
     packages=find_packages(include=["orl_jax", "orl_jax.*"]),
     package_data={
         "orl_jax.report": ["*.html", "*.jinja", "*.css"],
+        "orl_jax.audit": ["*.jinja"],
         "orl_jax.people": ["*.html", "*.css", "*.js"],
     },
     install_requires=REQUIRES,

@@ -34,6 +34,7 @@ def get_config(size: str = "") -> ConfigDict:
             "ranker": ranker(),
             "oracle": oracle(),
             "monitors": monitors(),
+            "audit": audit(),
             "checkpoint": {"every_steps": 50, "keep": 2},
             "evaluation": {
                 "batch_size": 64,  # items at a time
@@ -354,6 +355,32 @@ def monitors() -> dict:
         "valid_floor": 0.5,  # oracle_failing: mean share of groups with a valid ranking
         "gap_limit": 0.05,  # sampler_mismatch: mean gap of a step, nats
         "stop_on": (),  # monitors that stop training, e.g. ("policy_drift",); the others warn
+    }
+
+
+def audit() -> dict:
+    """Of `scripts/audit_oracle.py`; docs/oracles.md says what each measure means."""
+    return {
+        "groups": "",  # a file of groups of answers; several with commas between, * for any name
+        # Who is right: reference (the rule) | recorded (the orders in the file, people's or another
+        # judge's) | a file of groups with orders | none
+        "truth": "reference",
+        "max_groups": 200,  # drawn so that each task type keeps its share; 0 is all
+        "seed": 0,  # of the draw, of the orders of presentation and of the intervals
+        "shuffles": 3,  # asks a group, each with the answers in another order
+        "pairs": 50,  # groups whose pairs are asked one by one; 0 is none
+        "bootstrap": 2000,  # resamples of the groups, for the 95 % intervals
+        # Money a million tokens, as the server counts them; 0 is not told.
+        "price": {"input": 0.0, "output": 0.0},
+        # The verdict's limits. The value in brackets switches one off.
+        "min_tau": 0.5,  # Kendall's tau-b with the truth (-1)
+        "min_pair_accuracy": 0.75,  # of pairs that the truth tells apart; a tie is half right (0)
+        "min_top1": 0.5,  # its best is among the truth's best; look at the chance beside it (0)
+        "min_self_tau": 0.6,  # with itself, asked in another order (-1)
+        "max_position_bias": 0.15,  # of a slot's mean rank, 1 = always first or last (1)
+        "max_length_bias": 0.25,  # Spearman's rho with the length, beyond the truth's own (2)
+        "max_invalid": 0.05,  # share of asks without a ranking (1)
+        "min_transitive": 0.9,  # share of triples without a cycle, asked by pairs (0)
     }
 
 

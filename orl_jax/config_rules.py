@@ -180,6 +180,17 @@ RULES = (
     fraction("monitors.valid_floor", 0.5),
     at_least("monitors.gap_limit", 0, 0.05),
     some_of("monitors.stop_on", monitors.NAMES),
+    *(at_least(f"audit.{key}", 0, 0) for key in ("max_groups", "seed", "pairs")),
+    at_least("audit.shuffles", 1, 3),
+    at_least("audit.bootstrap", 100, 2000),
+    *(at_least(f"audit.price.{key}", 0, 0.0) for key in ("input", "output")),
+    *(
+        Rule(f"audit.min_{key}", lambda v: -1 <= v <= 1, "between -1 (off) and 1", 0.5)
+        for key in ("tau", "self_tau")
+    ),
+    *(fraction(f"audit.{key}", 0.5) for key in ("min_pair_accuracy", "min_top1", "min_transitive")),
+    *(fraction(f"audit.max_{key}", 0.15) for key in ("position_bias", "invalid")),
+    Rule("audit.max_length_bias", lambda v: 0 <= v <= 2, "between 0 and 2 (off)", 0.25),
     at_least("checkpoint.every_steps", 1, 50),
     at_least("checkpoint.keep", 1, 2),
     at_least("evaluation.batch_size", 1, 64),

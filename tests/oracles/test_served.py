@@ -133,6 +133,43 @@ def test_a_judge_of_places_is_averaged_out(oracle):
     assert np.ptp(votes) < 1.6  # the mean of forty random places; their deviation is 0.22
 
 
+def test_other_orders_of_the_answers_are_shuffled_otherwise(oracle):
+    turned = RankRequest("p0", REQUEST.question, ANSWERS[::-1], reference="Up")
+    with served(by_length) as (address, bodies):
+        asking = oracle(address)
+        first, again, other = asking.rank([REQUEST])[0], *asking.rank([REQUEST, turned])
+    shown = [asked(body)[1] for body, _ in bodies]
+    assert shown.count(shown[0]) == 2 and len({*map(tuple, shown)}) == 2  # the same, and another
+    assert first.ranks == again.ranks == other.ranks[::-1]
+
+
+def test_the_judge_as_given_sees_the_order_of_the_request(oracle, tmp_path):
+    letters = ("c", "a", "d", "a", "b")
+    with served(first_place) as (address, bodies):
+        shuffled = oracle(address, shuffles=4, cache=str(tmp_path), max_calls=2)
+        given = shuffled.as_given()
+        for _ in range(2):  # no cache
+            (ranking,) = given.rank([RankRequest("p", "?", letters)])
+            assert ranking.ranks == (0, 1.5, 3, 1.5, 4)
+        (third,) = given.rank([RankRequest("p", "?", letters)])
+    assert [asked(body)[1] for body, _ in bodies] == [["c", "a", "d", "b"]] * 2
+    assert "budget spent: 2 calls" in third.reason and shuffled.client is given.client
+
+
+def test_tokens_are_told_apart_where_the_server_does(oracle):
+    def reply(body, wire):
+        usage = {"total_tokens": 12, "prompt_tokens": 10, "completion_tokens": 2, "cost": None}
+        content = json.dumps({"ranking": asked(body)[0]})
+        message = {"choices": [{"message": {"content": content}}], "usage": usage}
+        wire.send(200, json.dumps(message).encode())
+
+    with served(reply) as (address, _):
+        asking = oracle(address)
+        asking.rank([REQUEST, REQUEST])
+    spent = asking.client.spent
+    assert (spent.tokens, spent.prompt_tokens, spent.completion_tokens) == (24, 20, 4)
+
+
 def test_pairs_make_a_tournament(oracle):
     with served(by_length) as (address, bodies):
         (ranking,) = oracle(address, mode="pairwise").rank([REQUEST])

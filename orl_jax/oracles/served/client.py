@@ -43,6 +43,8 @@ class Spent:
     calls: int = 0
     retries: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0  # these two where the server tells them apart
+    completion_tokens: int = 0
 
 
 class Client:
@@ -172,11 +174,16 @@ class Client:
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise _Passing("no completion in the body") from error
         usage = reply.get("usage")
-        total = usage.get("total_tokens", 0) if isinstance(usage, dict) else 0
-        self._count(tokens=total if isinstance(total, int) else 0)
+        self._count_tokens(usage if isinstance(usage, dict) else {})
         if not isinstance(text, str):
             raise AskError("empty reply: no text")
         return text
+
+    def _count_tokens(self, usage: dict[str, Any]) -> None:
+        names = {"tokens": "total_tokens"}
+        names |= {name: name for name in ("prompt_tokens", "completion_tokens")}
+        told = {name: usage.get(key) for name, key in names.items()}
+        self._count(**{name: count for name, count in told.items() if isinstance(count, int)})
 
     def _count(self, **more: int) -> None:
         with self._lock:

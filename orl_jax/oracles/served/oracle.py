@@ -1,9 +1,10 @@
 """A served model as an Oracle: each group is asked about several times, in other orders.
 
 A judge favours places: the first answer, or the last. So every call shuffles the answers, the
-shuffle is undone, and the ranks of `shuffles` calls are averaged. Identical answers are shown once
-and tied. A call that fails, or whose reply is no order, is left out; with no more than half of the
-calls left the group is invalid, with the reason, and is not trained on.
+shuffle is undone, and the ranks of `shuffles` calls are averaged. (`as_given` is the same
+judge without: so an audit sees its own bias.) Identical answers are shown once and tied. A call
+that fails, or whose reply is no order, is left out; with no more than half of the calls left the
+group is invalid, with the reason, and is not trained on.
 """
 
 import collections
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -80,6 +81,8 @@ class ServedOracle:
     Args:
       settings: of the section `oracle.served`.
       seed: of the shuffles and labels.
+      shuffle: False shows the answers in the order of the request, and keeps no cache: one of sets
+        of answers has no place for orders.
 
     Raises:
       UserError: no model is named, an unknown mode, an address that is none.
@@ -87,7 +90,7 @@ class ServedOracle:
     Example: `ServedOracle(Settings("http://127.0.0.1:8000/v1", "judge")).rank(requests)`.
     """
 
-    def __init__(self, settings: Settings, seed: int = 0) -> None:
+    def __init__(self, settings: Settings, seed: int = 0, shuffle: bool = True) -> None:
         if not settings.model:
             raise UserError("oracle.served.model is empty; name the model as the server does")
         if settings.mode not in MODES:
@@ -101,7 +104,8 @@ class ServedOracle:
         self.failures: collections.Counter[str] = collections.Counter()
         self._settings = settings
         self._seed = seed
-        self._cache = RankCache(settings.cache, settings.cache_mb)
+        self._shuffle = shuffle
+        self._cache = RankCache(settings.cache if shuffle else "", settings.cache_mb)
         self._asked = self._hits = self._told_retries = 0
         self._lock = threading.Lock()
 
@@ -121,6 +125,18 @@ class ServedOracle:
         self._told_retries, self._asked, self._hits = retries, 0, 0
         return stats
 
+    def as_given(self) -> Self:
+        """The judge itself: one call a group, the answers in the order of the request.
+
+        For audits: what it favours by place is not averaged out. It shares the client, so its
+        budget, too.
+        """
+        once = dataclasses.replace(self._settings, shuffles=1)
+        other = type(self)(once, self._seed, shuffle=False)
+        other.client.close()
+        other.client = self.client
+        return other
+
     def close(self) -> None:
         """Closes the cache's files and the connections."""
         self._cache.close()
@@ -128,7 +144,9 @@ class ServedOracle:
 
     def _rank(self, request: RankRequest, deadline: float) -> Ranking:
         start = time.monotonic()
-        texts = sorted({*zip(request.responses, request.truncated, strict=True)})
+        texts = list(dict.fromkeys(zip(request.responses, request.truncated, strict=True)))
+        if self._shuffle:
+            texts.sort()  # one key for a set of answers, however it came
         key = make_key(
             self._settings.identity(), request.question, request.narrative,
             request.reference if self._settings.show_reference else None,
@@ -165,7 +183,8 @@ class ServedOracle:
         ask = self._listwise if self._settings.mode == "listwise" else self._pairwise
         votes, said, error = [], [], None
         for shuffle in range(self._settings.shuffles):
-            rng = generator(self._seed, key, str(shuffle))
+            # The order too: who asks again in another one, with the cache off, sees other shuffles.
+            rng = generator(self._seed, key, *request.responses, str(shuffle))
             try:
                 ranks, text = ask(request, answers, frames, rng, deadline)
             except (AskError, ReplyError) as failure:
@@ -214,7 +233,7 @@ class ServedOracle:
         deadline: float,
     ) -> tuple[tuple[float, ...], str]:
         """One call: ranks of answers, which it shows in an order of its own, and what it said."""
-        order = rng.permutation(len(answers))
+        order = rng.permutation(len(answers)) if self._shuffle else np.arange(len(answers))
         labels = prompt.draw_labels(request, len(answers) + form.has_tie, rng)
         asked = prompt.messages(
             request, [answers[place] for place in order], labels[: len(answers)], frames,

@@ -1,0 +1,17 @@
+"""Judges that read nothing but the length."""
+
+from orl_jax.oracles import RankRequest, make_oracle
+
+REQUEST = RankRequest("p", "?", ("one two", "one", "one two three", "two", ""))
+
+
+def ranks(name):
+    return make_oracle({"name": f"orl_jax.oracles.baselines:{name}"}).rank([REQUEST])[0].ranks
+
+
+def test_the_longest_first_equals_tied():
+    assert ranks("longest") == (1, 2.5, 0, 2.5, 4)
+
+
+def test_the_shortest_first():
+    assert ranks("shortest") == (3, 1.5, 4, 1.5, 0)
