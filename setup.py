@@ -60,7 +60,8 @@ EXTRAS = {
     # TRL's loss on the same tensors, PEFT's adapters; both need torch.
     "peers": ["trl==1.16.0", "peft==0.21.2"],
     "embeddings": ["sentence-transformers>=6,<7"],  # of oracle.name=embedding; needs torch
-    "real": ["gguf==0.19.0"],  # transformers reads the real SmolLM2 of tests/real with it
+    # transformers reads the real SmolLM2 with gguf; its server is a judge that nobody here wrote.
+    "real": ["gguf==0.19.0", "transformers[serving]>=5.23,<6"],
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
 }
 

@@ -258,6 +258,7 @@ def oracle() -> dict:
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of ranker: WORKDIR/checkpoints/oracle; of reward: …/reward
+        "tie_margin": 0.0,  # of ranker: scores no further apart are tied; in log-odds
         "recorded": "",  # of recorded: a file of orders, such as scripts/rank_by_hand.py makes
         "seed": 0,  # of noisy, top, distorted, served
         "served": served(),
@@ -296,6 +297,7 @@ def preferences() -> dict:
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "prompts": 4096,  # of the training split; one pair each, unless all answers are tied
         "samples": 4,  # answers a prompt
+        "distractors": 0,  # of them, answers to other prompts of the same task type
         "temperature": 1.0,
         "batch_size": 64,  # prompts
         "seed": 0,

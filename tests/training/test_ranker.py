@@ -11,10 +11,10 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.errors import UserError
 from orl_jax.metrics import read_metrics
 from orl_jax.oracles import RankRequest, make_oracle
-from orl_jax.rollout.preferences import make_preferences
+from orl_jax.rollout.preferences import make_preferences, with_distractors
 from orl_jax.training import ranker, rl
 from orl_jax.training.score_model import pairs_right
-from orl_jax.training.score_oracle import device_oracles
+from orl_jax.training.score_oracle import device_oracles, tiers
 
 
 def changed(config, **overrides):
@@ -106,3 +106,33 @@ def test_pairs_right_by_hand():
     scores, ranks = np.array([[3.0, 1.0, 1.0]]), np.array([[0.0, 2.0, 1.0]])
     assert pairs_right(scores, ranks) == [1, 1, 0.5]
     assert pairs_right(scores, np.array([[1.0, 1.0, 1.0]])) == []
+
+
+def test_distractors_are_answers_to_other_prompts_of_the_type():
+    items = [{"task_type": t} for t in ("colour", "count", "colour", "colour", "place")]
+    texts = [[(f"{prompt}{sample}", False) for sample in "abc"] for prompt in range(5)]
+    names = [[text for text, _ in group] for group in with_distractors(texts, items, 1)]
+    assert names == [
+        ["0a", "0b", "2a"], ["1a", "1b", "1c"], ["2a", "2b", "3a"], ["3a", "3b", "0a"],
+        ["4a", "4b", "4c"],
+    ]  # fmt: skip
+    two = with_distractors(texts, items, 2)
+    assert [text for text, _ in two[0]] == ["0a", "2a", "3a"]
+    assert with_distractors(texts, items, 0) == texts
+
+
+def test_near_scores_are_tied():
+    assert tiers([0.0, 2.0, 1.9], 0.2) == [[1, 2], [0]]
+    assert tiers([0.0, 2.0, 1.9], 0.0) == [[1], [2], [0]]
+    assert tiers([1.0, 1.0, 3.0], 0.0) == [[2], [0, 1]]
+    assert tiers([0.3, 0.2, 0.1], 0.15) == [[0, 1, 2]]  # neighbours, one after the other
+
+
+def test_a_wide_margin_ties_all(ranked):
+    config, workdir = ranked
+    section = {"name": "ranker", "checkpoint": f"{workdir}/checkpoints/oracle", "tie_margin": 1e6}
+    oracle = make_oracle(section, device_oracles(config, FrameCache(0)))
+    item = rl.open_split(config.data.folder, "train")[0]
+    video = str(pathlib.Path(config.data.folder) / item["video"])
+    (ranking,) = oracle.rank([RankRequest("a", item["question"], ("x", "y"), video=video)])
+    assert ranking.ranks == (0.5, 0.5)

@@ -1,11 +1,17 @@
 """RL from a served Oracle: where it fails, training waits, stops before the update, and goes on."""
 
+import pathlib
+import signal
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
 from fault_server import by_length, served
 
 from orl_jax.checkpoint import Checkpoints
+from orl_jax.config import to_json
 from orl_jax.errors import TrainingHalted
 from orl_jax.metrics import read_metrics
 from orl_jax.training import rl
@@ -72,3 +78,36 @@ def test_what_is_known_is_not_asked_again(settings, tmp_path):
         assert len(bodies) == asked
     rows = read_metrics(str(tmp_path / "second"), "rl")
     assert [row["oracle/cache_hit_fraction"] for row in rows] == [1.0] * 4
+
+
+KILLER = pathlib.Path(__file__).with_name("kill_between.py")
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_killed_between_the_answer_and_the_update_it_asks_nothing_twice(settings, tmp_path, lag):
+    def train(config, workdir, step=-1):
+        path = tmp_path / "config.json"
+        path.write_text(to_json(config))
+        command = [sys.executable, KILLER, path, tmp_path / workdir, str(step)]
+        return subprocess.run(command, timeout=300).returncode
+
+    def config_of(address, cache):
+        config = settings(address, tmp_path / cache).copy_and_resolve_references().unlock()
+        config.checkpoint.every_steps = 1
+        config.oracle.lag = lag
+        return config
+
+    with served(by_length) as (address, bodies):
+        assert train(config_of(address, "a"), "whole") == 0
+        asked = len(bodies)
+        bodies.clear()
+        assert train(config_of(address, "b"), "killed", step=2) == -signal.SIGKILL
+        assert 0 < len(bodies) <= asked
+        assert train(config_of(address, "b"), "killed") == 0
+        # Beside lag the next step's four questions may have been on their way when it died.
+        assert asked <= len(bodies) <= asked + 4 * lag
+    states = []
+    for name in ("whole", "killed"):
+        with Checkpoints(str(tmp_path / name), "rl") as checkpoints:
+            states.append(checkpoints.restore(4)[0])
+    jax.tree.map(np.testing.assert_array_equal, *states)
