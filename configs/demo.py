@@ -262,9 +262,9 @@ def oracle() -> dict:
         "recorded": "",  # of recorded: a file of orders, such as scripts/rank_by_hand.py makes
         "seed": 0,  # of noisy, top, distorted, served
         "served": served(),
-        # Of embedding: the folder of a sentence model (or its name, which is downloaded), and texts
-        # at a time.
-        "embedding": {"model": "", "batch_size": 64},
+        # Of embedding: the folder of a sentence model (or its name, which is downloaded), texts at
+        # a time, and to what answers should be near: reference | others (of the group) | question.
+        "embedding": {"model": "", "batch_size": 64, "near": "reference"},
     }
 
 

@@ -151,6 +151,7 @@ RULES = (
     at_least("oracle.pause_seconds", 0, 30.0),
     at_least("oracle.delay_seconds", 0, 1.0),
     at_least("oracle.tie_margin", 0, 0.5),
+    one_of("oracle.embedding.near", ("reference", "others", "question")),
     one_of("oracle.served.mode", ("listwise", "pairwise")),
     *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),
     *(

@@ -109,6 +109,6 @@ def _check_same_oracle(folder: pathlib.Path, config: ConfigDict) -> None:
 def _who(config: ConfigDict) -> dict[str, Any]:
     section = config.oracle.to_dict()
     served = {k: v for k, v in section.pop("served", {}).items() if k not in _MEANS}
-    for key in ("policy", "halt_above", "pause_seconds"):
+    for key in ("policy", "halt_above", "pause_seconds", "overlap", "lag"):
         section.pop(key, None)
     return {**section, "served": served, "folder": config.data.folder}

@@ -1,7 +1,9 @@
 """The Oracle that orders answers by how near in meaning they are to the accepted ones.
 
 A sentence model turns texts into vectors. An answer's score is the cosine of its vector and that of
-the reference or a paraphrase, whichever is nearest. As with the `reference` Oracle all truncated
+the reference or a paraphrase, whichever is nearest; without references it can be the mean cosine
+with the group's other answers (what most say is likely; minimum Bayes risk, Kumar and Byrne 2004)
+or the cosine with the question. As with the `reference` Oracle all truncated
 answers come below all complete ones; a complete one scores in [-1, 1], a truncated one in
 [-2.5, -1.5]. A blank answer says nothing, so it is as far away as can be. Scores are rounded to
 `DIGITS`, below which the numbers of a batch are noise; so what the model can't tell apart is tied.
@@ -25,6 +27,7 @@ from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 
 Encode = Callable[[list[str]], np.ndarray]  # texts to float [texts, width], each of length 1
+NEAR = ("reference", "others", "question")
 DIGITS = 4
 KEPT = 50_000  # texts whose vectors are kept: 77 MB at a width of 384
 
@@ -35,6 +38,7 @@ class Settings:
 
     model: str = ""
     batch_size: int = 64
+    near: str = "reference"
 
 
 class EmbeddingOracle:
@@ -43,33 +47,55 @@ class EmbeddingOracle:
     Args:
       encode: the sentence model, from distinct texts to their vectors, float [texts, width], of
         length 1; see `load_encoder`. It is asked once a call of `rank`, for the texts that are new.
+      near: to what: "reference", "others" (the group's other answers) or "question".
       kept: how many texts' vectors are kept at most.
+
+    Raises:
+      UserError: another `near`.
 
     Example: for the reference "It leaps." the ranks of ("It jumps.", "A red car.") are (0.0, 1.0).
     """
 
-    def __init__(self, encode: Encode, kept: int = KEPT):
-        self._encode, self._kept = encode, kept
+    def __init__(self, encode: Encode, near: str = "reference", kept: int = KEPT):
+        if near not in NEAR:
+            raise UserError(f"oracle.embedding.near is {near!r}; choose one of {', '.join(NEAR)}")
+        self._encode, self._near, self._kept = encode, near, kept
         self._vectors: dict[str, np.ndarray] = {}
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         """One ranking per request, with scores; invalid where a request has no reference."""
-        known = [request for request in requests if _accepted(request)]
-        texts = (text for r in known for text in (*r.responses, *_accepted(r)))
+        known = [request for request in requests if self._targets(request)]
+        texts = (text for r in known for text in (*r.responses, *self._targets(r)))
         vectors = self._look_up(dict.fromkeys(text for text in texts if text.strip()))
         return [self._rank_one(request, vectors) for request in requests]
 
     def _rank_one(self, request: RankRequest, vectors: Mapping[str, np.ndarray]) -> Ranking:
-        accepted = _accepted(request)
-        if not accepted:
+        if not self._targets(request):
             return Ranking.invalid("the request has no reference answer", request.size)
-        targets = np.stack([vectors[text] for text in accepted])
-        nearness = [
-            float(np.max(targets @ vectors[text])) if text in vectors else -1.0
-            for text in request.responses
-        ]
+        nearness = [self._nearness(place, request, vectors) for place in range(request.size)]
         pairs = zip(nearness, request.truncated, strict=True)
         return Ranking.from_scores([_score(cosine, cut) for cosine, cut in pairs])
+
+    def _nearness(
+        self, place: int, request: RankRequest, vectors: Mapping[str, np.ndarray]
+    ) -> float:
+        """The cosine that counts of one answer; a blank one's is -1."""
+        texts = list(request.responses)
+        own = texts.pop(place)
+        if own not in vectors:
+            return -1.0
+        if self._near != "others":
+            return max(float(vectors[text] @ vectors[own]) for text in self._targets(request))
+        others = [
+            float(vectors[text] @ vectors[own]) if text in vectors else -1.0 for text in texts
+        ]
+        return sum(others) / max(len(others), 1)
+
+    def _targets(self, request: RankRequest) -> list[str]:
+        """The texts that answers are compared with; none where there is no reference."""
+        if self._near == "others":
+            return [text for text in request.responses if text.strip()]
+        return _accepted(request) if self._near == "reference" else [request.question]
 
     def _look_up(self, texts: Mapping[str, None]) -> dict[str, np.ndarray]:
         """Text -> vector; new texts are encoded all at once, and kept in place of the oldest."""
@@ -129,7 +155,8 @@ def make_embedding(section: Mapping[str, Any]) -> EmbeddingOracle:
         raise UserError(
             f"oracle.embedding.{unknown[0]} is not a key; choose from {', '.join(known)}"
         )
-    return EmbeddingOracle(load_encoder(Settings(**given)))
+    settings = Settings(**given)
+    return EmbeddingOracle(load_encoder(settings), settings.near)
 
 
 def _accepted(request: RankRequest) -> list[str]:

@@ -56,6 +56,24 @@ def test_a_blank_answer_says_nothing():
     assert ranking.ranks == (1.5, 0, 1.5)
 
 
+def test_without_references_what_most_say_is_best():
+    oracle = EmbeddingOracle(Encoder(), near="others")
+    (ranking,) = oracle.rank([request("near", "other", "far", "", reference=None)])
+    # degrees 10, 70, 60 and a blank: cos 60 + cos 50, cos 60 + cos 10, cos 50 + cos 10, less 1
+    assert ranking.scores == (0.0476, 0.1616, 0.2092, -1) and ranking.ranks == (2, 1, 0, 3)
+
+
+def test_or_what_is_near_the_question():
+    DEGREES["Q?"] = 65
+    (ranking,) = EmbeddingOracle(Encoder(), near="question").rank([request("far", "exact")])
+    assert ranking.scores == (0.9962, 0.4226)
+
+
+def test_another_nearness_is_refused():
+    with pytest.raises(UserError, match="embedding.near is 'answer'"):
+        EmbeddingOracle(Encoder(), near="answer")
+
+
 @pytest.mark.parametrize("reference", [None, "", "  "])
 def test_without_a_reference_there_is_no_order(reference):
     encoder = Encoder()
