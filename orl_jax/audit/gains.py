@@ -1,4 +1,4 @@
-"""Does an audit predict what training gains? Agreement before, accuracy after, of several Oracles."""
+"""Does an audit predict what training gains? Agreement before, and accuracy after."""
 
 import json
 import os
