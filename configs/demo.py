@@ -258,7 +258,7 @@ def oracle() -> dict:
         "distortion": 1.0,  # of distorted: how much the scale differs between prompts
         "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
         "checkpoint": "",  # of ranker: WORKDIR/checkpoints/oracle; of reward: …/reward
-        "tie_margin": 0.0,  # of ranker: scores no further apart are tied; in log-odds
+        "tie_margin": 1.0,  # of ranker: scores no further apart are tied; in log-odds
         "recorded": "",  # of recorded: a file of orders, such as scripts/rank_by_hand.py makes
         "seed": 0,  # of noisy, top, distorted, served
         "served": served(),
@@ -295,10 +295,10 @@ def preferences() -> dict:
     """Answers of the SFT policy in an Oracle's order, for the ranker and the reward model."""
     return {
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
-        "prompts": 4096,  # of the training split; one pair each, unless all answers are tied
-        "samples": 4,  # answers a prompt
-        "distractors": 0,  # of them, answers to other prompts of the same task type
-        "temperature": 1.0,
+        "prompts": 8192,  # of the training split; one pair each, unless all answers are tied
+        "samples": 5,  # answers a prompt
+        "distractors": 1,  # of them, answers to other prompts of the same task type
+        "temperature": 1.5,  # above RL's: it will say what it rarely says now
         "batch_size": 64,  # prompts
         "seed": 0,
         # swaps that invert 14 % of the pairs of a group of 4
@@ -334,8 +334,8 @@ def ranker() -> dict:
         "learn_from": "lists",  # lists (Plackett-Luce) | pairs (Bradley-Terry)
         # A file; "" is WORKDIR/groups.jsonl, of lists, or WORKDIR/preferences.jsonl, of pairs.
         "orders": "",
-        "batch_size": 32,  # lists or pairs
-        "steps": 400,
+        "steps": 500,
+        "learning_rate": 1e-3,
     }
 
 
