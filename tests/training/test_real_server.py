@@ -1,7 +1,8 @@
 """RL from a judge that nobody here wrote: `transformers serve` with SmolLM2-135M, on this machine.
 
-So small a model is no judge worth training by; what is shown is that a real server is reached,
-asked, read and counted, from the first prompt to the update.
+So small a model is no judge worth training by: it repeats the first label that it sees, and only
+because its chat template begins the reply. What is shown is that a real server is reached, asked,
+read and counted, from the first prompt to the update.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import sys
 import time
 
 import httpx
+import jax
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def test_a_training_step_by_a_real_server(run, tmp_path):
     import smollm2
 
     folder = tmp_path / "smollm2"
-    smollm2.save(folder)
+    smollm2.save(folder, opening='{"best": "')
     config = run[0].copy_and_resolve_references().unlock()
     config.rl.update(init_from=f"{run[1]}/checkpoints/sft", steps=2, validate_every=0)
     config.oracle.update(name="served")
@@ -64,7 +66,7 @@ def test_a_training_step_by_a_real_server(run, tmp_path):
     with transformers_serve(folder, tmp_path / "log") as address:
         config.oracle.served.update(
             address=address, model=str(folder), mode="pairwise", show_reference=True,
-            reply_tokens=24, timeout=120.0, deadline=600.0, concurrency=2,
+            reply_tokens=8, timeout=120.0, deadline=600.0, concurrency=2,
             cache=str(tmp_path / "cache"),
         )  # fmt: skip
         state = rl.train(config, str(workdir))
@@ -77,6 +79,8 @@ def test_a_training_step_by_a_real_server(run, tmp_path):
     assert all(group["valid"] or group["reason"] for group in groups)
     valid = [group["valid"] for group in groups]
     assert np.mean([row["oracle/valid_fraction"] for row in rows]) == np.mean(valid)
-    assert any(valid)  # it does answer in the form that it is asked for, now and then
+    assert np.mean(valid) > 0.5
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.trained, state.reference)
+    assert any(jax.tree.leaves(moved))
     again = [row for row in read_metrics(str(tmp_path / "again"), "rl") if "loss" in row]
     assert again[0]["oracle/cache_hit_fraction"] >= np.mean(valid[: len(valid) // 2]) > 0

@@ -41,6 +41,8 @@ def parse(text: Any, labels: Sequence[str]) -> list[list[int]]:
 def parse_pair(text: Any, labels: Sequence[str]) -> list[list[int]]:
     """The order in a reply about two answers, `{"best": label}`, or one that `parse` reads.
 
+    Weak models write prose: where there is neither, a reply that names one label alone means it.
+
     Args:
       labels: of the two answers, and the one that says that they are equally good.
 
@@ -50,9 +52,10 @@ def parse_pair(text: Any, labels: Sequence[str]) -> list[list[int]]:
     Example: `parse_pair('{"best": "B"}', ["A", "B", "T"]) == [[1], [0]]`, of "T" `[[0, 1]]`.
     """
     found = [value["best"] for value in _values(_text(text)) if _names_best(value)]
-    if not found:
+    named = {label for label in labels if label.lower() in text.lower()}
+    if not found and len(named) != 1:
         return parse(text, labels[:2])
-    best = _label(found[-1])
+    best = _label(found[-1] if found else named.pop())
     if best not in labels:
         raise ReplyError(f"unknown labels: {best[:80]}")
     return ([[0], [1]], [[1], [0]], [[0, 1]])[labels.index(best)]
