@@ -2,6 +2,7 @@
 
 FOLDER/source.json                what it was built from, and what was left out or missing
 FOLDER/video_qa/NAME/1.0.0/       array_record shards
+FOLDER/preferences.jsonl          of the baseline's preference data: its pairs
 
 Videos stay where they are: items hold absolute paths.
 """
@@ -18,11 +19,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from orl_jax.data.benchmarks.collect import Collected, collect
+from orl_jax.data.benchmarks.vlm_rlaif_pairs import write_pairs
 from orl_jax.data.items_builder import VideoQa, write_items
 from orl_jax.errors import UserError
 
 RECORD = "source.json"
 WORLD = "world.json"  # the record of the embedded world
+PAIRS = "vlm_rlaif_pairs"
 SHOWN = 5  # names in a message
 
 
@@ -45,13 +48,16 @@ def build_benchmark(folder: str | os.PathLike[str], source: ConfigDict) -> pathl
     collected = collect(source)
     _refuse(collected, source)
     splits = _kept(collected, source)
-    record = _record(collected, source, splits)
+    written = _as_written(splits)
+    record = _record(collected, source, written)
     stored = folder / RECORD
     if stored.is_file():
         _check_same(record, json.loads(stored.read_text()), folder)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    write_items(VideoQa, folder, source.name, splits)
+    write_items(VideoQa, folder, source.name, written)
+    if source.name == PAIRS:
+        write_pairs(folder, splits)
     stored.write_text(json.dumps(record, indent=2) + "\n")  # last: the data set is whole
     _tell(record, stored)
     return folder
@@ -86,14 +92,10 @@ def _refuse(collected: Collected, source: ConfigDict) -> None:
 
 
 def _kept(collected: Collected, source: ConfigDict) -> dict[str, list[dict[str, Any]]]:
-    """Items as they are written: without those whose video is missing, if these are dropped."""
+    """Items without those whose video is missing, if these are dropped."""
     gone = set(collected.missing) if source.missing_videos == "drop" else set()
     splits = {
-        split: [
-            item | {"extra": json.dumps(item["extra"], ensure_ascii=False)}
-            for item in items
-            if item["video"] not in gone
-        ]
+        split: [item for item in items if item["video"] not in gone]
         for split, items in collected.splits.items()
     }
     splits = {split: items for split, items in splits.items() if items}
@@ -103,6 +105,14 @@ def _kept(collected: Collected, source: ConfigDict) -> dict[str, list[dict[str, 
             f"({named(collected.missing)}); set config.source.videos to where they lie"
         )
     return splits
+
+
+def _as_written(splits: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Items with "extra" as JSON."""
+    return {
+        split: [item | {"extra": json.dumps(item["extra"], ensure_ascii=False)} for item in items]
+        for split, items in splits.items()
+    }
 
 
 def _record(

@@ -11,6 +11,7 @@ from orl_jax.data.benchmarks import (
     video_chatgpt,
     video_mme,
     vlm_rlaif,
+    vlm_rlaif_pairs,
 )
 from orl_jax.data.benchmarks.official_files import OfficialFiles
 from orl_jax.data.benchmarks.reading import Reading
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "vlm_rlaif_sft": Benchmark("VLM-RLAIF's SFT data", _BASELINE, vlm_rlaif.read_sft),
     "vlm_rlaif_init": Benchmark("VLM-RLAIF's initial SFT", _BASELINE, vlm_rlaif.read_init),
     "vlm_rlaif_rl": Benchmark("VLM-RLAIF's RL data", _BASELINE, vlm_rlaif.read_rl),
+    "vlm_rlaif_pairs": Benchmark("VLM-RLAIF's preference data", _BASELINE, vlm_rlaif_pairs.read),
     "own": Benchmark("your own data", "your own notes", own.read),
 }
 SHAPES = "shapes"

@@ -14,12 +14,11 @@ question of a conversation with its answer: later turns need what was said befor
 """
 
 import functools
-import pathlib
 from typing import Any
 
+from orl_jax.data.benchmarks.conversation import frame_folders, said, video_of
 from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
-from orl_jax.data.prompt import IMAGE_TOKEN, strip_all
 
 FILES = {
     "sft": {"SFT_short.json": 1, "SFT_long.json": 2},  # with the difficulty; 0 goes by length
@@ -42,7 +41,7 @@ def read(files: OfficialFiles, stage: str) -> Reading:
     for name in files.those(list(FILES[stage])):
         for number, row in enumerate(files.rows(name), 1):
             item_id = f"{name.removesuffix('.json')}/{files.value(row, 'id', name, number)}"
-            folders, count = _frame_folders(row)
+            folders, count = frame_folders(row)
             if len(folders) != 1:
                 reading.leave_out("without frames of exactly one video", "train", item_id)
                 continue
@@ -60,28 +59,11 @@ read_rl = functools.partial(read, stage="rl")
 
 def _entry(row: dict[str, Any], item_id: str, frames: str, count: int, difficulty: int) -> Entry:
     turns = row.get("conversations") or []
-    question, answer = _turn(turns, 0, ("human", "user")), _turn(turns, 1, ("gpt", "assistant"))
     extra = {
         "id": text_of(row["id"]), "frames": frames, "images": count, "turns": len(turns),
         **{key: row[key] for key in ("src_data", "uid") if key in row},
     }  # fmt: skip
     return Entry(
-        item_id, (pathlib.PurePosixPath(frames).name,), question, answer, "instruction",
+        item_id, (video_of(frames),), said(turns, 0), said(turns, 1), "instruction",
         difficulty=difficulty, extra=extra,
     )  # fmt: skip
-
-
-def _turn(turns: list[dict[str, Any]], index: int, speakers: tuple[str, ...]) -> str:
-    """What a speaker says in a turn; "" if the turn is not there or is another's."""
-    if index >= len(turns):
-        return ""
-    speaker = turns[index].get("from", turns[index].get("role"))
-    said = text_of(turns[index].get("value")) if speaker in speakers else ""
-    return strip_all(said, (IMAGE_TOKEN,))
-
-
-def _frame_folders(row: dict[str, Any]) -> tuple[set[str], int]:
-    """The folders of a row's frames, and how many frames there are."""
-    images = row.get("images") or ([row["image"]] if row.get("image") else [])
-    folders = {str(pathlib.PurePosixPath(image).parent) for image in images}
-    return folders - {"."}, len(images)

@@ -5,6 +5,7 @@ import json
 import pytest
 from layouts import activitynet, config_of, video_mme_rows, videos, write_json
 
+from orl_jax.data.preferences import read_preferences
 from orl_jax.data.prepare import prepare
 from orl_jax.data.source import open_split
 from orl_jax.errors import UserError
@@ -219,6 +220,46 @@ def test_the_baselines_conversations(tmp_path, official):
     config = config_of("vlm_rlaif_rl", tmp_path).unlock()
     config.data.folder = str(tmp_path / "rl")
     assert open_split(prepare(config), "train")[0]["answer"] == ""
+
+
+def pair(preference, *, nested=False, turns=2, first="One."):
+    row = conversation("", *["<image>\nHow many?", ""] * (turns // 2))
+    turns = row["conversations"]
+    return {
+        "images": row["images"], "conversations": [turns] if nested else turns,
+        "output_1": {"from": "gpt", "value": first}, "output_2": {"from": "gpt", "value": "Two."},
+        "preference": preference,
+    }  # fmt: skip
+
+
+def test_the_baselines_preferences(tmp_path, official):
+    rows = [pair(1), pair(2, nested=True), pair(1, turns=4), pair(1, first="")]
+    rows.append(pair(1) | {"images": []})
+    name = "RM_13b_v1_dataset_39k"
+    write_json(official / f"{name}.json", rows)
+    videos(official, "VID.mp4")
+    items, record = built("vlm_rlaif_pairs", tmp_path, split="train")
+    assert {key: (i["question"], i["answer"]) for key, i in items.items()} == {
+        f"{name}/1": ("How many?", "One."),
+        f"{name}/2": ("How many?", "Two."),
+    }
+    assert record["left_out"] == {
+        "about a later turn of a conversation": [f"train: {name}/3"],
+        "without two answers": [f"train: {name}/4"],
+        "without frames of exactly one video": [f"train: {name}/5"],
+    }
+    pairs = read_preferences(tmp_path / "built" / "preferences.jsonl")
+    assert [one["answers"] for one in pairs] == [
+        (("One.", False), ("Two.", False)),
+        (("Two.", False), ("One.", False)),
+    ]
+    assert pairs[0]["video"] == str(official / "VID.mp4") and pairs[0]["question"] == "How many?"
+    write_json(official / f"{name}.json", [pair(3)])
+    with pytest.raises(UserError, match="RM_13b.*.json, entry 1: preference is 3; it must be 1"):
+        built("vlm_rlaif_pairs", tmp_path)
+    (official / f"{name}.json").unlink()
+    with pytest.raises(UserError, match="lacks RM_13b_v1_dataset_39k.json of VLM-RLAIF's prefer"):
+        built("vlm_rlaif_pairs", tmp_path)
 
 
 def test_ones_own_json_lines(tmp_path, official):
