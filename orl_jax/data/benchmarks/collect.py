@@ -8,8 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from orl_jax.data.benchmarks.official_files import OfficialFiles
-from orl_jax.data.benchmarks.reading import Entry
-from orl_jax.data.benchmarks.registry import BENCHMARKS
+from orl_jax.data.benchmarks.reading import Entry, Reading
+from orl_jax.data.benchmarks.registry import BENCHMARKS, Benchmark
 from orl_jax.data.benchmarks.video_files import VideoFiles
 from orl_jax.errors import UserError
 
@@ -53,7 +53,7 @@ def collect(source: ConfigDict) -> Collected:
             f"no folder {videos}: set config.source.videos to the videos of {benchmark.title}"
         )
     files = OfficialFiles(benchmark.title, benchmark.origin, source.folder, videos)
-    reading = benchmark.read(files)
+    reading = _read(benchmark, files)
     if not any(reading.splits.values()):
         raise UserError(
             f"no question of {benchmark.title} is left in {source.folder}; see its files"
@@ -68,6 +68,16 @@ def collect(source: ConfigDict) -> Collected:
     return Collected(
         benchmark.title, splits, dict(reading.left_out), reading.duplicates(), sorted(missing)
     )
+
+
+def _read(benchmark: Benchmark, files: OfficialFiles) -> Reading:
+    try:
+        return benchmark.read(files)
+    except (AttributeError, KeyError, TypeError) as error:  # a value of another type than is usual
+        raise UserError(
+            f"the files in {files.folder} are not laid out as those of {benchmark.title} "
+            f"({type(error).__name__}: {error}); compare docs/benchmark_data.md"
+        ) from error
 
 
 def _item(entry: Entry, videos: VideoFiles, missing: set[str]) -> dict[str, Any]:

@@ -97,3 +97,10 @@ def test_a_file_that_is_not_a_list(tmp_path):
     write_json(tmp_path / "official" / "test_qa.json", {"a": 1})
     with pytest.raises(UserError, match="test_qa.json is not a JSON list of objects, as MSVD-QA"):
         prepare(config_of("msvd_qa", tmp_path))
+
+
+def test_values_of_another_type(tmp_path):
+    rows = [{"id": "a", "images": ["s/V/1.jpg"], "conversations": ["What?", "That."]}]
+    write_json(tmp_path / "official" / "SFT_long.json", rows)
+    with pytest.raises(UserError, match="are not laid out as those of VLM-RLAIF's SFT data"):
+        prepare(config_of("vlm_rlaif_sft", tmp_path))
