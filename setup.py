@@ -54,11 +54,13 @@ EXTRAS = {
         "selenium>=4.40,<5",  # a headless browser on the page of orl_jax/people
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
         "pre-commit>=4,<5",
+        "pyarrow>=18",  # tables of source.name=video_mme
         "sentencepiece>=0.2,<0.3",  # reads a tokenizer.model, as the baseline's folders have
     ],
     "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
     # TRL's loss on the same tensors, PEFT's adapters; both need torch.
     "peers": ["trl==1.16.0", "peft==0.21.2"],
+    "parquet": ["pyarrow>=18"],  # Video-MME's table (source.name=video_mme)
     "embeddings": ["sentence-transformers>=6,<7"],  # of oracle.name=embedding; needs torch
     # transformers reads the real SmolLM2 with gguf; its server is a judge that nobody here wrote.
     "real": ["gguf==0.19.0", "transformers[serving]>=5.23,<6"],

@@ -23,6 +23,7 @@ def get_config(size: str = "") -> ConfigDict:
             # Devices along each axis; one may be -1, which takes the rest (docs/cluster.md).
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "data": data(),
+            "source": source(),
             "model": model(),
             "vision": vision(),
             "sft": sft(),
@@ -75,6 +76,20 @@ def data() -> dict:
             "systematic_share": 0.75,  # of answers with a value that is mixed up (two fifths are)
             "random_share": 0.05,  # of all answers
         },
+    }
+
+
+def source() -> dict:
+    """What scripts/prepare_data.py builds the data set from (docs/benchmark_data.md)."""
+    return {
+        # shapes (the embedded world, data.scenes) | activitynet_qa | msvd_qa | msrvtt_qa |
+        # video_mme | video_chatgpt | vlm_rlaif_sft | vlm_rlaif_init | vlm_rlaif_rl |
+        # vlm_rlaif_pairs | own
+        "name": "shapes",
+        "folder": "",  # the official files; not read for shapes, here and below
+        "videos": "",  # where the videos lie, and stay; "" is `folder`
+        "missing_videos": "keep",  # keep (training skips and counts them) | drop | raise
+        "validation_share": 0.05,  # of train's videos, where no validation split is given
     }
 
 

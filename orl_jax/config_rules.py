@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from orl_jax import monitors
+from orl_jax.data.benchmarks import registry
 from orl_jax.oracles.protocol import POLICIES
 
 
@@ -87,6 +88,9 @@ RULES = (
     at_least("data.cache_mb", 0, 256),
     one_of("data.bad_video", ("skip", "raise")),
     at_least("data.scenes.train", 1, 3000),
+    one_of("source.name", registry.NAMES),
+    one_of("source.missing_videos", ("keep", "drop", "raise")),
+    Rule("source.validation_share", lambda v: 0 <= v < 1, "at least 0 and below 1", 0.05),
     at_least("data.scenes.frames", 1, 32),
     above("data.scenes.rate", 0, 8),
     fraction("data.scenes.systematic_share", 0.7),

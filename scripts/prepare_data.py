@@ -1,17 +1,28 @@
-"""Builds the data set of a config, and its tokenizer.
+r"""Builds the data set of a config: the embedded world with its tokenizer, or a benchmark.
 
 python scripts/prepare_data.py --config=configs/demo.py
+python scripts/prepare_data.py --config=configs/demo.py --config.source.name=msvd_qa \
+  --config.source.folder=FOLDER --config.data.folder=data/msvd [--check]
 """
 
+from absl import flags
 from ml_collections import ConfigDict
 
 from orl_jax import cli
+from orl_jax.data.benchmarks.check import check, report
 from orl_jax.data.prepare import prepare
+
+CHECK = flags.DEFINE_bool(
+    "check", False, "Build nothing: count, open every video, look for duplicates and leaks."
+)
 
 
 def main(config: ConfigDict, workdir: str) -> None:
-    """Builds in `config.data.folder`; finds what is already there."""
-    prepare(config)
+    """Builds in `config.data.folder`, or finds what is already there; or checks."""
+    if CHECK.value:
+        report(check(config))
+    else:
+        prepare(config)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Builds what a config's data section describes: the embedded world and its tokenizer."""
+"""Builds what a config describes: the embedded world and its tokenizer, or a benchmark."""
 
 import itertools
 import logging
@@ -7,21 +7,45 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
+from orl_jax.data.benchmarks.build import RECORD, build_benchmark
+from orl_jax.data.benchmarks.registry import SHAPES
 from orl_jax.data.question import VALUES, questions
 from orl_jax.data.scene import sample_scene
 from orl_jax.data.shapes_builder import build
 from orl_jax.data.tokenizer import build_word_tokenizer
 from orl_jax.data.world import World, rng_of
+from orl_jax.errors import UserError
 
 VOCABULARY_SCENES = 500  # drawn to collect every word that questions and answers can hold
 
 
 def prepare(config: ConfigDict) -> pathlib.Path:
-    """Builds the data set and the tokenizer in `config.data.folder`, or finds them there.
+    """Builds the data set of `config.source` in `config.data.folder`, or finds it there.
+
+    A config without that section means the embedded world, which gets a tokenizer of its words;
+    a benchmark is read with an existing tokenizer (`config.data.tokenizer`, or an import's).
 
     Raises:
-      UserError: the folder holds a world of other settings.
+      UserError: the folder holds another data set or one of other settings; what a benchmark is
+        built from is missing or wrong.
     """
+    source = config.get("source")
+    if source is None or source.name == SHAPES:
+        return _prepare_world(config)
+    folder = build_benchmark(config.data.folder, source)
+    tokenizer = config.data.tokenizer or "none yet: set config.data.tokenizer, or import weights"
+    logging.info(
+        "data set is in %s; no tokenizer is written (data.tokenizer: %s)", folder, tokenizer
+    )
+    return folder
+
+
+def _prepare_world(config: ConfigDict) -> pathlib.Path:
+    if (pathlib.Path(config.data.folder) / RECORD).is_file():
+        raise UserError(
+            f"{config.data.folder} holds a benchmark, the config says {SHAPES}; "
+            "delete the folder or choose another --config.data.folder"
+        )
     world = World(**config.data.scenes)
     folder = build(config.data.folder, world, config.data.workers)
     tokenizer = build_word_tokenizer(_texts())

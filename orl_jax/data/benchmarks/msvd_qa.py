@@ -1,0 +1,42 @@
+"""MSVD-QA.
+
+FOLDER/{train,val,test}_qa.json    [{"answer", "id", "question", "video_id": 1}]
+FOLDER/youtube_mapping.txt         "YOUTUBE_ID vid1" a line; needed where videos have these names
+VIDEOS/vid1.{avi,mp4,...} or VIDEOS/YOUTUBE_ID.{avi,mp4,...}
+"""
+
+from orl_jax.data.benchmarks.first_word import read_splits
+from orl_jax.data.benchmarks.official_files import OfficialFiles
+from orl_jax.data.benchmarks.reading import Reading
+from orl_jax.errors import UserError
+
+MAPPING = "youtube_mapping.txt"
+
+
+def read(files: OfficialFiles) -> Reading:
+    """Reads the splits that are there.
+
+    Raises:
+      UserError: no split is there, a row lacks a field, a line of the mapping has not two words.
+    """
+    youtube = _mapping(files) if files.has(MAPPING) else {}
+
+    def names(video_id: str) -> tuple[str, ...]:
+        own = "vid" + video_id.removeprefix("vid")
+        return (own, youtube[own]) if own in youtube else (own,)
+
+    return read_splits(files, names)
+
+
+def _mapping(files: OfficialFiles) -> dict[str, str]:
+    """YouTube's name by the data set's."""
+    names = {}
+    for number, line in enumerate(files.text(MAPPING).splitlines(), 1):
+        words = line.split()
+        if len(words) == 2:
+            names[words[1]] = words[0]
+        elif words:
+            raise UserError(
+                f'{files.folder / MAPPING}, line {number}, is not "YOUTUBE_ID vidN"; mend it'
+            )
+    return names

@@ -1,0 +1,121 @@
+"""The folder of a data set's official files: read with care, and missed with precision."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from orl_jax.errors import UserError
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}  # official names to ours
+
+
+class OfficialFiles:
+    """Files of one data set.
+
+    Args:
+      title: the data set, for messages.
+      origin: who gives the files out, by name.
+      folder: where they lie.
+      videos: where the videos lie; None is the folder.
+
+    Raises:
+      UserError: there is no such folder.
+
+    Example: `OfficialFiles("MSVD-QA", "its authors", "downloads/msvd").rows("test_qa.json")`.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        origin: str,
+        folder: str | pathlib.Path,
+        videos: str | pathlib.Path | None = None,
+    ) -> None:
+        self.title = title
+        self.folder = pathlib.Path(folder)
+        self.videos = self.folder if videos is None else pathlib.Path(videos)
+        self._origin = origin
+        if not self.folder.is_dir():
+            raise UserError(
+                f"no folder {self.folder}: set config.source.folder to the files of {title}"
+            )
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self.folder / name).is_file()
+
+    def those(self, names: Sequence[str]) -> list[str]:
+        """Those names that are there.
+
+        Raises:
+          UserError: none is.
+        """
+        found = [name for name in names if self.has(name)]
+        if not found:
+            raise self.missing(" or ".join(names))
+        return found
+
+    def missing(self, name: str) -> UserError:
+        """The message that a file is not there: which, of what, from whom, where to put it."""
+        return UserError(
+            f"{self.folder} lacks {name} of {self.title}: get it from {self._origin} and put it "
+            "into that folder (docs/benchmark_data.md), or set config.source.folder"
+        )
+
+    def text(self, name: str) -> str:
+        """A file's text, without a byte-order mark.
+
+        Raises:
+          UserError: the file is missing or is not UTF-8.
+        """
+        if not self.has(name):
+            raise self.missing(name)
+        try:
+            return (self.folder / name).read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self.folder / name} is not UTF-8 (byte {error.start}): save it as UTF-8"
+            ) from error
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The objects of a JSON list.
+
+        Raises:
+          UserError: the file is missing, or not a JSON list of objects.
+        """
+        try:
+            rows = json.loads(self.text(name))
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{self.folder / name} of {self.title} is not JSON (line {error.lineno}: "
+                f"{error.msg}); get it anew"
+            ) from error
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise UserError(
+                f"{self.folder / name} is not a JSON list of objects, as {self.title} has; get it "
+                "anew"
+            )
+        return rows
+
+    def value(self, row: dict[str, Any], key: str, name: str, number: int) -> str:
+        """What a row has to have, as text.
+
+        Args:
+          row: an object of a file.
+          key: of the value.
+          name: the file, for the message.
+          number: of the row, from 1.
+
+        Raises:
+          UserError: the row lacks it.
+        """
+        value = text_of(row.get(key))
+        if not value:
+            raise UserError(f"{self.folder / name}, entry {number}, lacks {key}; mend the file")
+        return value
+
+
+def text_of(value: Any) -> str:
+    """A value as text without white space at its ends; None is ""."""
+    return "" if value is None else str(value).strip()

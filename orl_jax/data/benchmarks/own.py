@@ -1,0 +1,106 @@
+"""One's own questions, as JSON lines or CSV.
+
+FOLDER/{items,train,validation,test}.{jsonl,csv}
+
+    {"video": "clips/a.mp4", "question": "What moves?", "answer": "A cat.", "paraphrases": ["Cat."]}
+
+Columns are video, question and answer, and any of id, task_type, split, sft_answer, difficulty,
+paraphrases and options. In CSV the entries of the last two are separated by |. Where a row has no
+split, the file names it; of `items` it is "train". Any other column goes into "extra".
+"""
+
+import csv
+import io
+import json
+from typing import Any
+
+from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
+from orl_jax.data.benchmarks.reading import Entry, Reading
+from orl_jax.errors import UserError
+
+FILES = ("items", "train", "validation", "test")
+SPLITS = FILES[1:]
+COLUMNS = (
+    "id", "video", "question", "answer", "task_type", "split", "sft_answer", "difficulty",
+    "paraphrases", "options",
+)  # fmt: skip
+
+
+def read(files: OfficialFiles) -> Reading:
+    """Reads all of the files that are there.
+
+    Raises:
+      UserError: none is there; a line is not JSON; a row lacks its video, has a split that the
+        project lacks or a difficulty that is not 1 or 2.
+    """
+    reading = Reading()
+    for name in files.those([f"{stem}.{kind}" for stem in FILES for kind in ("jsonl", "csv")]):
+        stem, kind = name.split(".")
+        rows = _json_rows(files, name) if kind == "jsonl" else _csv_rows(files, name)
+        for number, row in rows:
+            split = text_of(row.get("split")) or ("train" if stem == "items" else stem)
+            place = f"{files.folder / name}, line {number}"
+            if split not in SPLITS:
+                raise UserError(f'{place}: split "{split}" is not one of {", ".join(SPLITS)}')
+            reading.add(split, _entry(row, place, f"{stem}-{number}"))
+    return reading
+
+
+def _entry(row: dict[str, Any], place: str, default_id: str) -> Entry:
+    video, difficulty = text_of(row.get("video")), text_of(row.get("difficulty"))
+    if not video:
+        raise UserError(f"{place}, names no video; fill the column video in")
+    if difficulty not in ("", "1", "2"):
+        raise UserError(f"{place}: difficulty is {difficulty}; it must be 1 or 2, or left out")
+    return Entry(
+        text_of(row.get("id")) or default_id, (video,), text_of(row.get("question")),
+        text_of(row.get("answer")), text_of(row.get("task_type")) or "other",
+        paraphrases=_texts(row.get("paraphrases")),
+        sft_answer=text_of(row.get("sft_answer")),
+        difficulty=int(difficulty or 0),
+        options=_texts(row.get("options")),
+        extra={str(key): value for key, value in row.items() if key not in COLUMNS},
+    )  # fmt: skip
+
+
+def _json_rows(files: OfficialFiles, name: str) -> list[tuple[int, dict[str, Any]]]:
+    rows = []
+    # Not splitlines: a text may hold other separators of lines, such as U+2028.
+    for number, line in enumerate(files.text(name).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{files.folder / name}, line {number}, is not JSON ({error.msg}); mend it"
+            ) from error
+        if not isinstance(row, dict):
+            raise UserError(f"{files.folder / name}, line {number}, is not a JSON object; mend it")
+        rows.append((number, row))
+    return rows
+
+
+def _csv_rows(files: OfficialFiles, name: str) -> list[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(files.text(name), newline=""))
+    absent = {"video", "question", "answer"} - set(reader.fieldnames or ())
+    if absent:
+        raise UserError(
+            f"{files.folder / name} lacks the column {', '.join(sorted(absent))}; its first line "
+            "names the columns, separated by commas"
+        )
+    rows = []
+    for row in reader:
+        if None in row:
+            raise UserError(
+                f"{files.folder / name}, line {reader.line_num}, has more cells than columns; put "
+                "texts with a comma in quotation marks"
+            )
+        rows.append((reader.line_num, row))
+    return rows
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """Entries of a list, or of text that | separates."""
+    some = value if isinstance(value, list) else text_of(value).split("|")
+    return tuple(filter(None, map(text_of, some)))
