@@ -209,6 +209,13 @@ RULES = (
 NEED_SCORES = ("grpo", "ppo")
 GIVE_NO_SCORES = ("top", "coarse", "ranker", "recorded")
 
+# How an Oracle is reached and what is done where it fails: nothing that its answers depend on, so
+# it may change when a run or an audit goes on.
+ORACLE_MEANS = (
+    "timeout", "attempts", "deadline", "concurrency", "max_calls", "max_tokens", "key_variable",
+    "cache", "cache_mb", "policy", "halt_above", "pause_seconds",
+)  # fmt: skip
+
 # The first must divide the second; 0 means the whole.
 DIVIDES = (
     ("rl.micro_batch", "rl.batch_size"),  # both in prompts, so that groups stay whole

@@ -15,13 +15,11 @@ from orl_jax.audit.sample import draw_sample
 from orl_jax.audit.summary import findings, summarise
 from orl_jax.audit.table import audit_table
 from orl_jax.audit.verdict import checks, verdict
+from orl_jax.config_rules import ORACLE_MEANS
 from orl_jax.errors import UserError
 from orl_jax.oracles import Oracle, make_oracle
 
 ANSWERS = "answers.jsonl"
-# What may change between a killed audit and the one that goes on: how the Oracle is reached.
-_MEANS = ("timeout", "attempts", "deadline", "concurrency", "max_calls", "max_tokens",
-          "key_variable", "cache", "cache_mb")  # fmt: skip
 
 
 def audit(
@@ -108,7 +106,6 @@ def _check_same_oracle(folder: pathlib.Path, config: ConfigDict) -> None:
 
 def _who(config: ConfigDict) -> dict[str, Any]:
     section = config.oracle.to_dict()
-    served = {k: v for k, v in section.pop("served", {}).items() if k not in _MEANS}
-    for key in ("policy", "halt_above", "pause_seconds", "overlap", "lag"):
-        section.pop(key, None)
+    served = {k: v for k, v in section.pop("served", {}).items() if k not in ORACLE_MEANS}
+    section = {k: v for k, v in section.items() if k not in (*ORACLE_MEANS, "overlap", "lag")}
     return {**section, "served": served, "folder": config.data.folder}

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from orl_jax.checkpoint import Checkpoints
 from orl_jax.config import to_json, write
+from orl_jax.config_rules import ORACLE_MEANS
 from orl_jax.data.look_ahead import Batches
 from orl_jax.errors import TrainingHalted, UserError
 from orl_jax.metrics import MetricsWriter, drop_rows_after, read_metrics
@@ -166,12 +167,24 @@ def _check_same_settings(
     """Refuses to go on with a run of another algorithm, Oracle, rate, …: it would be neither."""
     stored, now = checkpoints.restore_extra()["config"], json.loads(to_json(config))
     for section in sections:
-        for key, value in stored.get(section, {}).items():
-            if key not in MAY_CHANGE and now.get(section, {}).get(key, value) != value:
+        for key, value, other in _differences(stored.get(section, {}), now.get(section, {})):
+            if key.rpartition(".")[2] not in (*MAY_CHANGE, *ORACLE_MEANS):
                 raise UserError(
                     f"{checkpoints.folder} was trained with {section}.{key}={value!r}, the config "
-                    f"says {now[section][key]!r}; choose another --workdir"
+                    f"says {other!r}; choose another --workdir"
                 )
+
+
+def _differences(
+    stored: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted keys that both have, with values that differ; a key that one lacks is a new one."""
+    for key, value in stored.items():
+        other = now.get(key, value)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            yield from _differences(value, other, f"{prefix}{key}.")
+        elif other != value:
+            yield f"{prefix}{key}", value, other
 
 
 def _one_step(
