@@ -55,6 +55,8 @@ def test_five_thousand_responses_have_the_letter_of_the_description():
     [
         ("C", "C"), ("The answer is C.", "C"), ("The best answer is: D", "D"), ("Answer: A", "A"),
         ("Best answer: C", "B"),  # the first missing comma: the B of Best
+        # The second: seen only where a removal would make another phrase.
+        ("AnsThe best option iswer: C", "A"), ("AnsThe correct option iswer: C", "A"),
         ("Best option: C", "B"), ("The best option is C", "C"), ("The correct option is D", "D"),
         ("The best option isThe correct option isEnd", ""),  # the two that are one
         ("Based on the video, C", "B"), ("A man walks, so the answer is C", "A"),
@@ -81,7 +83,8 @@ OPTIONS = ["A. A red car", "B. vitamin C", "C. The dog's bone", "D. a red car an
         ("A man walks", ""), ("A dog. D", "D"), ("A or B", ""), ("A and B", ""), ("B, not C", ""),
         ("Both", ""), ("C-shaped", ""), ("Don't know", ""), ("", ""), ("E", ""),
         ("answer: a dog", ""), ("Vitamin C", "B"), ("D. Vitamin C", "D"),
-        ("It is the dog's bone!", "C"), ("a red car", "A"), ("A red car and a bus.", "D"), ("a red car or vitamin C", ""),
+        ("It is the dog's bone!", "C"), ("a red car", "A"), ("A red car and a bus.", "D"),
+        ("a red car or vitamin C", ""),
         ("a red", ""), ("The answer is B because the C on the wall", ""),
     ],
 )  # fmt: skip
