@@ -36,6 +36,7 @@ def get_config(size: str = "") -> ConfigDict:
             "oracle": oracle(),
             "monitors": monitors(),
             "audit": audit(),
+            "judge": judge(),
             "checkpoint": {"every_steps": 50, "keep": 2},
             "evaluation": {
                 "batch_size": 64,  # items at a time
@@ -398,6 +399,25 @@ def audit() -> dict:
         "max_length_bias": 0.25,  # Spearman's rho with the length, beyond the truth's own (2)
         "max_invalid": 0.05,  # share of asks without a ranking (1)
         "min_transitive": 0.9,  # share of triples without a cycle, asked by pairs (0)
+    }
+
+
+def judge() -> dict:
+    """Who judges answers for `scripts/score.py`: a model behind an OpenAI-compatible address."""
+    return {
+        "address": "",  # with its path, such as http://127.0.0.1:8000/v1
+        "model": "",  # as the server names it, with its date or revision: an alias changes
+        "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
+        "concurrency": 8,  # answers at a time
+        "reply_tokens": 0,  # of one reply at most; 0 leaves it to the server
+        "timeout": 60.0,  # seconds, of a call
+        "attempts": 5,  # of a call that fails, the first included
+        "asks": 2,  # of an answer, until a verdict can be read, the first included
+        "deadline": 300.0,  # seconds, of an answer
+        "max_calls": 0,  # of the run; 0 is no limit
+        "max_tokens": 0,
+        "cache": "",  # a folder of verdicts that several files of predictions share; "" is none
+        "cache_mb": 500.0,  # 10^6 bytes
     }
 
 

@@ -23,10 +23,10 @@ from orl_jax.errors import UserError
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.served import prompt
-from orl_jax.oracles.served.cache import RankCache, make_key, video_digest
-from orl_jax.oracles.served.client import AskError, Client
 from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
 from orl_jax.oracles.wrapper import generator
+from orl_jax.served.cache import RankCache, make_key, video_digest
+from orl_jax.served.client import AskError, Client
 
 _log = logging.getLogger(__name__)
 MODES = ("listwise", "pairwise")

@@ -5,15 +5,13 @@ Servers with structured output give JSON alone. Others wrap it in prose, in fenc
 hold a label (see `prompt`), a reply cannot be quoted from one.
 """
 
-import contextlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from orl_jax.served.json_values import json_values
+
 LIMIT = 200_000  # characters of a reply that are looked at; longer ones are refused
-_OPENING = re.compile(r"[\[{]")
-_OPENINGS = 200  # the last ones: more than an order has, and few enough for hostile nesting
 
 
 class ReplyError(ValueError):
@@ -51,7 +49,7 @@ def parse_pair(text: Any, labels: Sequence[str]) -> list[list[int]]:
 
     Example: `parse_pair('{"best": "B"}', ["A", "B", "T"]) == [[1], [0]]`, of "T" `[[0, 1]]`.
     """
-    found = [value["best"] for value in _values(_text(text)) if _names_best(value)]
+    found = [value["best"] for value in json_values(_text(text)) if _names_best(value)]
     named = {label for label in labels if label.lower() in text.lower()}
     if not found and len(named) != 1:
         return parse(text, labels[:2])
@@ -67,7 +65,7 @@ def _names_best(value: Any) -> bool:
 
 def _orders(text: str, labels: Sequence[str]) -> Iterator[Any]:
     """What may be an order, the last one first."""
-    yield from reversed(_values(text))
+    yield from reversed(json_values(text))
     marks = re.compile("|".join(map(re.escape, labels)) + "|[>=]", re.IGNORECASE)
     for line in reversed(text.splitlines()):
         if ">" in line or "=" in line:
@@ -80,17 +78,6 @@ def _text(text: Any) -> str:
     if len(text) > LIMIT:
         raise ReplyError(f"too long a reply: {len(text)} characters")
     return text
-
-
-def _values(text: str) -> list[Any]:
-    """The JSON objects and arrays in a text, the outermost ones."""
-    decoder, found, position = json.JSONDecoder(), [], 0
-    for start in [match.start() for match in _OPENING.finditer(text)][-_OPENINGS:]:
-        if start >= position:  # else inside one that was read
-            with contextlib.suppress(ValueError, RecursionError):
-                value, position = decoder.raw_decode(text, start)
-                found.append(value)
-    return found
 
 
 def _tiers(marks: Sequence[str]) -> list[list[str]]:

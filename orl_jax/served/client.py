@@ -58,6 +58,7 @@ class Client:
       attempts: of one question, the first included.
       reply_tokens: of one reply at most; 0 leaves it to the server.
       max_calls, max_tokens: of the whole run; 0 is no limit.
+      section: of the configuration; messages name it.
 
     Raises:
       UserError: an address that is none.
@@ -74,10 +75,11 @@ class Client:
         reply_tokens: int = 0,
         max_calls: int = 0,
         max_tokens: int = 0,
+        section: str = "oracle.served",
     ) -> None:
         if not address.startswith(("http://", "https://")):
             raise UserError(
-                f"oracle.served.address is {address!r}; give an OpenAI-compatible address with its "
+                f"{section}.address is {address!r}; give an OpenAI-compatible address with its "
                 "path, for example http://127.0.0.1:8000/v1"
             )
         key = os.environ.get(key_variable, "") if key_variable else ""
@@ -88,6 +90,7 @@ class Client:
         self._timeout = timeout
         self._attempts = attempts
         self._reply_tokens = reply_tokens
+        self._section = section
         self._limits = (max_calls, max_tokens)
         self._structured = True  # until the server refuses
         self._lock = threading.Lock()
@@ -99,7 +102,7 @@ class Client:
         """The text of the reply.
 
         Args:
-          messages: see `prompt.messages`.
+          messages: in the form of OpenAI's chat completions.
           response_format: is left out once the server has refused one.
           deadline: of `time.monotonic()`.
 
@@ -193,7 +196,7 @@ class Client:
     def _check_budget(self) -> None:
         for name, limit in zip(("calls", "tokens"), self._limits, strict=True):
             if limit and getattr(self.spent, name) >= limit:
-                raise AskError(f"budget spent: {limit} {name} (oracle.served.max_{name})")
+                raise AskError(f"budget spent: {limit} {name} ({self._section}.max_{name})")
 
 
 def _within(seconds: float, deadline: float) -> float:

@@ -1,8 +1,9 @@
-"""Rankings on the disk, by what was asked: a resumed run asks nothing twice.
+"""Replies on the disk, by what was asked: a resumed run asks nothing twice.
 
-SQLite files of `diskcache`: safe for several processes, bounded in size. A key is a hash of the
-Oracle, the prompt's version, the video's bytes, the question and the *set* of answers; what is kept
-are the ranks of the answers in a fixed order. Invalid rankings are not kept: they are asked again.
+SQLite files of `diskcache`: safe for several processes, bounded in size. Of an Oracle a key is a
+hash of the Oracle, the prompt's version, the video's bytes, the question and the *set* of answers;
+what is kept are the ranks of the answers in a fixed order. Invalid rankings are not kept: they are
+asked again.
 """
 
 import hashlib
@@ -15,8 +16,8 @@ from typing import Any
 import diskcache
 
 
-class RankCache:
-    """Ranks of sets of answers.
+class DiskCache:
+    """JSON values by their keys.
 
     Args:
       folder: made where missing; "" keeps nothing.
@@ -32,19 +33,27 @@ class RankCache:
             else None
         )
 
-    def get(self, key: str) -> list[float] | None:
-        """The ranks that were put under a key."""
+    def get(self, key: str) -> Any:
+        """What was put under a key, or None."""
         return None if self._store is None else self._store.get(key)
 
-    def put(self, key: str, ranks: Sequence[float]) -> None:
-        """Keeps ranks."""
+    def put(self, key: str, value: Any) -> None:
+        """Keeps a value."""
         if self._store is not None:
-            self._store[key] = [float(rank) for rank in ranks]
+            self._store[key] = value
 
     def close(self) -> None:
         """Closes the files."""
         if self._store is not None:
             self._store.close()
+
+
+class RankCache(DiskCache):
+    """Ranks of sets of answers."""
+
+    def put(self, key: str, value: Sequence[float]) -> None:
+        """Keeps ranks."""
+        super().put(key, [float(rank) for rank in value])
 
 
 def make_key(*parts: Any) -> str:

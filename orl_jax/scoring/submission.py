@@ -1,0 +1,105 @@
+"""Video-MME's own form of results: a JSON list of videos with their questions and responses.
+
+As `evaluation/output_test_template.json` of BradyFU/Video-MME; the June 2024 names of keys
+(`duration_category`, `video_category`, `video_subcategory`, `choices`) are read, too.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from orl_jax.errors import UserError
+
+OF_VIDEO = ("duration", "domain", "sub_category")
+_OLD = {
+    "duration": "duration_category",
+    "domain": "video_category",
+    "sub_category": "video_subcategory",
+    "options": "choices",
+}
+
+
+def is_submission(records: Any) -> bool:
+    """Whether JSON is a list of videos with questions."""
+    listed = isinstance(records, list) and bool(records)
+    return listed and all(isinstance(video, dict) and "questions" in video for video in records)
+
+
+def from_submission(videos: Sequence[dict[str, Any]], place: str = "") -> list[dict[str, Any]]:
+    """One item a question; videos marked `missing` are left out, as by `skip_missing`.
+
+    Raises:
+      UserError: a question without its id or response; `place` is named.
+
+    Example: `from_submission(json.load(file))[0]["item_id"] == "001-1"`.
+    """
+    return [
+        _item(video, question, place)
+        for video in videos
+        if not video.get("missing")
+        for question in video["questions"]
+    ]
+
+
+def to_submission(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The form, of items that have `video`, `duration`, `domain`, `sub_category` and `options`.
+
+    Raises:
+      UserError: an item lacks one.
+
+    Example: `to_submission(items)[0]["questions"][0]["response"]`.
+    """
+    videos: dict[str, dict[str, Any]] = {}
+    for item in items:
+        names = ("video", *OF_VIDEO, "task_type", "question", "options", "reference")
+        if missing := [name for name in names if not item.get(name)]:
+            raise UserError(
+                f"item {item['item_id']!r} has no {missing[0]}; Video-MME's form needs "
+                f"{', '.join(names)}"
+            )
+        about = {name: item[name] for name in OF_VIDEO}
+        video = {"video_id": item["video"], **about, "questions": []}
+        videos.setdefault(item["video"], video)["questions"].append(
+            {
+                "question_id": item["item_id"],
+                "task_type": item["task_type"],
+                "question": item["question"],
+                "options": list(item["options"]),
+                "answer": item["reference"],
+                "response": item["response"],
+            }  # fmt: skip
+        )
+    return list(videos.values())
+
+
+def write_submission(path: str | pathlib.Path, items: Sequence[dict[str, Any]]) -> None:
+    """Writes `to_submission` as JSON; makes the folder.
+
+    Raises:
+      UserError: as `to_submission`.
+    """
+    path = pathlib.Path(path)
+    text = json.dumps(to_submission(items), ensure_ascii=False, indent=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _item(video: dict[str, Any], question: Any, place: str) -> dict[str, Any]:
+    try:
+        item = {
+            "item_id": question["question_id"], "response": question["response"],
+            "reference": question["answer"], "task_type": question.get("task_type", ""),
+            "question": question.get("question", ""), "video": video.get("video_id", ""),
+        }  # fmt: skip
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{place}: a question of the video {video.get('video_id')!r} lacks {error}; give "
+            "question_id, answer and response"
+        ) from error
+    item |= {name: _either(video, name) for name in OF_VIDEO}
+    return {**item, "options": _either(question, "options")}
+
+
+def _either(record: dict[str, Any], name: str) -> Any:
+    return record.get(name, record.get(_OLD[name], ""))

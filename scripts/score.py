@@ -1,0 +1,87 @@
+r"""Scores a file of predictions, as scripts/evaluate.py writes them; needs no checkpoint.
+
+    python scripts/score.py --protocol=text \
+        --predictions=runs/mine/evaluation/predictions/rl_test.jsonl
+
+Writes `scores.json` beside the file (docs/scoring.md says what each protocol counts). A run that
+was stopped goes on when the same command is given again; a judge is asked nothing twice.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from orl_jax import cli
+from orl_jax.errors import UserError
+from orl_jax.scoring.generation import DEFAULT
+from orl_jax.scoring.judging import Settings
+from orl_jax.scoring.predictions import read_predictions
+from orl_jax.scoring.protocols import PROTOCOLS, Protocol, comparison, score
+from orl_jax.scoring.submission import write_submission
+from orl_jax.scoring.table import comparison_table, table
+
+PREDICTIONS = flags.DEFINE_string("predictions", None, "A file of predictions.")
+PROTOCOL = flags.DEFINE_string("protocol", "text", f"{' | '.join(PROTOCOLS)}.")
+AGAINST = flags.DEFINE_string("against", None, "Another file, to compare with item by item.")
+OUTPUT = flags.DEFINE_string("output", None, "Where scores go; scores.json beside the file.")
+DIMENSIONS = flags.DEFINE_list("dimensions", list(DEFAULT), "Of generation, with commas.")
+OFFICIAL_BUGS = flags.DEFINE_bool(
+    "official_bugs", False, "Of generation: consistency sends the first question twice."
+)
+SUBMISSION = flags.DEFINE_string("submission", None, "A file for Video-MME's own form, too.")
+
+
+def main(config: ConfigDict, workdir: str) -> None:
+    """Scores `--predictions` by `--protocol`, prints, writes."""
+    if not PREDICTIONS.value:
+        raise UserError("--predictions is missing; give a file that scripts/evaluate.py wrote")
+    path = pathlib.Path(PREDICTIONS.value)
+    output = pathlib.Path(OUTPUT.value or path.with_name("scores.json"))
+    earlier = _read(output)
+    if SUBMISSION.value:
+        write_submission(SUBMISSION.value, read_predictions(path))
+    protocol = Protocol(
+        PROTOCOL.value,
+        Settings.of(config.get("judge", {})),
+        tuple(DIMENSIONS.value),
+        OFFICIAL_BUGS.value,
+    )
+    scored = score(path, protocol, progress=True)
+    summary = scored.summary()
+    print(table(summary))
+    if AGAINST.value:
+        found = comparison(scored, score(AGAINST.value, protocol, progress=True))
+        summary["against"] = {AGAINST.value: found}
+        print(f"\nagainst {AGAINST.value}:\n{comparison_table(found)}")
+    earlier.setdefault(path.name, {})[PROTOCOL.value] = summary
+    _write(output, earlier)
+    print(f"scores are in {output}")
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """Scores of other files and protocols, which stay."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        if not all(isinstance(each, dict) for each in found.values()):
+            raise ValueError
+    except (ValueError, AttributeError, OSError) as error:
+        raise UserError(f"{path} holds no scores; choose another --output") from error
+    return found
+
+
+def _write(path: pathlib.Path, scores: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(json.dumps(scores, indent=1) + "\n")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    cli.run(main, default_config="configs/demo.py", default_workdir=".")
