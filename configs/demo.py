@@ -265,7 +265,7 @@ def oracle() -> dict:
         # While the Oracle is asked:
         "overlap": False,  # decode and encode the next step's videos; the results are the same
         "lag": 0,  # 1: sample the next step's answers, too, by a policy that is one update older
-        "inner": "reference",  # of all but the first three: the Oracle that they wrap
+        "inner": "reference",  # of noisy … delayed: the Oracle that they wrap
         "swap_probability": 0.0,  # of noisy: of each answer, to exchange ranks with another
         "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking
         "top_k": 1,  # of top: answers that it names; the others are tied

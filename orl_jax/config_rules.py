@@ -215,8 +215,8 @@ GIVE_NO_SCORES = ("top", "coarse", "ranker", "recorded")
 # How an Oracle is reached and what is done where it fails: nothing that its answers depend on, so
 # it may change when a run or an audit goes on.
 ORACLE_MEANS = (
-    "timeout", "attempts", "deadline", "concurrency", "max_calls", "max_tokens", "key_variable",
-    "cache", "cache_mb", "policy", "halt_above", "pause_seconds",
+    "address", "timeout", "attempts", "deadline", "concurrency", "max_calls", "max_tokens",
+    "key_variable", "cache", "cache_mb", "policy", "halt_above", "pause_seconds",
 )  # fmt: skip
 
 # The first must divide the second; 0 means the whole.

@@ -52,3 +52,8 @@ def invalid_reasons(replies: Sequence[Reply]) -> dict[str, int]:
     """
     reasons = (r.ranking.reason.partition(":")[0] for r in replies if not r.ranking.valid)
     return dict(Counter(reasons).most_common())
+
+
+def first_reason(replies: Sequence[Reply]) -> str:
+    """Why the first ask that brought no ranking did not, in full; "" where all did."""
+    return next((r.ranking.reason for r in replies if not r.ranking.valid), "")

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.audit.asking import EXPOSED, LISTWISE, PAIRWISE, Ask, Reply
 from orl_jax.audit.bias import by_length, position_bias
-from orl_jax.audit.costs import costs, invalid_reasons
+from orl_jax.audit.costs import costs, first_reason, invalid_reasons
 from orl_jax.audit.intervals import interval
 from orl_jax.audit.sample import Case, Sample
 from orl_jax.audit.scores import MEASURES, Scores, scores, why_no_tau
@@ -66,7 +66,11 @@ def summarise(sample: Sample, found: Sequence[Finding], section: ConfigDict) -> 
         "judge_position": _position(found, section, "exposed") if exposed else None,
         "length": _length(found),
         "tau_left_out": _reasons(found),
-        "invalid": {"asks": len(replies), "reasons": invalid_reasons(replies)},
+        "invalid": {
+            "asks": len(replies),
+            "reasons": invalid_reasons(replies),
+            "first": first_reason(replies),
+        },
         "costs": costs(replies, section.price),
     }
 

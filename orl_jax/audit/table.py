@@ -93,7 +93,7 @@ def _notes(results: Mapping[str, Any]) -> Iterator[str]:
     invalid = results["invalid"]
     if invalid["reasons"]:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in invalid["reasons"].items())
-        yield f"Without a ranking, of {invalid['asks']} asks: {reasons}."
+        yield f"Without a ranking, of {invalid['asks']} asks: {reasons}; first: {invalid['first']}"
     yield cost_line(costs)
 
 

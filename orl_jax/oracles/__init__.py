@@ -188,4 +188,5 @@ def _check_choice(key: str, value: Any, choices: Collection[str]) -> None:
     if value in WRAPPERS and key == "inner":
         raise UserError(f"oracle.inner is {value!r}; choose an Oracle that is not itself a wrapper")
     if value not in choices:
-        raise UserError(f"oracle.{key} is {value!r}; choose one of {', '.join(choices)}")
+        own = ", or a function as module:function" if key == "name" else ""
+        raise UserError(f"oracle.{key} is {value!r}; choose one of {', '.join(choices)}{own}")

@@ -59,5 +59,8 @@ def load_function(name: str) -> Callable[[RankRequest], Any]:
             "package.module:function, importable from the folder of the command"
         ) from error
     if not callable(function):
-        raise UserError(f"oracle.name is {name!r}, which is a {type(function).__name__}")
+        raise UserError(
+            f"oracle.name is {name!r}, which is no function but {function!r:.40}; name one that "
+            "takes a request and returns an order"
+        )
     return function

@@ -2,7 +2,11 @@
 
 One prompt a line. Read are `prompt_id`, `question` and `responses`; where there are any also
 `truncated`, `video`, `reference`, `paraphrases`, `task_type` and `narrative`, and of the order
-`oracle_ranks`, `oracle_scores`, `valid` and `reason`. What else a line holds is left alone.
+`oracle_ranks`, `oracle_scores`, `valid` and `reason`. What else a line holds is left alone. A rank
+of 0 is the best; tied answers share the mean of the places that they occupy:
+
+    {"prompt_id": "7", "question": "Red?", "responses": ["no", "yes", "no", "No."],
+     "video": "videos/7.mp4", "oracle_ranks": [2, 0, 2, 2]}
 """
 
 import json
@@ -99,7 +103,8 @@ def _parse(path: Path, number: int, line: str, folder: str) -> Group:
         )
         return Group(request, _ranking(row, request.size))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = error.msg if isinstance(error, json.JSONDecodeError) else repr(error)
+        said = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
+        what = str(error) if said else getattr(error, "msg", repr(error))
         raise UserError(
             f"{path}, line {number}, is not a group of answers ({what}); mend or delete the line"
         ) from error
@@ -113,4 +118,12 @@ def _ranking(row: Mapping[str, Any], size: int) -> Ranking | None:
         return Ranking.invalid(row.get("reason") or "not said", size)
     if len(ranks) != size:
         raise ValueError(f"{len(ranks)} oracle_ranks for {size} responses")
-    return Ranking(tuple(ranks), scores=tuple(row.get("oracle_scores") or ()))
+    try:
+        return Ranking(tuple(ranks), scores=tuple(row.get("oracle_scores") or ()))
+    except ValueError as error:
+        if "mean ranks" not in str(error):
+            raise
+        raise ValueError(
+            f"oracle_ranks are {ranks}; 0 is the best, and tied answers share the mean of their "
+            "places: [2, 0, 2, 2] where the second is best and the others are tied"
+        ) from error

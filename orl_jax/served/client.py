@@ -36,6 +36,10 @@ class _Passing(AskError):
         self.wait = wait
 
 
+class _Late(AskError):
+    """The deadline has passed."""
+
+
 @dataclasses.dataclass
 class Spent:
     """What has been used since the start."""
@@ -109,16 +113,26 @@ class Client:
         Raises:
           AskError: after the last attempt, at the deadline, over the budget, or refused.
         """
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Passing),
-            stop=tenacity.stop_after_attempt(self._attempts),
-            wait=self._pause,
-            sleep=lambda seconds: time.sleep(_within(seconds, deadline)),
-            before_sleep=lambda _: self._count(retries=1),
-            reraise=True,
-        ):
-            with attempt:
-                return self._call(messages, response_format, deadline)
+        failures: list[Any] = []
+
+        def pause(state: tenacity.RetryCallState) -> None:
+            self._count(retries=1)
+            failures.append(state.outcome.exception())
+            time.sleep(_within(state.next_action.sleep, deadline))
+
+        try:
+            for attempt in tenacity.Retrying(
+                retry=tenacity.retry_if_exception_type(_Passing),
+                stop=tenacity.stop_after_attempt(self._attempts),
+                wait=self._pause,
+                sleep=lambda _: None,  # `pause` does, within the deadline
+                before_sleep=pause,
+                reraise=True,
+            ):
+                with attempt:
+                    return self._call(messages, response_format, deadline)
+        except _Late as late:
+            raise AskError(f"{late}: {failures[-1]}" if failures else str(late)) from late
         raise AssertionError("unreachable")
 
     def close(self) -> None:
@@ -202,7 +216,7 @@ class Client:
 def _within(seconds: float, deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise AskError("deadline passed")
+        raise _Late("deadline passed")
     return min(seconds, left)
 
 

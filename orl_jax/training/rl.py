@@ -6,6 +6,7 @@
 `Learner` is one step of it; here it is put together and handed to the loop of all stages.
 """
 
+import logging
 import pathlib
 
 import jax
@@ -18,6 +19,7 @@ from orl_jax.data.look_ahead import LookAhead
 from orl_jax.data.source import Items, open_split
 from orl_jax.errors import UserError
 from orl_jax.evaluation.accuracy import Evaluator
+from orl_jax.metrics import read_metrics
 from orl_jax.models.params import combine
 from orl_jax.monitors import Monitors
 from orl_jax.oracles import make_oracle
@@ -41,18 +43,22 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
       TrainingHalted: after saving, on an alarm that stops (`config.monitors.stop_on`).
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
+    cache = FrameCache(config.data.cache_mb) if cache is None else cache
+    with make_asker(config, cache) as asker:  # first: what is wrong with it needs no model
+        state = _train(config, workdir, asker, cache)
+    _warn_of_no_signal(workdir)
+    return state
+
+
+def _train(config: ConfigDict, workdir: str, asker: Asker, cache: FrameCache) -> TrainState:
     rl = config.rl
     assembly = assemblies.assemble(config, lora=True)
     base = rl.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     pretrained = assemblies.load_params(base, assembly.layout)
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
-    cache = FrameCache(config.data.cache_mb) if cache is None else cache
     evaluator = Evaluator(config, assembly, cache)
-    with (
-        make_asker(config, cache) as asker,
-        make_loader(config, assembly, items, cache) as batches,
-    ):
+    with make_loader(config, assembly, items, cache) as batches:
         learner = Learner(config, assembly, params, asker, workdir, len(items))
         ahead = LookAhead(batches)
         stage = loop.Stage(
@@ -69,6 +75,16 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
             sections=("rl", "oracle"),
         )
         return loop.run(stage, config, workdir, learner.start(), ahead)
+
+
+def _warn_of_no_signal(workdir: str) -> None:
+    """Says so where no group of the whole run had anything to learn from."""
+    rows = [row for row in read_metrics(workdir, "rl") if "group/no_signal_fraction" in row]
+    if rows and all(row["group/no_signal_fraction"] == 1 for row in rows):
+        logging.warning(
+            "nothing was learnt: the Oracle tied every group of all %d steps; audit it "
+            "(scripts/audit_oracle.py), for a ranker try a smaller oracle.tie_margin", len(rows)
+        )  # fmt: skip
 
 
 def make_asker(config: ConfigDict, cache: FrameCache) -> Asker:

@@ -4,6 +4,7 @@ What VLM-RLAIF's reward model (`reward`) and a trained ranker (`ranker`) have in
 forward pass, update, validation. They differ in what they learn from, and in the loss.
 """
 
+import logging
 import pathlib
 import zlib
 from collections.abc import Callable, Sequence
@@ -153,7 +154,13 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
         base=assemblies.base_reference(workdir, base),
     )
     with make_loader(config, assembly, training, cache, kind.section) as batches:
-        return loop.run(stage, config, workdir, state, batches)
+        state = loop.run(stage, config, workdir, state, batches)
+    logging.info(
+        "%s learnt from %d groups of answers; of the pairs of %d held-out ones %.1f %% are right",
+        pathlib.Path(workdir) / "checkpoints" / kind.stage, len(training), len(held_out),
+        100 * validate(state)["validation/accuracy"],
+    )  # fmt: skip
+    return state
 
 
 def pairs_right(scores: Float[np.ndarray, "N G"], ranks: Float[np.ndarray, "N G"]) -> list[float]:

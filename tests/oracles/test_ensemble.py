@@ -88,7 +88,7 @@ def test_a_function_by_name(tmp_path, monkeypatch):
     assert make_oracle({"name": "my_oracles:last"}).rank([REQUEST])[0].ranks == (2, 1, 0)
     for name, words in (
         ("my_oracles:first", "can't be loaded"), ("no_such:thing", "can't be loaded"),
-        ("my_oracles:number", "which is a int"), ("my_oracles:", "can't be loaded"),
+        ("my_oracles:number", "which is no function but 3"), ("my_oracles:", "can't be loaded"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words):
             load_function(name)

@@ -48,7 +48,7 @@ def test_three_fields_are_enough(tmp_path):
         ({"responses": []}, "line 2.*at least one"),
         ({"responses": "abc"}, "line 2.*list of strings"),
         ({"oracle_ranks": [0.0, 1.0]}, "line 2.*2 oracle_ranks for 3"),
-        ({"oracle_ranks": [0.0, 0.0, 1.0]}, "line 2.*not mean ranks"),
+        ({"oracle_ranks": [0.0, 0.0, 1.0]}, "line 2.*0 is the best, and tied"),
         ({"truncated": [True]}, "line 2.*1 truncated"),
     ],
 )

@@ -92,7 +92,11 @@ class ServedOracle:
 
     def __init__(self, settings: Settings, seed: int = 0, shuffle: bool = True) -> None:
         if not settings.model:
-            raise UserError("oracle.served.model is empty; name the model as the server does")
+            raise UserError(
+                "oracle.served.model is empty; name the model as the server does, and its address, "
+                "for example --config.oracle.served.model=judge "
+                "--config.oracle.served.address=http://127.0.0.1:8000/v1"
+            )
         if settings.mode not in MODES:
             raise UserError(f"oracle.served.mode is {settings.mode!r}; choose {' or '.join(MODES)}")
         self.client = Client(
