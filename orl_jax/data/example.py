@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.prompt import asked
 from orl_jax.data.tokenizer import PromptEncoder
 from orl_jax.data.video import FRAMINGS, VideoError, read_frames
 from orl_jax.errors import UserError
@@ -79,7 +80,7 @@ class ExampleReader:
             return {"item": item, "user_error": f"item {item['item_id']}: {error}"}
 
     def _texts(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
-        ids, mask = self._encoder.encode_prompt(item["question"])
+        ids, mask = self._encoder.encode_prompt(asked(item))
         arrays = {"prompt_ids": ids, "prompt_mask": mask}
         if self._answer:
             ids, mask = self._encoder.encode_response(item[self._answer])

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from orl_jax.data.example import ANSWERS, ExampleReader
+from orl_jax.data.prompt import asked
 
 
 def group_by_video(items: Sequence[dict[str, Any]], size: int) -> list[dict[str, Any]]:
@@ -59,6 +60,6 @@ class LessonReader(ExampleReader):
             shape, dtype = self.layout[name]
             arrays[name] = np.full(shape, self._encoder.pad_id if name == "turn_ids" else 0, dtype)
         for row, question in enumerate(item["items"]):
-            turn = self._encoder.encode_turn(question["question"], question[self._answer_key])
+            turn = self._encoder.encode_turn(asked(question), question[self._answer_key])
             arrays["turn_ids"][row], arrays["turn_mask"][row], arrays["target_mask"][row] = turn
         return arrays

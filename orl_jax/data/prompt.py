@@ -4,12 +4,38 @@ Vicuna v1 with a video in the first turn, as LLaVA and the baseline train it (`c
 baseline evaluates with another template than it trains with; here there is one.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
+# Video-MME's wording, without subtitles (BradyFU/Video-MME, README).
+CHOICE = (
+    "Select the best answer to the following multiple-choice question based on the video. "
+    "Respond with only the letter ({letters}) of the correct option."
+)
+CHOICE_END = "The best answer is:"
 IMAGE_TOKEN = "<image>"  # stands where the visual tokens go
 END_TOKEN = "</s>"  # ends an answer, in LLaMA's tokenizer and ours; others have one of their own
+
+
+def asked(item: Mapping[str, Any]) -> str:
+    """What an item asks: its question, of a multiple-choice one with its options, a line each.
+
+    Args:
+      item: with "question" and, where there are choices, "options", each beginning with its letter.
+
+    Example: of `asked({"question": "Who?", "options": ["A. Me.", "B. You."]})` the third line is
+    "A. Me.", and the last one "The best answer is:".
+    """
+    options = list(item.get("options") or ())
+    if not options:
+        return item["question"]
+    *first, last = [option[:1] for option in options]
+    named = f"{', '.join(first)}{',' if len(first) > 1 else ''} or {last}"
+    return "\n".join([CHOICE.format(letters=named), item["question"], *options, CHOICE_END])
 
 
 def format_prompt(question: str, system: str = SYSTEM) -> str:

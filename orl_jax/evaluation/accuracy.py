@@ -28,7 +28,10 @@ from orl_jax.training.assembly import Assembly, banned_tokens
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One item with the model's answers; `samples_correct` is the share of the sampled ones."""
+    """One item with the model's answers; `samples_correct` is the share of the sampled ones.
+
+    `options` are those of a multiple-choice question, `extra` what its benchmark's forms need.
+    """
 
     item_id: str
     task_type: str
@@ -40,6 +43,8 @@ class Prediction:
     correct: bool
     samples: list[str]
     samples_correct: float
+    options: list[str] = dataclasses.field(default_factory=list)
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Evaluator:
@@ -138,6 +143,7 @@ class Evaluator:
                 item["item_id"], item["task_type"], item["video"], item["question"],
                 item["answer"], list(item["paraphrases"]), response, right(response),
                 samples, float(np.mean([right(text) for text in samples])),
+                list(item.get("options") or ()), json.loads(item.get("extra") or "{}"),
             )  # fmt: skip
 
     def _text(self, ids: np.ndarray) -> str:
@@ -162,7 +168,7 @@ def _share(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def write_predictions(path: pathlib.Path, predictions: Sequence[Prediction]) -> None:
-    """One JSON object a line; makes the folder."""
+    """One JSON object a line, `extra`'s keys among the others; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(dataclasses.asdict(prediction)) for prediction in predictions)
-    path.write_text("".join(line + "\n" for line in lines))
+    rows = [dataclasses.asdict(prediction) for prediction in predictions]
+    path.write_text("".join(json.dumps({**row.pop("extra"), **row}) + "\n" for row in rows))

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orl_jax.data.prompt import asked
 from orl_jax.oracles.protocol import RankRequest
 
 Text = tuple[str, bool]  # of a response, and whether it is truncated; see `PromptEncoder.decode`
@@ -24,7 +25,7 @@ def make_requests(
     return [
         RankRequest(
             prompt_id=item["item_id"],
-            question=item["question"],
+            question=asked(item),
             responses=tuple(text for text, _ in group),
             truncated=tuple(truncated for _, truncated in group),
             video=str(pathlib.Path(folder) / item["video"]),

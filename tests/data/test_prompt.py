@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orl_jax.data.prompt import IMAGE_TOKEN, SYSTEM, format_example, format_prompt, strip_all
+from orl_jax.data.prompt import (
+    IMAGE_TOKEN,
+    SYSTEM,
+    asked,
+    format_example,
+    format_prompt,
+    strip_all,
+)
 
 SCRAPS = st.lists(st.sampled_from(["<image>", "<im", "age>", "<", "image>", "a", " "])).map("".join)
 
@@ -42,3 +49,18 @@ def test_one_image_and_one_end_whatever_the_answer(question, answer):
 def test_an_empty_marker_is_nothing():
     assert strip_all(" a</s> ", ("", "</s>")) == "a"
     assert format_example("Who?", "Me.", "Hi.", end="") == format_prompt("Who?", "Hi.") + " Me."
+
+
+def test_a_multiple_choice_question_is_asked_in_video_mmes_words():
+    options = ["A. Red.", "B. Blue.", "C. Green.", "D. None."]
+    assert asked({"question": "Which colour?", "options": options}) == (
+        "Select the best answer to the following multiple-choice question based on the video. "
+        "Respond with only the letter (A, B, C, or D) of the correct option.\n"
+        "Which colour?\nA. Red.\nB. Blue.\nC. Green.\nD. None.\nThe best answer is:"
+    )
+    assert "the letter (A or B) of" in asked({"question": "Which?", "options": options[:2]})
+
+
+def test_an_open_question_is_asked_as_it_is():
+    assert asked({"question": "Which colour?", "options": []}) == "Which colour?"
+    assert asked({"question": "Which colour?"}) == "Which colour?"
