@@ -46,7 +46,8 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     cache = FrameCache(config.data.cache_mb) if cache is None else cache
     with make_asker(config, cache) as asker:  # first: what is wrong with it needs no model
         state = _train(config, workdir, asker, cache)
-    _warn_of_no_signal(workdir)
+    if processes.is_writer():
+        _warn_of_no_signal(workdir)
     return state
 
 

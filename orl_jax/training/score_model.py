@@ -21,6 +21,7 @@ from orl_jax.data.answers import OrderReader, group_size
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.errors import UserError
+from orl_jax.metrics import read_metrics
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.value import initial_head, response_scores
 from orl_jax.models.vlm import VLM
@@ -30,6 +31,7 @@ from orl_jax.training import loop
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.state import TrainState, apply_gradients, policy_of, shardings, start
 
+VALIDATION = "validation/accuracy"
 HEAD = "reward"  # the head's name in a checkpoint, whatever it has learnt from
 # (scores [B, G], ranks [B, G]) -> loss, share of pairs ordered right, distance
 Loss = Callable[[Array, Array], tuple[Array, Array, Array]]
@@ -140,7 +142,7 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
             for batch in batches:
                 found = layout.local_rows(judge(state.trained, frozen, on_devices(batch)))
                 right += pairs_right(found[batch["valid"]], batch["ranks"][batch["valid"]])
-        return {"validation/accuracy": float(np.mean(processes.gather_rows(right)))}
+        return {VALIDATION: float(np.mean(processes.gather_rows(right)))}
 
     stage = loop.Stage(
         name=kind.stage,
@@ -155,12 +157,20 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     )
     with make_loader(config, assembly, training, cache, kind.section) as batches:
         state = loop.run(stage, config, workdir, state, batches)
-    logging.info(
-        "%s learnt from %d groups of answers; of the pairs of %d held-out ones %.1f %% are right",
-        pathlib.Path(workdir) / "checkpoints" / kind.stage, len(training), len(held_out),
-        100 * validate(state)["validation/accuracy"],
-    )  # fmt: skip
+    if processes.is_writer():
+        _report(workdir, kind, len(training), len(held_out))
     return state
+
+
+def _report(workdir: str, kind: Kind, training: int, held_out: int) -> None:
+    """Says how good the model is, by its last validation."""
+    rows = read_metrics(workdir, kind.stage)
+    right = [row[VALIDATION] for row in rows if VALIDATION in row]
+    logging.info(
+        "%s learnt from %d groups of answers; of the pairs of %d held-out ones %s are right",
+        pathlib.Path(workdir) / "checkpoints" / kind.stage, training, held_out,
+        f"{right[-1]:.1%}" if right else "(not validated)",
+    )  # fmt: skip
 
 
 def pairs_right(scores: Float[np.ndarray, "N G"], ranks: Float[np.ndarray, "N G"]) -> list[float]:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -184,7 +185,8 @@ class ServedOracle:
         if len(answers) == 1:
             return [0.0], ""
         frames = self._frames(request)
-        ask = self._listwise if self._settings.mode == "listwise" else self._pairwise
+        listwise = self._settings.mode == "listwise"
+        ask = partial(self._order, _WHOLE) if listwise else self._pairwise
         votes, said, error = [], [], None
         for shuffle in range(self._settings.shuffles):
             # The order too: who asks again in another one, with the cache off, sees other shuffles.
@@ -199,16 +201,6 @@ class ServedOracle:
         if 2 * len(votes) <= self._settings.shuffles:
             raise error or AskError("no call succeeded")
         return np.mean(votes, axis=0).tolist(), "\n".join(said)
-
-    def _listwise(
-        self,
-        request: RankRequest,
-        answers: list[str],
-        frames: list[bytes],
-        rng: np.random.Generator,
-        deadline: float,
-    ) -> tuple[tuple[float, ...], str]:
-        return self._order(_WHOLE, request, answers, frames, rng, deadline)
 
     def _pairwise(
         self,
