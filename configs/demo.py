@@ -38,12 +38,7 @@ def get_config(size: str = "") -> ConfigDict:
             "audit": audit(),
             "judge": judge(),
             "checkpoint": {"every_steps": 50, "keep": 2},
-            "evaluation": {
-                "batch_size": 64,  # items at a time
-                "samples": 2,  # sampled answers an item, besides the greedy one
-                "validation_items": 256,
-                "max_items": 0,  # of a split; 0 is all of them
-            },
+            "evaluation": evaluation(),
         }
     )
     if size == "tiny":
@@ -418,6 +413,25 @@ def judge() -> dict:
         "max_tokens": 0,
         "cache": "",  # a folder of verdicts that several files of predictions share; "" is none
         "cache_mb": 500.0,  # 10^6 bytes
+    }
+
+
+def evaluation() -> dict:
+    """Of validation and of `scripts/evaluate.py` (docs/evaluation.md)."""
+    return {
+        "batch_size": 64,  # items at a time
+        "samples": 2,  # sampled answers an item, besides the greedy one; 0 is none
+        "validation_items": 256,
+        "max_items": 0,  # of a split; 0 is all of them
+        # With max_items: "" takes the first ones; else of each kind of these features in
+        # proportion, such as task_type or task_type,duration, drawn by the seed.
+        "stratify": "",
+        "seed": 0,
+        # Multiple choice: letter (options are shown, an answer is generated) | letter_likelihood
+        # (shown, the likeliest letter) | text_likelihood (not shown, the likeliest text)
+        "choice": "letter",
+        "prompt_tokens": 0,  # where questions are longer than in training; 0 is data.prompt_tokens
+        "response_tokens": 0,  # of an answer at most; 0 is rl.max_response_tokens
     }
 
 

@@ -37,6 +37,15 @@ class Location(NamedTuple):
         """Its folder."""
         return Path(self.workdir) / FOLDER / self.stage / str(self.step)
 
+    @property
+    def stamp(self) -> int:
+        """When it was written, in nanoseconds: another one in its place differs. 0 if unknown."""
+        try:
+            about = json.loads((self.path / "_CHECKPOINT_METADATA").read_text())
+            return int(about["commit_timestamp_nsecs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
 
 class Checkpoints:
     """The checkpoints of one stage of a run.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from orl_jax import monitors
 from orl_jax.data.benchmarks import registry
+from orl_jax.evaluation.prediction import CHOICES
 from orl_jax.oracles.protocol import POLICIES
 
 
@@ -204,9 +205,13 @@ RULES = (
     at_least("checkpoint.every_steps", 1, 50),
     at_least("checkpoint.keep", 1, 2),
     at_least("evaluation.batch_size", 1, 64),
-    at_least("evaluation.samples", 1, 2),
+    at_least("evaluation.samples", 0, 2),
     at_least("evaluation.validation_items", 1, 256),
-    at_least("evaluation.max_items", 0, 0),
+    *(
+        at_least(f"evaluation.{key}", 0, 0)
+        for key in ("max_items", "seed", "prompt_tokens", "response_tokens")
+    ),
+    one_of("evaluation.choice", CHOICES),
 )
 
 NEED_SCORES = ("grpo", "ppo")

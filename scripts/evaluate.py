@@ -2,22 +2,25 @@
 
     python scripts/evaluate.py --checkpoint=runs/demo/checkpoints/rl --workdir=runs/evaluation
 
-The model's configuration comes from the checkpoint; `--config` says where the data is.
+The model's configuration comes from the checkpoint; `--config` says where the data is and how to
+evaluate (docs/evaluation.md). What was answered is on disk: the same command goes on after a stop.
 """
 
 import json
 import pathlib
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from orl_jax import cli
 from orl_jax.errors import UserError
-from orl_jax.evaluation.evaluate import SPLITS, evaluate
+from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.sharding import processes
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
-SPLIT = flags.DEFINE_list("split", list(SPLITS), "Splits, separated by commas.")
+SPLIT = flags.DEFINE_list("split", [], "Splits, with commas; test and composition where there.")
+NAME = flags.DEFINE_string("name", "", "Of the files of predictions; the checkpoint's stage.")
 
 
 def main(config: ConfigDict, workdir: str) -> None:
@@ -26,17 +29,28 @@ def main(config: ConfigDict, workdir: str) -> None:
         raise UserError(
             "--checkpoint is missing; for example --checkpoint=runs/demo/checkpoints/rl"
         )
-    results = evaluate(config, CHECKPOINT.value, splits=SPLIT.value, workdir=workdir)
+    results = evaluate(
+        config, CHECKPOINT.value, splits=SPLIT.value, name=NAME.value, workdir=workdir
+    )
     if not processes.is_writer():
         return
     path = pathlib.Path(workdir) / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
     for split in results["splits"].values():
-        print(f"{split['split']}: {split['accuracy']:.1%} of {split['n']} answers are right")
-        for name, share in split["categories"].items():
-            print(f"  {name:24} {share['accuracy']:6.1%} of {share['n']}")
+        _show(split)
     print(f"results are in {path}")
+
+
+def _show(split: dict[str, Any]) -> None:
+    print(
+        f"{split['dataset']}, {split['split']}: {split['accuracy']:.1%} of {split['n']} answers "
+        f"are right ({split['items_per_second']:.1f} items/s)"
+    )
+    for name, share in split["categories"].items():
+        print(f"  {name:24} {share['accuracy']:6.1%} of {share['n']}")
+    if split["skipped"]:
+        print(f"  {len(split['skipped'])} items are not answered: their videos can't be read")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from orl_jax.data.subset import spread
 from orl_jax.errors import UserError
 from orl_jax.oracles.groups import Group, read_groups
 from orl_jax.oracles.protocol import RankRequest
@@ -93,21 +94,10 @@ def different(request: RankRequest) -> list[int]:
 def stratified(groups: Sequence[Group], count: int, seed: int) -> list[Group]:
     """At most `count` groups, of each task type its share; 0 is all. They keep their order.
 
-    The j-th of a type's n shuffled groups gets the place (j + 1/2) / n; the first places win.
-
     Example: of 30 groups of one type and 10 of another, 8 are 6 and 2.
     """
-    if not count or count >= len(groups):
-        return list(groups)
-    rng = np.random.default_rng(seed)
-    strata: dict[str, list[int]] = defaultdict(list)
-    for index, group in enumerate(groups):
-        strata[group.request.task_type or ""].append(index)
-    places = []
-    for members in strata.values():
-        order = rng.permutation(members)
-        places += [((j + 0.5) / len(order), int(index)) for j, index in enumerate(order)]
-    return [groups[index] for index in sorted(index for _, index in sorted(places)[:count])]
+    strata = [group.request.task_type or "" for group in groups]
+    return [groups[place] for place in spread(strata, count, seed)]
 
 
 def _read(names: str, folder: str) -> list[Group]:

@@ -91,8 +91,4 @@ class ExampleReader:
         path = os.path.join(self._folder, video)
         if self._cache is None:
             return read_frames(path, *self._how)
-        frames = self._cache.get((path, *self._how))
-        if frames is None:
-            frames = read_frames(path, *self._how)
-            self._cache.put((path, *self._how), frames)
-        return frames
+        return self._cache.fetch((path, *self._how), lambda: read_frames(path, *self._how))

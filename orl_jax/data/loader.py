@@ -266,8 +266,9 @@ class Loader(Iterator):
         if "bad_video" not in example:
             self._bad_in_a_row = 0
             return True
+        plan = self._plan
         path, reason = example["bad_video"]
-        if self._plan.bad_video == "raise":
+        if plan.bad_video == "raise":
             remedy = 'set config.data.bad_video to "skip" to go on without it'
             raise UserError(f"unreadable video: {path} {reason}; {remedy}")
         if path not in self._bad:
@@ -275,8 +276,9 @@ class Loader(Iterator):
             logging.warning("skipped an unreadable video: %s %s", path, reason)
         self._bad_in_a_row += 1
         # So many in a row hold at least one whole epoch, wherever they began; or, of a share, as
-        # many items. Where a number of batches is due, there is an end to it anyway.
-        if self._bad_in_a_row >= 2 * len(self._items) - 1 and not self._due:
+        # many items. Where a number of batches is due, or one pass, there is an end to it anyway.
+        endless = not (self._due or plan.pad_last)
+        if self._bad_in_a_row >= 2 * len(self._items) - 1 and endless:
             raise UserError(f"none of {self._tried()} can be read; {path} {reason}")
         return False
 
@@ -294,7 +296,7 @@ class Loader(Iterator):
         elif self._batches < self._due:  # the other shares go on, so this one must
             for rows in arrays.values():
                 rows[:] = 0
-        elif self._position == 0 and not self._due:
+        elif self._position == 0 and not (self._due or self._plan.pad_last):
             raise UserError(
                 f"only {len(items)} of {len(self._items)} data items can be read, too few for a "
                 f"batch of {self._plan.batch_size}; unreadable videos: {self.bad_videos}"

@@ -55,7 +55,7 @@ def open_split(folder: str | pathlib.Path, split: str) -> "Split":
     if missing:
         raise UserError(f"the data set in {folder} lacks {', '.join(missing)}: {_REMEDY}")
     try:
-        records = Split(builder.as_data_source(split))
+        records = Split(builder.as_data_source(split), _name(builder))
     except (KeyError, ValueError, AssertionError) as error:
         sizes = [f"{name} ({info.num_examples})" for name, info in builder.info.splits.items()]
         there = ", ".join(sorted(sizes)) or "none"
@@ -66,11 +66,27 @@ def open_split(folder: str | pathlib.Path, split: str) -> "Split":
     return records
 
 
-class Split(Sequence):
-    """A tensorflow-datasets data source with text as str, lists as list and numbers as int."""
+def splits(folder: str | pathlib.Path) -> list[str]:
+    """The names of the splits of the data set in `folder`, in alphabetical order.
 
-    def __init__(self, records: Sequence[dict[str, Any]]) -> None:
+    Raises:
+      UserError: the folder or the data set is missing.
+
+    Example: `splits("data/shapes") == ["composition", "test", "train", "validation"]`.
+    """
+    return sorted(_builder(pathlib.Path(folder)).info.splits)
+
+
+class Split(Sequence):
+    """A tensorflow-datasets data source with text as str, lists as list and numbers as int.
+
+    Attributes:
+      dataset: the data set's name: a benchmark's as in `config.source.name`, or "shapes_video_qa".
+    """
+
+    def __init__(self, records: Sequence[dict[str, Any]], dataset: str = "") -> None:
         self._records = records
+        self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self._records)
@@ -164,6 +180,12 @@ def _builder(folder: pathlib.Path) -> tfds.core.DatasetBuilder:
         return tfds.builder_from_directory(max(found, key=_version))
     except Exception as error:  # whatever the parsers of its files raise
         raise UserError(f"the data set in {folder} cannot be read ({error}): {_REMEDY}") from error
+
+
+def _name(builder: tfds.core.DatasetBuilder) -> str:
+    """Benchmarks share a builder, and its config has their name."""
+    benchmark = builder.info.name == "video_qa"
+    return (builder.info.config_name or "own") if benchmark else builder.info.name
 
 
 def _probe(records: Split, name: str) -> None:

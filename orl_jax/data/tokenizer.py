@@ -1,5 +1,6 @@
 """A word-level tokenizer for the embedded world, real ones from a folder, and prompts as arrays."""
 
+import copy
 import pathlib
 import re
 from collections.abc import Iterable
@@ -118,6 +119,16 @@ class PromptEncoder:
         self.banned_ids[self.end_id] = False
         self._traits = traits(tokenizer)
 
+    def resized(self, prompt_length: int, response_length: int) -> "PromptEncoder":
+        """The same encoder with other lengths."""
+        other = copy.copy(self)
+        other.prompt_length, other.response_length = prompt_length, response_length
+        return other
+
+    def prompt_size(self, question: str) -> int:
+        """Tokens of the prompt of a question, the visual ones included, however many they are."""
+        return len(self._prompt(question))
+
     def encode_prompt(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """The prompt of a question, padded on the left.
 
@@ -132,8 +143,7 @@ class PromptEncoder:
         Raises:
           UserError: if the prompt has more than L tokens.
         """
-        before, after = format_prompt(strip_all(question, self._traits.markers)).split(IMAGE_TOKEN)
-        ids = self._opening(before) + self._tokens(after)
+        ids = self._prompt(question)
         if len(ids) > self.prompt_length:
             raise UserError(
                 f'the prompt of "{question}" has {len(ids)} tokens, {self.visual_tokens} of them '
@@ -233,6 +243,10 @@ class PromptEncoder:
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text.strip(), truncated
+
+    def _prompt(self, question: str) -> list[int]:
+        before, after = format_prompt(strip_all(question, self._traits.markers)).split(IMAGE_TOKEN)
+        return self._opening(before) + self._tokens(after)
 
     def _opening(self, before: str) -> list[int]:
         image = [self.image_id] * self.visual_tokens

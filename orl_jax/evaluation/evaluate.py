@@ -1,23 +1,35 @@
-"""Evaluates a checkpoint on held-out splits, restoring it on its own."""
+"""Evaluates a checkpoint on the splits of a data set, restoring it on its own."""
 
 import json
+import logging
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from orl_jax.checkpoint import Checkpoints, locate
+from orl_jax.checkpoint import Checkpoints, Location, locate
 from orl_jax.config import from_json
+from orl_jax.data import source
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.source import open_split, select
-from orl_jax.evaluation.accuracy import Evaluator, summarise, write_predictions
+from orl_jax.data.source import Items
+from orl_jax.errors import UserError
+from orl_jax.evaluation.answered import Answered
+from orl_jax.evaluation.evaluator import Evaluator
+from orl_jax.evaluation.prediction import Prediction, write_predictions
+from orl_jax.evaluation.questions import chosen
+from orl_jax.evaluation.summary import summarise
 from orl_jax.sharding import processes
-from orl_jax.training.assembly import restore
+from orl_jax.training.assembly import resolve_base, restore
 
-DATASET = "shapes_video_qa"
-SPLITS = ("test", "composition")
+SPLITS = ("test", "composition")  # evaluated where nothing else is asked for, as far as there
+# What an answer depends on, besides the checkpoint and its item; not the batch, nor the mesh.
+_DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")
+_EVALUATION = ("samples", "choice", "prompt_tokens", "response_tokens")
+_RL = ("temperature", "max_response_tokens")
 
 
 def stored_config(
@@ -33,9 +45,7 @@ def stored_config(
     Raises:
       UserError: the checkpoint is missing or unreadable.
     """
-    place = locate(os.fspath(path))
-    with Checkpoints(place.workdir, place.stage) as checkpoints:
-        extra = checkpoints.restore_extra(place.step)
+    extra = _extra(locate(os.fspath(path)))
     here = dict(mesh) if mesh else {"data": -1, "fsdp": 1, "tensor": 1}
     return from_json(json.dumps({**extra["config"], "mesh": here}))
 
@@ -44,7 +54,7 @@ def evaluate(
     config: ConfigDict,
     checkpoint: str | os.PathLike[str],
     *,
-    splits: Sequence[str] = SPLITS,
+    splits: Sequence[str] = (),
     name: str = "",
     workdir: str | os.PathLike[str] | None = None,
     cache: FrameCache | None = None,
@@ -52,18 +62,28 @@ def evaluate(
 ) -> dict[str, Any]:
     """Greedy and sampled accuracy of a checkpoint, overall and by task type.
 
+    With a workdir every answer is on disk once it is given, and an evaluation that was stopped goes
+    on: no item is asked again by the same checkpoint under the same settings.
+
     Args:
       config: where the data is and how to evaluate (`data.{folder,cache_mb}`, `evaluation`); the
         model and how it reads videos come from the checkpoint itself.
       checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
-      splits: the first one's numbers also stand at the top level of the result.
+      splits: by default those of "test" and "composition" that there are. The first one's numbers
+        also stand at the top level of the result.
       name: of the progress bars and of the files of predictions.
       workdir: where `predictions/NAME_SPLIT.jsonl` go; None writes none.
       cache: decoded frames that several evaluations share.
       progress: whether to show progress bars.
 
+    Returns:
+      The numbers of the first split, and under "splits" of each: `summarise`, "dataset", "split",
+      "checkpoint", "choice", "skipped" (ids of items whose video can't be read), "seconds",
+      "items_per_second", and "predictions", the file, relative to the workdir.
+
     Raises:
-      UserError: the checkpoint or the data are missing or don't fit each other.
+      UserError: the checkpoint or the data are missing or don't fit each other; no video of a split
+        can be read.
 
     Example: `evaluate(config, "runs/demo/checkpoints/rl")["accuracy"]`.
     """
@@ -71,22 +91,102 @@ def evaluate(
     settings = stored_config(checkpoint, config.get("mesh")).unlock()
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
     settings.evaluation = config.evaluation
+    names = tuple(splits) or _usual(config.data.folder)
+    asked = {split: _asked(config, split) for split in names}  # missing ones fail early
     assembly, params = restore(settings, checkpoint)
-    evaluator = Evaluator(settings, assembly, cache)
-    results = {}
-    for split in splits:
-        items = select(
-            open_split(config.data.folder, split), max_items=config.evaluation.max_items or None
-        )
+    predict = partial(Evaluator(settings, assembly, cache).predict, params, by_length=True)
+    made_by = _made_by(place, settings)
+    found: dict[str, Any] = {}
+    for split, (dataset, items) in asked.items():
         title = f"{name or place.stage}: {split}" if progress else ""
-        predictions = evaluator.predict(params, items, progress=title)
-        if workdir is not None and processes.is_writer():
-            path = pathlib.Path(workdir) / "predictions" / f"{name or place.stage}_{split}.jsonl"
-            write_predictions(path, predictions)
-        results[split] = {
-            "dataset": DATASET,
+        file = partial(_file, workdir, f"{name or place.stage}_{split}.jsonl")
+        about = {"dataset": dataset, "split": split, **made_by}
+        with Answered(file("answered"), about) as answered:
+            predictions, speed = _timed(predict, items, title, answered)
+        found[split] = {
+            "dataset": dataset,
             "split": split,
             "checkpoint": os.path.relpath(place.path, place.workdir),
+            "choice": made_by["evaluation.choice"],
             **summarise(predictions),
+            "skipped": _skipped(items, predictions),
+            **speed,
         }
-    return {**results[splits[0]], "splits": results}
+        if path := file("predictions"):
+            write_predictions(path, predictions)
+            found[split]["predictions"] = str(path.relative_to(str(workdir)))
+    return {**found[names[0]], "splits": found}
+
+
+def _usual(folder: str) -> tuple[str, ...]:
+    there = source.splits(folder)
+    usual = tuple(split for split in SPLITS if split in there)
+    if not usual:
+        raise UserError(
+            f"{folder} has neither {' nor '.join(SPLITS)}; name a split of it with --split: "
+            f"{', '.join(there)}"
+        )
+    return usual
+
+
+def _asked(config: ConfigDict, split: str) -> tuple[str, Items]:
+    """The data set's name, and the items to ask."""
+    records = source.open_split(config.data.folder, split)
+    settings = config.evaluation
+    items = chosen(
+        records, max_items=settings.max_items,
+        stratify=settings.get("stratify", ""), seed=settings.get("seed", 0),
+    )  # fmt: skip
+    return records.dataset, items
+
+
+def _made_by(place: Location, settings: ConfigDict) -> dict[str, Any]:
+    """What answers depend on, as JSON."""
+    sections = (("data", _DATA), ("evaluation", _EVALUATION), ("rl", _RL))
+    values = {
+        f"{section}.{key}": settings[section].get(key) for section, keys in sections for key in keys
+    }
+    return {"checkpoints": _stamps(place), "seed": settings.seed, **values}
+
+
+def _stamps(place: Location) -> list[int]:
+    """When a checkpoint was written, and those that it builds on."""
+    base = _extra(place).get("base")
+    below = _stamps(locate(resolve_base(place.workdir, base))) if base else []
+    return [place.stamp, *below]
+
+
+def _extra(place: Location) -> dict[str, Any]:
+    with Checkpoints(place.workdir, place.stage) as checkpoints:
+        return checkpoints.restore_extra(place.step)
+
+
+def _file(workdir: str | os.PathLike[str] | None, file: str, folder: str) -> pathlib.Path | None:
+    """A file that this process writes, if it is the one that does."""
+    if workdir is None or not processes.is_writer():
+        return None
+    return pathlib.Path(workdir) / folder / file
+
+
+def _timed(
+    predict: Callable[..., list[Prediction]], items: Items, title: str, answered: Answered
+) -> tuple[list[Prediction], dict[str, float]]:
+    """The predictions, and how fast those came that were not there before."""
+    begin, before = time.monotonic(), len(answered)
+    predictions = predict(items, title, answered=answered)
+    seconds = time.monotonic() - begin
+    if not predictions:
+        raise UserError(
+            f"none of {len(items)} items has a video that can be read; look at the warnings above"
+        )
+    rate = (len(answered) - before) / seconds
+    return predictions, {"seconds": round(seconds, 3), "items_per_second": round(rate, 3)}
+
+
+def _skipped(items: Items, predictions: Sequence[Prediction]) -> list[str]:
+    answered = {prediction.item_id for prediction in predictions}
+    ids = (items[index]["item_id"] for index in range(len(items)))
+    skipped = [item_id for item_id in ids if item_id not in answered]
+    if skipped:
+        logging.warning("%d items are not answered: their videos can't be read", len(skipped))
+    return skipped

@@ -22,7 +22,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from orl_jax.evaluation.accuracy import Evaluator
+from orl_jax.evaluation.answering import Prompts, generate, see
+from orl_jax.evaluation.evaluator import decoding
 from orl_jax.models.params import flatten
 from orl_jax.models.quantised import quantise_stack
 from orl_jax.plan.resident import Resident
@@ -180,12 +181,17 @@ def _decode(resident: Resident) -> Step:
 
 
 def _validate(resident: Resident) -> Step:
-    """As `Evaluator` calls it while RL trains."""
+    """As `Evaluator` does while RL trains; its two programs as one, every video another."""
     shapes, rows = resident.shapes, resident.shapes.config.evaluation.batch_size
-    evaluator = SimpleNamespace(_config=shapes.config, _assembly=shapes.assembly)
-    answer = partial(Evaluator._answer_both, evaluator)
-    number = shapes.whole((), jnp.int32)
-    args = (resident.params, shapes.video(rows), *shapes.text(rows), resident.banned, number)
+    settings = decoding(shapes.config, shapes.tokens)
+
+    def answer(params: Any, frames: Any, row: Any, prompts: Prompts, banned: Any) -> Any:
+        visual = see(resident.model, params, frames, row)
+        return generate(resident.model, params, visual, prompts, banned, **settings)
+
+    prompts = Prompts(*shapes.text(rows), shapes.rows((rows,), jnp.uint32))
+    row = shapes.rows((rows,), jnp.int32)
+    args = (resident.params, shapes.video(rows), row, prompts, resident.banned)
     function = jax.jit(answer, out_shardings=shapes.layout.batch)
     return Step("validate", function, args, (resident.always, args))
 

@@ -65,7 +65,8 @@ def sample(
       visual: visual tokens of the videos.
       prompt_ids, prompt_mask: left-padded prompts.
       banned: tokens that are never sampled.
-      key: must be fresh for every call, or the same noise comes back.
+      key: must be fresh for every call, or the same noise comes back. Of one for each prompt, [B],
+        an answer depends on its own alone, whichever prompts it is sampled beside.
       temperature: 0 takes the most likely token; log-probabilities are then at temperature 1.
       end_id, pad_id: the end-of-sequence token, and the filler after it.
 
@@ -123,7 +124,8 @@ def advance(
 ) -> LoopState:
     """One token for every response: the body of `sample`'s loop, and a step of `stream`."""
     logits = vocabulary_logits(state.hidden, prefix.kernel)
-    noise = jax.random.fold_in(key, state.step)
+    fold = jax.random.fold_in
+    noise = jax.vmap(fold, (0, None))(key, state.step) if key.ndim else fold(key, state.step)
     token, log_prob = _choose(logits, banned, noise, temperature)
     token = jnp.where(state.done, pad_id, token)
     rollout = _record(state, token, log_prob)
@@ -167,7 +169,8 @@ def _choose(logits: Array, banned: Array, key: Array, temperature: float) -> tup
     if temperature == 0:
         token = jnp.argmax(allowed, axis=-1)
     else:
-        token = jax.random.categorical(key, allowed)
+        draw = jax.vmap(jax.random.categorical) if key.ndim else jax.random.categorical
+        token = draw(key, allowed)
     log_prob = jax.nn.log_softmax(allowed)
     return token, jnp.take_along_axis(log_prob, token[..., None], axis=-1)[..., 0]
 

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from orl_jax.errors import Failure, UserError
-from orl_jax.scoring.journal import Entry, Journal
+from orl_jax.journal import Entry, Journal
 from orl_jax.scoring.verdict import VerdictError, draw_check, read_verdict, verdict_format
 from orl_jax.served.cache import DiskCache, make_key
 from orl_jax.served.client import AskError, Client

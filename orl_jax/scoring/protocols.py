@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from orl_jax.errors import UserError
+from orl_jax.journal import Journal
 from orl_jax.scoring import generation, qa_judge, text_match
 from orl_jax.scoring.cells import Measures, by, cell
-from orl_jax.scoring.journal import Journal
 from orl_jax.scoring.judging import Judge, Settings
 from orl_jax.scoring.paired import compare, shared
 from orl_jax.scoring.predictions import Item, need, read_predictions, task_type

@@ -18,7 +18,7 @@ from orl_jax.data.loader import Loader
 from orl_jax.data.look_ahead import LookAhead
 from orl_jax.data.source import Items, open_split
 from orl_jax.errors import UserError
-from orl_jax.evaluation.accuracy import Evaluator
+from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.metrics import read_metrics
 from orl_jax.models.params import combine
 from orl_jax.monitors import Monitors

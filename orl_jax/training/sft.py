@@ -20,7 +20,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.lesson import LessonReader, group_by_video
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import open_split, select
-from orl_jax.evaluation.accuracy import Evaluator
+from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs

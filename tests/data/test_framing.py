@@ -9,14 +9,14 @@ from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.video import FRAMINGS, read_frames
-from orl_jax.evaluation import accuracy
+from orl_jax.evaluation import evaluator as evaluator_module
 from orl_jax.report.frames import Frames
 from orl_jax.report.html import _frames
 from orl_jax.sharding.layout import Layout
 from orl_jax.training import rl, score_model, sft
 
 F, SIZE = 2, 16
-ASSEMBLY = SimpleNamespace(encoder=make_encoder(2), layout=Layout.of({}))
+ASSEMBLY = SimpleNamespace(model=None, encoder=make_encoder(2), layout=Layout.of({}))
 PAIR = {"answers": (("It is red.", False), ("It is blue.", True)), "ranks": (0.0, 1.0)}
 SETTINGS = (({}, "crop"), ({"framing": "crop"}, "crop"), ({"framing": "pad"}, "pad"))
 
@@ -28,10 +28,10 @@ def config_of(folder, **data) -> ConfigDict:
         {
             "seed": 0,
             "data": data | {"bad_video": "raise"},
-            "rl": stage | {"max_response_tokens": 8},
+            "rl": stage | {"max_response_tokens": 8, "temperature": 1.0},
             "reward": stage,
             "sft": stage,
-            "evaluation": stage,
+            "evaluation": stage | {"samples": 1},
         }
     ).lock()
 
@@ -65,8 +65,8 @@ def test_evaluation_reads_as_the_checkpoint_says(tmp_path, monkeypatch, data, fr
     def ask(_, *, framing, **others):
         raise Asked(framing)
 
-    monkeypatch.setattr(accuracy, "batches", ask)
-    evaluator = accuracy.Evaluator(config_of(tmp_path, **data), ASSEMBLY)
+    monkeypatch.setattr(evaluator_module, "batches", ask)
+    evaluator = evaluator_module.Evaluator(config_of(tmp_path, **data), ASSEMBLY)
     with pytest.raises(Asked, match=framing):
         evaluator.predict({}, [make_item(1, "wide.mp4")])
 

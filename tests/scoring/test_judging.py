@@ -8,8 +8,8 @@ from fault_server import served
 from judge_cases import check, honest, shown, verdict, write_predictions
 
 from orl_jax.errors import Failure, UserError
+from orl_jax.journal import Journal
 from orl_jax.scoring import generation, qa_judge
-from orl_jax.scoring.journal import Journal
 from orl_jax.scoring.judging import Settings
 from orl_jax.scoring.protocols import Protocol, score
 

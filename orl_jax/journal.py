@@ -1,4 +1,4 @@
-"""What a judge has said, as JSON lines that are appended one by one: a killed run goes on from it.
+"""What was answered, as JSON lines that are appended one by one: a killed run goes on from it.
 
 A line that was cut off by the kill is skipped, and its question is asked again.
 """
@@ -7,6 +7,7 @@ import contextlib
 import json
 import pathlib
 import threading
+from collections.abc import Iterator
 from typing import Any, Self
 
 Entry = dict[str, Any]
@@ -46,8 +47,15 @@ class Journal:
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._file.flush()
 
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._entries.values()))
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self.close()

@@ -1,0 +1,82 @@
+"""Answers to a batch of questions, as pure functions of arrays; `Evaluator` jits them.
+
+see       frames of the batch's different videos -> visual tokens of every question
+generate  greedy and sampled answers
+weigh     log-probabilities of given answers
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
+
+from orl_jax.models.vlm import VLM
+from orl_jax.ops.log_probs import token_log_probs
+from orl_jax.rollout.sampler import sample
+
+
+class Prompts(NamedTuple):
+    """Left-padded prompts, and of each a number that its noise is drawn by."""
+
+    ids: Int[Array, "B L"]
+    mask: Bool[Array, "B L"]
+    numbers: UInt32[Array, " B"]
+
+
+def see(
+    model: VLM, params: dict[str, Any], frames: UInt8[Array, "U F H W 3"], rows: Int[Array, " B"]
+) -> Float[Array, "B N D"]:
+    """Visual tokens of every question, each video seen once.
+
+    Args:
+      frames: of the different videos.
+      rows: of each question, which of them it is about.
+    """
+    return model.apply({"params": params}, frames, method=VLM.see)[rows]
+
+
+def generate(
+    model: VLM,
+    params: dict[str, Any],
+    visual: Float[Array, "B N D"],
+    prompts: Prompts,
+    banned: Bool[Array, " V"],
+    *,
+    seed: int,
+    samples: int,
+    temperature: float,
+    max_tokens: int,
+    end_id: int,
+    pad_id: int,
+) -> tuple[Int[Array, "B 1 T"], Int[Array, "B samples T"]]:
+    """Greedy and sampled ids; what is sampled depends on the prompt and its number alone."""
+    fold = jax.vmap(jax.random.fold_in, (None, 0))
+    keys = fold(jax.random.key(seed), prompts.numbers)
+    draw = partial(
+        sample, model, params, visual, prompts.ids, prompts.mask, banned, keys,
+        max_tokens=max_tokens, end_id=end_id, pad_id=pad_id,
+    )  # fmt: skip
+    greedy = draw(group_size=1, temperature=0.0).ids
+    if not samples:
+        return greedy, greedy[:, :0]
+    return greedy, draw(group_size=samples, temperature=temperature).ids
+
+
+def weigh(
+    model: VLM,
+    params: dict[str, Any],
+    visual: Float[Array, "B N D"],
+    prompts: Prompts,
+    banned: Bool[Array, " V"],
+    answers: tuple[Int[Array, "B C T"], Bool[Array, "B C T"]],
+    *,
+    chunk_size: int,
+) -> Float[Array, "B C"]:
+    """Log-probability of each of C given answers, in nats, summed over its tokens."""
+    apply = partial(model.apply, {"params": params})
+    hidden = apply(visual, prompts.ids, prompts.mask, *answers, method=VLM.hidden_states)
+    kernel = apply(method=VLM.vocabulary_kernel)
+    found = token_log_probs(hidden, kernel, answers[0], banned=banned, chunk_size=chunk_size)
+    return jnp.sum(jnp.where(answers[1], found.log_prob, 0.0), axis=-1)

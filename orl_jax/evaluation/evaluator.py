@@ -1,0 +1,213 @@
+"""Goes through questions in batches and answers them, each once.
+
+Batches are of one length (`buckets`), each video is seen once a batch, and what is sampled depends
+on the question alone: whatever the batch size and wherever an evaluation was stopped, the answers
+are the same, up to rounding.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.pipeline import batches
+from orl_jax.data.prompt import asked
+from orl_jax.data.source import Items, Selection, open_split, select
+from orl_jax.evaluation.answered import Answered
+from orl_jax.evaluation.answering import Prompts, generate, see, weigh
+from orl_jax.evaluation.buckets import Bucket, buckets
+from orl_jax.evaluation.prediction import WEIGHED, Prediction
+from orl_jax.evaluation.questions import Questions, weighed_ids
+from orl_jax.evaluation.summary import summarise
+from orl_jax.sharding import processes
+from orl_jax.training.assembly import Assembly, banned_tokens
+
+_HALVINGS = 3  # so many sizes of a batch's videos, at most, besides the whole
+
+
+class Evaluator:
+    """Answers questions; compiled once a length, used for any parameters.
+
+    Args:
+      config: reads `seed`, `data`, `evaluation`, `rl.{temperature,max_response_tokens}`.
+      assembly: the model and its encoder.
+      cache: decoded frames, shared with training; None keeps the latest of `data.cache_mb`.
+    """
+
+    def __init__(self, config: ConfigDict, assembly: Assembly, cache: FrameCache | None = None):
+        data, settings = config.data, config.evaluation
+        self._config = config
+        self._layout = assembly.layout
+        self._choice = settings.get("choice", "letter")
+        self._cache = FrameCache(data.get("cache_mb", 0), recent=True) if cache is None else cache
+        self._encoder = assembly.encoder.resized(
+            settings.get("prompt_tokens", 0) or assembly.encoder.prompt_length,
+            settings.get("response_tokens", 0) or assembly.encoder.response_length,
+        )
+        self._banned = banned_tokens(assembly)
+        jit = partial(self._layout.jit, out_shardings=self._layout.batch)
+        self._see = jit(partial(see, assembly.model))
+        self._generate = jit(partial(generate, assembly.model, **decoding(config, self._encoder)))
+        chunk = config.get("model", {}).get("vocabulary_chunk", 0)
+        self._weigh = jit(partial(weigh, assembly.model, chunk_size=chunk))
+
+    def validation(self, params: dict[str, Any]) -> dict[str, float]:
+        """Metrics of the first `evaluation.validation_items` of the validation split."""
+        items = select(
+            open_split(self._config.data.folder, "validation"),
+            max_items=self._config.evaluation.validation_items,
+        )
+        result = summarise(self.predict(params, items))
+        metrics = {"validation/accuracy": result["accuracy"]}
+        if "sampled_accuracy" in result:
+            metrics["validation/sampled_accuracy"] = result["sampled_accuracy"]
+        for name, category in result["categories"].items():
+            metrics[f"validation/category/{name}"] = category["accuracy"]
+        return metrics
+
+    def predict(
+        self,
+        params: dict[str, Any],
+        items: Items,
+        progress: str = "",
+        *,
+        answered: Answered | None = None,
+        by_length: bool = False,
+    ) -> list[Prediction]:
+        """Answers every item whose video can be read; they come in the order of the items.
+
+        Args:
+          params: of the model.
+          items: data items.
+          progress: names a progress bar.
+          answered: answers that there are already, which gets the new ones.
+          by_length: asks short questions in short prompts; worth it for many items, as every
+            length is compiled.
+
+        Raises:
+          UserError: a prompt or an option is too long, or an item has no options to weigh.
+        """
+        answered = Answered(None, {}) if answered is None else answered
+        questions = Questions(items, self._choice)
+        plan = self._plan(questions, by_length)
+        known = [answered.get(items[index]) is not None for index in range(len(items))]
+        known = processes.gather(known)[0]  # the first process has the file
+        quiet = not progress or not processes.is_writer()
+        with tqdm(total=len(items), initial=sum(known), desc=progress, disable=quiet) as bar:
+            for bucket in plan:
+                places = [place for place in bucket.places if not known[place]]
+                for found in self._answer(params, questions, Bucket(bucket.length, places)):
+                    answered.add(found)
+                    bar.update(len(found))
+        found = (answered.get(items[index]) for index in range(len(items)))
+        return [prediction for prediction in found if prediction is not None]
+
+    def _plan(self, questions: Questions, by_length: bool) -> list[Bucket]:
+        """All questions, in the order in which they are asked; too long ones are refused here."""
+        limit = self._encoder.prompt_length
+        read = [questions[index] for index in range(len(questions))]
+        sizes = [self._encoder.prompt_size(asked(item)) for item in read]
+        if max(sizes, default=0) > limit:
+            self._encoder.encode_prompt(asked(read[int(np.argmax(sizes))]))  # says which, and why
+        sizes = sizes if by_length else [limit] * len(sizes)
+        return buckets(
+            sizes, [item["video"] for item in read], visual=self._encoder.visual_tokens,
+            limit=limit, batch_size=self._config.evaluation.batch_size,
+        )  # fmt: skip
+
+    def _answer(
+        self, params: dict[str, Any], questions: Questions, bucket: Bucket
+    ) -> Iterator[list[Prediction]]:
+        """The predictions of each batch, those of all processes."""
+        if not bucket.places:
+            return
+        data, settings = self._config.data, self._config.evaluation
+        loader = batches(
+            Selection(questions, bucket.places),
+            encoder=self._encoder.resized(bucket.length, self._encoder.response_length),
+            frames=data.frames,
+            image_size=data.image_size,
+            framing=data.get("framing", "crop"),
+            video_folder=data.folder,
+            batch_size=settings.batch_size,
+            bad_video=data.bad_video,
+            cache=self._cache,
+            answers=None,
+            **processes.share(),
+        )
+        with loader:
+            for batch in loader:
+                mine = [vars(prediction) for prediction in self._of_batch(params, batch)]
+                yield [Prediction(**row) for row in processes.gather_rows(mine)]
+
+    def _of_batch(self, params: dict[str, Any], batch: dict[str, Any]) -> list[Prediction]:
+        items, layout = batch["items"], self._layout
+        visual = self._see(params, *layout.rows(self._videos(items, batch["frames"])))
+        numbers = np.zeros(len(batch["valid"]), np.uint32)
+        numbers[: len(items)] = [zlib.crc32(item["item_id"].encode()) for item in items]
+        prompts = layout.rows(Prompts(batch["prompt_ids"], batch["prompt_mask"], numbers))
+        if self._choice in WEIGHED:
+            options = weighed_ids(items, len(numbers), self._encoder, self._choice)
+            values = self._weigh(params, visual, prompts, self._banned, layout.rows(options))
+            each = layout.local_rows(values)
+            return [Prediction.weighed(*pair) for pair in zip(items, each, strict=False)]
+        greedy, sampled = layout.local_rows(self._generate(params, visual, prompts, self._banned))
+        return [
+            Prediction.of(item, self._text(ids[0]), [self._text(draw) for draw in draws])
+            for item, ids, draws in zip(items, greedy, sampled, strict=False)  # padding is last
+        ]
+
+    def _videos(
+        self, items: Sequence[dict[str, Any]], frames: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The frames of the batch's different videos, and of each row which of them it is about.
+
+        As many videos as fit in a half, a quarter or an eighth of the rows are no more than that.
+        """
+        first: dict[str, int] = {}
+        for row, item in enumerate(items):
+            first.setdefault(item["video"], row)
+        number = {video: place for place, video in enumerate(first)}
+        size = self._room(len(first), len(frames))
+        rows = np.zeros(len(frames), np.int32)
+        rows[: len(items)] = [number[item["video"]] for item in items]
+        shown = np.resize(list(first.values()) or [0], size)
+        return frames[shown], rows + processes.share()["share"] * size
+
+    def _room(self, videos: int, rows: int) -> int:
+        """Videos that a batch holds; the same in all processes."""
+        most = max(processes.gather(videos))
+        parts = self._layout.row_devices
+        size = rows
+        for _ in range(_HALVINGS):
+            half = size // 2
+            if size % 2 or half < most or half * processes.share()["shares"] % parts:
+                break
+            size = half
+        return size
+
+    def _text(self, ids: np.ndarray) -> str:
+        return self._encoder.decode(ids)[0]
+
+
+def decoding(config: ConfigDict, encoder: Any) -> dict[str, Any]:
+    """The keywords of `generate` under a config.
+
+    Args:
+      config: as `Evaluator`'s.
+      encoder: has `end_id` and `pad_id`.
+    """
+    settings = config.evaluation
+    return {
+        "seed": config.seed,
+        "samples": settings.samples,
+        "temperature": config.rl.temperature,
+        "max_tokens": settings.get("response_tokens", 0) or config.rl.max_response_tokens,
+        "end_id": encoder.end_id,
+        "pad_id": encoder.pad_id,
+    }

@@ -1,0 +1,108 @@
+"""One item with what the model said about it, and files of them."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from orl_jax.data.answer_text import is_correct
+from orl_jax.scoring.video_mme import LETTERS, strict_letter
+
+# How a multiple-choice question is answered: options are shown and a letter is generated; they are
+# shown and the likeliest letter is taken; they are not, and the likeliest of their texts is.
+CHOICES = ("letter", "letter_likelihood", "text_likelihood")
+WEIGHED = CHOICES[1:]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """An answered item.
+
+    Attributes:
+      response: the greedy answer; the chosen letter where options were weighed.
+      correct: whether it is right: equal to the reference or a paraphrase, of a multiple-choice
+        question the one letter that it names (`strict_letter`).
+      samples: sampled answers.
+      samples_correct: the share of them that is right, where options were weighed the probability
+        of the right one; None without either.
+      options: of a multiple-choice question.
+      option_log_probs: of each option, in nats, where they were weighed.
+      extra: what the benchmark's own forms need.
+    """
+
+    item_id: str
+    task_type: str
+    video: str
+    question: str
+    reference: str
+    paraphrases: list[str]
+    response: str
+    correct: bool
+    samples: list[str]
+    samples_correct: float | None
+    options: list[str] = dataclasses.field(default_factory=list)
+    option_log_probs: list[float] = dataclasses.field(default_factory=list)
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def answers(self, item: Mapping[str, Any]) -> bool:
+        """Whether it is about this item as it is now."""
+        return self.asked == Prediction.of(item, "", ()).asked
+
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """What tells it from another item of the same id."""
+        return self.item_id, self.video, self.question, self.reference, self.options
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any], response: str, samples: Sequence[str]) -> "Prediction":
+        """Answers in words, held against the item's reference."""
+        share = float(np.mean([is_right(item, text) for text in samples])) if samples else None
+        return cls(
+            item["item_id"], item["task_type"], item["video"], item["question"], item["answer"],
+            list(item["paraphrases"]), response, is_right(item, response), list(samples), share,
+            options_of(item), extra=json.loads(item.get("extra") or "{}"),
+        )  # fmt: skip
+
+    @classmethod
+    def weighed(cls, item: Mapping[str, Any], log_probs: Sequence[float]) -> "Prediction":
+        """The option with the highest log-probability; the first of several."""
+        options = options_of(item)
+        values = np.asarray(log_probs[: len(options)], np.float64)
+        shares = np.exp(values - values.max())
+        right = [is_right(item, LETTERS[place]) for place in range(len(options))]
+        chosen = cls.of(item, LETTERS[int(values.argmax())], ())
+        return dataclasses.replace(
+            chosen,
+            samples_correct=float(shares @ right / shares.sum()),
+            option_log_probs=values.tolist(),
+        )
+
+
+def options_of(item: Mapping[str, Any]) -> list[str]:
+    """The choices of a question; none of an open one.
+
+    Example: `options_of({"question": "Who?"}) == []`.
+    """
+    return list(item.get("choices") or item.get("options") or ())
+
+
+def is_right(item: Mapping[str, Any], response: str) -> bool:
+    """Whether a response answers the item's question.
+
+    Example: of an item with options and the answer "B", `is_right(item, "The answer is B.")`.
+    """
+    options = options_of(item)
+    if options and item["answer"] in tuple(LETTERS):
+        return strict_letter(response, options) == item["answer"]
+    return is_correct(response, item["answer"], item["paraphrases"])
+
+
+def write_predictions(path: pathlib.Path, predictions: Sequence[Prediction]) -> None:
+    """One JSON object a line, `extra`'s keys among the others; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [dataclasses.asdict(prediction) for prediction in predictions]
+    lines = [json.dumps({**row.pop("extra"), **row}, ensure_ascii=False) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

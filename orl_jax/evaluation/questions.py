@@ -1,0 +1,100 @@
+"""Items as an evaluation asks them: options shown or weighed, and which items it asks."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from orl_jax.data.source import Items, Selection, select
+from orl_jax.data.subset import spread
+from orl_jax.data.tokenizer import PromptEncoder
+from orl_jax.errors import UserError
+from orl_jax.evaluation.prediction import WEIGHED, options_of
+from orl_jax.scoring.video_mme import LETTERS, option_text
+
+
+class Questions(Sequence):
+    """Items of a split as they are asked.
+
+    With "text_likelihood" options are under "choices", so that no prompt shows them.
+
+    Args:
+      items: data items.
+      choice: one of `CHOICES`.
+
+    Raises:
+      UserError: options are to be weighed, and an item that is looked up has none, or too many.
+    """
+
+    def __init__(self, items: Items, choice: str) -> None:
+        self.items = items
+        self._choice = choice
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.items[index]
+        if self._choice not in WEIGHED:
+            return item
+        if not 2 <= (count := len(options_of(item))) <= len(LETTERS):
+            raise UserError(
+                f"evaluation.choice={self._choice} weighs 2 to {len(LETTERS)} options; item "
+                f"{item['item_id']} has {count}: take evaluation.choice=letter"
+            )
+        hidden = self._choice == "text_likelihood"
+        return item | ({"choices": item["options"], "options": []} if hidden else {})
+
+
+def weighed_ids(
+    items: Sequence[dict[str, Any]], rows: int, encoder: PromptEncoder, choice: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and masks [rows, 4, T] of the options that are weighed; the rest is padding.
+
+    A letter without the end token, for "A" may go on as "A.", and a text with it.
+
+    Raises:
+      UserError: a text has more than T tokens.
+    """
+    shape = (rows, len(LETTERS), encoder.response_length)
+    ids, mask = np.full(shape, encoder.pad_id, np.int32), np.zeros(shape, bool)
+    for row, item in enumerate(items):
+        for place, option in enumerate(options_of(item)):
+            text = LETTERS[place] if choice == "letter_likelihood" else option_text(option)
+            ids[row, place], mask[row, place] = encoder.encode_response(text)
+    if choice == "letter_likelihood":
+        mask &= ids != encoder.end_id
+    return ids, mask
+
+
+def chosen(items: Items, *, max_items: int, stratify: str, seed: int) -> Selection:
+    """The items that are asked: the first, or of each kind in proportion.
+
+    Args:
+      items: of a split.
+      max_items: at most so many; 0 is all.
+      stratify: features that make a kind, with commas between, such as "task_type,duration"; ""
+        takes the first items.
+      seed: of the draw; fewer items with the same seed are a part of more.
+
+    Raises:
+      UserError: an item lacks the feature.
+
+    Example: `chosen(test, max_items=300, stratify="task_type", seed=0)`.
+    """
+    if not stratify or not max_items:
+        return select(items, max_items=max_items or None)
+    kinds = [_kind(items[index], stratify.split(",")) for index in range(len(items))]
+    return Selection(items, spread(kinds, max_items, seed))
+
+
+def _kind(item: dict[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    features = {**json.loads(item.get("extra") or "{}"), **item}
+    for name in names:
+        if name not in features:
+            raise UserError(
+                f"evaluation.stratify={','.join(names)}: item {item['item_id']} has no {name!r}; "
+                f"choose from {', '.join(sorted(features))}"
+            )
+    return tuple(str(features[name]) for name in names)

@@ -1,0 +1,66 @@
+"""Answers on disk: by whom they were given, and about which item."""
+
+import pytest
+
+from orl_jax.evaluation.answered import Answered
+from orl_jax.evaluation.prediction import Prediction
+
+ITEM = {
+    "item_id": "a", "task_type": "colour", "video": "a.mp4", "question": "Which?",
+    "answer": "Red.", "paraphrases": [],
+}  # fmt: skip
+ABOUT = {"checkpoints": [7], "seed": 0}
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "answered" / "rl_test.jsonl"
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM) is None
+        answered.add([Prediction.of(ITEM, "Red.", ["Blue."])])
+    return path
+
+
+def test_answers_are_there_the_next_time(path):
+    size = len(path.read_text())
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM) == Prediction.of(ITEM, "Red.", ["Blue."])
+        assert len(answered) == 1
+    assert len(path.read_text()) == size  # nothing is written twice
+
+
+def test_answers_to_another_question_of_that_id_do_not_count(path):
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM | {"question": "Who?"}) is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"checkpoints": [8], "seed": 0}, {"checkpoints": [7], "seed": 1}]
+)
+def test_answers_by_another_model_or_setting_are_dropped(path, other):
+    with Answered(path, other) as answered:
+        assert answered.get(ITEM) is None
+    with Answered(path, ABOUT) as answered:
+        assert len(answered) == 0
+
+
+def test_a_torn_line_is_asked_again(path):
+    path.write_text(path.read_text()[:-20])
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM) is None
+        answered.add([Prediction.of(ITEM, "Red.", ())])
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM).samples == []
+
+
+def test_a_line_of_another_version_is_asked_again(path):
+    path.write_text(path.read_text().replace('"samples_correct"', '"samples_right"'))
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM) is None
+
+
+def test_nothing_is_written_where_no_file_is_named(tmp_path):
+    with Answered(None, ABOUT) as answered:
+        answered.add([Prediction.of(ITEM, "Red.", ())])
+        assert answered.get(ITEM).correct
+    assert not list(tmp_path.iterdir())
