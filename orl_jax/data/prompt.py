@@ -11,7 +11,8 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
-# Video-MME's wording, without subtitles (BradyFU/Video-MME, README).
+# Video-MME's wording (BradyFU/Video-MME, README).
+SUBTITLES = "This video's subtitles are listed below:"
 CHOICE = (
     "Select the best answer to the following multiple-choice question based on the video. "
     "Respond with only the letter ({letters}) of the correct option."
@@ -24,18 +25,24 @@ END_TOKEN = "</s>"  # ends an answer, in LLaMA's tokenizer and ours; others have
 def asked(item: Mapping[str, Any]) -> str:
     """What an item asks: its question, of a multiple-choice one with its options, a line each.
 
+    Where there are subtitles they come first, after a line that says so.
+
     Args:
-      item: with "question" and, where there are choices, "options", each beginning with its letter.
+      item: with "question" and, where there are, "options", each beginning with its letter, and
+        "subtitles", the text of them (`orl_jax.data.subtitles`).
 
     Example: of `asked({"question": "Who?", "options": ["A. Me.", "B. You."]})` the third line is
     "A. Me.", and the last one "The best answer is:".
     """
+    subtitles = (item.get("subtitles") or "").strip()
+    before = [SUBTITLES, subtitles] if subtitles else []
     options = list(item.get("options") or ())
     if not options:
-        return item["question"]
+        return "\n".join([*before, item["question"]])
     *first, last = [option[:1] for option in options]
     named = f"{', '.join(first)}{',' if len(first) > 1 else ''} or {last}"
-    return "\n".join([CHOICE.format(letters=named), item["question"], *options, CHOICE_END])
+    rest = [CHOICE.format(letters=named), item["question"], *options, CHOICE_END]
+    return "\n".join([*before, *rest])
 
 
 def format_prompt(question: str, system: str = SYSTEM) -> str:

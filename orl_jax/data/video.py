@@ -15,6 +15,8 @@ is installed keeps the filter's weights in 16 bits: below 1 % of the values then
 import os
 import pathlib
 import re
+from collections.abc import Callable
+from typing import Any
 
 import decord
 import numpy as np
@@ -84,19 +86,50 @@ def read_frames(
 
     Example: `read_frames("clip.mp4", 8, 64).shape == (8, 64, 64, 3)`.
     """
+
+    def decode(reader: decord.VideoReader) -> np.ndarray:
+        return reader.get_batch(uniform_indices(len(reader), frames)).asnumpy()
+
+    return fit(_read(path, decode), image_size, framing)
+
+
+def frame_times(path: str | os.PathLike[str], frames: int) -> np.ndarray:
+    """When the frames that `read_frames` takes begin. They are not decoded.
+
+    Args:
+      path: a video file that FFmpeg can read.
+      frames: F, the number of frames, at least 1.
+
+    Returns:
+      float64 [F], in seconds, not decreasing.
+
+    Raises:
+      VideoError: if the file is missing, empty, not a video or without frames.
+
+    Example: `frame_times("clip.mp4", 3)` of 9 frames, 8 a second, is [0, 0.5, 1].
+    """
+
+    def look(reader: decord.VideoReader) -> np.ndarray:
+        sampled = uniform_indices(len(reader), frames)
+        return reader.get_frame_timestamp(sampled)[:, 0].astype(np.float64)
+
+    return _read(path, look)
+
+
+def _read(path: str | os.PathLike[str], what: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """What `what` makes of an open video, which has frames."""
     path = os.fspath(path)
     _check_file(path)
     decord.logging.set_level(decord.logging.QUIET)  # FFmpeg's own complaints; ours say it once
     try:
         # One thread: the pipeline decodes several files at a time.
         reader = decord.VideoReader(path, num_threads=1)
-        total = len(reader)
-        clip = reader.get_batch(uniform_indices(total, frames)).asnumpy() if total else None
+        found = what(reader) if len(reader) else None
     except (RuntimeError, decord.DECORDError) as error:
         raise VideoError(path, f"cannot be decoded ({_one_line(error)})") from error
-    if clip is None:
+    if found is None:
         raise VideoError(path, "has no frames")
-    return fit(clip, image_size, framing)
+    return found
 
 
 def fit(clip: np.ndarray, image_size: int, framing: str = "crop") -> np.ndarray:

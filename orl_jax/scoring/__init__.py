@@ -2,6 +2,7 @@
 
 predictions  reads the file              text_match  against accepted answers
 video_mme    letters of multiple choice  submission  Video-MME's own form
+official     every benchmark's own form  records     what these are made of
 verdict      what of a judge's reply counts
 judging      asks a served model about every item, and nothing twice
 qa_judge     right or wrong, by a judge  generation  five dimensions, by a judge

@@ -2,6 +2,9 @@
 
 As `evaluation/output_test_template.json` of BradyFU/Video-MME; the June 2024 names of keys
 (`duration_category`, `video_category`, `video_subcategory`, `choices`) are read, too.
+
+The official script (thanku-all/parse_answer) asserts 300 videos a duration; with `skip_missing` it
+does not, but then reads "missing" of every video, so each has it here.
 """
 
 import json
@@ -42,8 +45,16 @@ def from_submission(videos: Sequence[dict[str, Any]], place: str = "") -> list[d
     ]
 
 
-def to_submission(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The form, of items that have `video`, `duration`, `domain`, `sub_category` and `options`.
+def to_submission(
+    items: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """The form, a record a video.
+
+    Args:
+      items: with `video_id` or `video`, `duration`, `domain`, `sub_category`, `task_type`,
+        `question`, `options`, `reference` and `response`.
+      missing: items whose video can't be read, of which the first four are needed, or a data set's
+        own ones, which have them in "extra". Their videos are marked and have no questions.
 
     Raises:
       UserError: an item lacks one.
@@ -52,15 +63,9 @@ def to_submission(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     videos: dict[str, dict[str, Any]] = {}
     for item in items:
-        names = ("video", *OF_VIDEO, "task_type", "question", "options", "reference")
-        if missing := [name for name in names if not item.get(name)]:
-            raise UserError(
-                f"item {item['item_id']!r} has no {missing[0]}; Video-MME's form needs "
-                f"{', '.join(names)}"
-            )
-        about = {name: item[name] for name in OF_VIDEO}
-        video = {"video_id": item["video"], **about, "questions": []}
-        videos.setdefault(item["video"], video)["questions"].append(
+        _need(item, ("video", *OF_VIDEO, "task_type", "question", "options", "reference"))
+        video = _video(item, missing=False)
+        videos.setdefault(video["video_id"], video)["questions"].append(
             {
                 "question_id": item["item_id"],
                 "task_type": item["task_type"],
@@ -70,19 +75,47 @@ def to_submission(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "response": item["response"],
             }  # fmt: skip
         )
+    for item in map(_flat, missing):
+        _need(item, ("video", *OF_VIDEO))
+        video = _video(item, missing=True)
+        videos.setdefault(video["video_id"], video)
     return list(videos.values())
 
 
-def write_submission(path: str | pathlib.Path, items: Sequence[dict[str, Any]]) -> None:
+def write_submission(
+    path: str | pathlib.Path,
+    items: Sequence[dict[str, Any]],
+    missing: Sequence[dict[str, Any]] = (),
+) -> None:
     """Writes `to_submission` as JSON; makes the folder.
 
     Raises:
       UserError: as `to_submission`.
     """
     path = pathlib.Path(path)
-    text = json.dumps(to_submission(items), ensure_ascii=False, indent=1)
+    text = json.dumps(to_submission(items, missing), ensure_ascii=False, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _need(item: dict[str, Any], names: Sequence[str]) -> None:
+    if lacking := [name for name in names if not item.get(name)]:
+        raise UserError(
+            f"item {item['item_id']!r} has no {lacking[0]}; Video-MME's form needs "
+            f"{', '.join(names)}"
+        )
+
+
+def _video(item: dict[str, Any], *, missing: bool) -> dict[str, Any]:
+    # Of a built data set "video" is a path.
+    name = item.get("video_id") or item["video"]
+    about = {key: item[key] for key in OF_VIDEO}
+    return {"video_id": name, **about, "missing": missing, "questions": []}
+
+
+def _flat(item: dict[str, Any]) -> dict[str, Any]:
+    extra = item.get("extra") or {}
+    return {**(json.loads(extra) if isinstance(extra, str) else extra), **item}
 
 
 def _item(video: dict[str, Any], question: Any, place: str) -> dict[str, Any]:

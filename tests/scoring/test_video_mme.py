@@ -120,7 +120,7 @@ def test_the_official_form_is_read_and_written():
     items = from_submission(VIDEOS)
     assert [item["item_id"] for item in items] == ["001-1", "001-2", "002-1", "002-2"]
     assert items[2]["duration"] == "long" and items[0]["options"][1] == "B. two"
-    assert to_submission(items) == VIDEOS
+    assert to_submission(items) == [{**about, "missing": False} for about in VIDEOS]
     old = [dict(VIDEOS[0])]
     old[0]["duration_category"] = old[0].pop("duration")
     assert from_submission(old) == items[:2]
