@@ -430,6 +430,7 @@ def evaluation() -> dict:
         # Multiple choice: letter (options are shown, an answer is generated) | letter_likelihood
         # (shown, the likeliest letter) | text_likelihood (not shown, the likeliest text)
         "choice": "letter",
+        "subtitles": False,  # in the prompt, those at the times of the frames, where there are any
         "prompt_tokens": 0,  # where questions are longer than in training; 0 is data.prompt_tokens
         "response_tokens": 0,  # of an answer at most; 0 is rl.max_response_tokens
     }

@@ -19,16 +19,17 @@ from orl_jax.data.source import Items
 from orl_jax.errors import UserError
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.evaluator import Evaluator
-from orl_jax.evaluation.prediction import Prediction, write_predictions
+from orl_jax.evaluation.prediction import Prediction, rows, write_predictions
 from orl_jax.evaluation.questions import chosen
 from orl_jax.evaluation.summary import summarise
+from orl_jax.scoring.official import write_official
 from orl_jax.sharding import processes
 from orl_jax.training.assembly import resolve_base, restore
 
 SPLITS = ("test", "composition")  # evaluated where nothing else is asked for, as far as there
 # What an answer depends on, besides the checkpoint and its item; not the batch, nor the mesh.
 _DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")
-_EVALUATION = ("samples", "choice", "prompt_tokens", "response_tokens")
+_EVALUATION = ("samples", "choice", "subtitles", "prompt_tokens", "response_tokens")
 _RL = ("temperature", "max_response_tokens")
 
 
@@ -63,7 +64,8 @@ def evaluate(
     """Greedy and sampled accuracy of a checkpoint, overall and by task type.
 
     With a workdir every answer is on disk once it is given, and an evaluation that was stopped goes
-    on: no item is asked again by the same checkpoint under the same settings.
+    on: no item is asked again by the same checkpoint under the same settings. Predictions are also
+    written in the benchmark's own form, where it has one.
 
     Args:
       config: where the data is and how to evaluate (`data.{folder,cache_mb}`, `evaluation`); the
@@ -72,7 +74,8 @@ def evaluate(
       splits: by default those of "test" and "composition" that there are. The first one's numbers
         also stand at the top level of the result.
       name: of the progress bars and of the files of predictions.
-      workdir: where `predictions/NAME_SPLIT.jsonl` go; None writes none.
+      workdir: where `answered/NAME_SPLIT.jsonl` (the journal), `predictions/NAME_SPLIT.jsonl` and
+        `official/NAME_SPLIT.json` go; None writes none.
       cache: decoded frames that several evaluations share.
       progress: whether to show progress bars.
 
@@ -103,18 +106,20 @@ def evaluate(
         about = {"dataset": dataset, "split": split, **made_by}
         with Answered(file("answered"), about) as answered:
             predictions, speed = _timed(predict, items, title, answered)
+        skipped = _skipped(items, predictions)
         found[split] = {
             "dataset": dataset,
             "split": split,
             "checkpoint": os.path.relpath(place.path, place.workdir),
             "choice": made_by["evaluation.choice"],
             **summarise(predictions),
-            "skipped": _skipped(items, predictions),
+            "skipped": [item["item_id"] for item in skipped],
             **speed,
         }
         if path := file("predictions"):
             write_predictions(path, predictions)
             found[split]["predictions"] = str(path.relative_to(str(workdir)))
+            _write_official(path.parents[1] / "official" / path.stem, dataset, predictions, skipped)
     return {**found[names[0]], "splits": found}
 
 
@@ -183,10 +188,23 @@ def _timed(
     return predictions, {"seconds": round(seconds, 3), "items_per_second": round(rate, 3)}
 
 
-def _skipped(items: Items, predictions: Sequence[Prediction]) -> list[str]:
+def _write_official(
+    path: pathlib.Path,
+    dataset: str,
+    predictions: Sequence[Prediction],
+    skipped: Sequence[dict[str, Any]],
+) -> None:
+    missing = rows([Prediction.of(item, "", ()) for item in skipped])
+    try:
+        write_official(path, dataset, rows(predictions), missing=missing)
+    except UserError as error:  # the numbers stand without it
+        logging.warning("no official form is written: %s", error)
+
+
+def _skipped(items: Items, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     answered = {prediction.item_id for prediction in predictions}
-    ids = (items[index]["item_id"] for index in range(len(items)))
-    skipped = [item_id for item_id in ids if item_id not in answered]
+    asked = (items[index] for index in range(len(items)))
+    skipped = [item for item in asked if item["item_id"] not in answered]
     if skipped:
         logging.warning("%d items are not answered: their videos can't be read", len(skipped))
     return skipped

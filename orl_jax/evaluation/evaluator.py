@@ -23,6 +23,7 @@ from orl_jax.evaluation.answering import Prompts, generate, see, weigh
 from orl_jax.evaluation.buckets import Bucket, buckets
 from orl_jax.evaluation.prediction import WEIGHED, Prediction
 from orl_jax.evaluation.questions import Questions, weighed_ids
+from orl_jax.evaluation.shown import Shown
 from orl_jax.evaluation.summary import summarise
 from orl_jax.sharding import processes
 from orl_jax.training.assembly import Assembly, banned_tokens
@@ -49,6 +50,9 @@ class Evaluator:
             settings.get("prompt_tokens", 0) or assembly.encoder.prompt_length,
             settings.get("response_tokens", 0) or assembly.encoder.response_length,
         )
+        self._subtitles = None
+        if settings.get("subtitles", False):
+            self._subtitles = Shown(data.folder, data.frames, self._encoder)
         self._banned = banned_tokens(assembly)
         jit = partial(self._layout.jit, out_shardings=self._layout.batch)
         self._see = jit(partial(see, assembly.model))
@@ -93,11 +97,11 @@ class Evaluator:
           UserError: a prompt or an option is too long, or an item has no options to weigh.
         """
         answered = Answered(None, {}) if answered is None else answered
-        questions = Questions(items, self._choice)
-        plan = self._plan(questions, by_length)
+        quiet = not progress or not processes.is_writer()
+        questions = Questions(items, self._choice, self._subtitles)
+        plan = self._plan(questions, by_length, quiet)
         known = [answered.get(items[index]) is not None for index in range(len(items))]
         known = processes.gather(known)[0]  # the first process has the file
-        quiet = not progress or not processes.is_writer()
         with tqdm(total=len(items), initial=sum(known), desc=progress, disable=quiet) as bar:
             for bucket in plan:
                 places = [place for place in bucket.places if not known[place]]
@@ -107,10 +111,11 @@ class Evaluator:
         found = (answered.get(items[index]) for index in range(len(items)))
         return [prediction for prediction in found if prediction is not None]
 
-    def _plan(self, questions: Questions, by_length: bool) -> list[Bucket]:
+    def _plan(self, questions: Questions, by_length: bool, quiet: bool) -> list[Bucket]:
         """All questions, in the order in which they are asked; too long ones are refused here."""
         limit = self._encoder.prompt_length
-        read = [questions[index] for index in range(len(questions))]
+        numbers = tqdm(range(len(questions)), "reading the questions", disable=quiet, delay=3)
+        read = [questions[index] for index in numbers]
         sizes = [self._encoder.prompt_size(asked(item)) for item in read]
         if max(sizes, default=0) > limit:
             self._encoder.encode_prompt(asked(read[int(np.argmax(sizes))]))  # says which, and why

@@ -100,9 +100,17 @@ def is_right(item: Mapping[str, Any], response: str) -> bool:
     return is_correct(response, item["answer"], item["paraphrases"])
 
 
+def rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Predictions as JSON objects, `extra`'s keys among the others.
+
+    Example: `rows([prediction])[0]["duration"]`.
+    """
+    found = [dataclasses.asdict(prediction) for prediction in predictions]
+    return [{**row.pop("extra"), **row} for row in found]
+
+
 def write_predictions(path: pathlib.Path, predictions: Sequence[Prediction]) -> None:
-    """One JSON object a line, `extra`'s keys among the others; makes the folder."""
+    """One JSON object a line; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [dataclasses.asdict(prediction) for prediction in predictions]
-    lines = [json.dumps({**row.pop("extra"), **row}, ensure_ascii=False) for row in rows]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows(predictions)]
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

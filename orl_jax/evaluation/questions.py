@@ -1,7 +1,7 @@
 """Items as an evaluation asks them: options shown or weighed, and which items it asks."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,20 +22,32 @@ class Questions(Sequence):
     Args:
       items: data items.
       choice: one of `CHOICES`.
+      subtitles: of an item, the text that its prompt shows; None shows none.
 
     Raises:
       UserError: options are to be weighed, and an item that is looked up has none, or too many.
     """
 
-    def __init__(self, items: Items, choice: str) -> None:
-        self.items = items
+    def __init__(
+        self, items: Items, choice: str, subtitles: Callable[[dict[str, Any]], str] | None = None
+    ) -> None:
+        self._items = items
         self._choice = choice
+        self._subtitles = subtitles
+        self._texts: dict[int, str] = {}  # found once, as videos are opened for them
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self._items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = self.items[index]
+        item = self._with_choices(self._items[index])
+        if self._subtitles is None:
+            return item
+        if index not in self._texts:
+            self._texts[index] = self._subtitles(item)
+        return item | {"subtitles": self._texts[index]}
+
+    def _with_choices(self, item: dict[str, Any]) -> dict[str, Any]:
         if self._choice not in WEIGHED:
             return item
         if not 2 <= (count := len(options_of(item))) <= len(LETTERS):

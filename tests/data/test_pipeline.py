@@ -376,7 +376,7 @@ def test_evaluation_skips_bad_videos(folder):
         list(source)
     with evaluation(folder, items(tuple(range(N)))) as source:
         assert list(source) == []
-        assert source.bad_videos == 1  # all are one missing file
+        assert source.bad_videos == 3  # damaged, empty, missing
 
 
 def test_evaluation_of_one_item(folder):

@@ -9,7 +9,8 @@ from orl_jax.oracles.requests import make_requests
 def test_what_a_benchmark_needs_stands_beside_the_rest(tmp_path):
     mme = Prediction(
         "001-1", "Counting Problem", "/v/a.mp4", "How many?", "B", ["B. Two."], "B", True, [], 0.0,
-        ["A. One.", "B. Two."], [], {"duration": "short", "question_id": "001-1", "item_id": "other"},
+        ["A. One.", "B. Two."],
+        extra={"duration": "short", "question_id": "001-1", "item_id": "other"},
     )  # fmt: skip
     shapes = Prediction("t-0", "colour", "a.mp4", "Red?", "Yes.", [], "No.", False, [], 0.0)
     path = tmp_path / "predictions" / "rl_test.jsonl"

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.data.benchmarks.collect import collect
 from orl_jax.errors import UserError
-from orl_jax.evaluation.accuracy import Prediction, write_predictions
+from orl_jax.evaluation.prediction import Prediction, write_predictions
 from orl_jax.scoring.official import write_official
 from orl_jax.scoring.predictions import read_predictions
 from orl_jax.scoring.submission import to_submission
