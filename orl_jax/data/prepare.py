@@ -12,6 +12,7 @@ from orl_jax.data.benchmarks.registry import SHAPES
 from orl_jax.data.question import VALUES, questions
 from orl_jax.data.scene import sample_scene
 from orl_jax.data.shapes_builder import build
+from orl_jax.data.shapes_choice import FILE, write_video_mme
 from orl_jax.data.tokenizer import build_word_tokenizer
 from orl_jax.data.world import World, rng_of
 from orl_jax.errors import UserError
@@ -50,6 +51,8 @@ def _prepare_world(config: ConfigDict) -> pathlib.Path:
     folder = build(config.data.folder, world, config.data.workers)
     tokenizer = build_word_tokenizer(_texts())
     tokenizer.save_pretrained(str(folder / "tokenizer"))
+    if not (folder / FILE).is_file():
+        write_video_mme(folder)
     logging.info("data set and tokenizer of %d words are in %s", len(tokenizer), folder)
     return folder
 

@@ -84,12 +84,14 @@ def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
     Example: `questions(scene, rng)[0].text == "What does the red circle do?"`.
     """
-    drawn = []
-    for candidates in (_action, _attribute, _counting, _object, _spatial, _temporal):
-        options = list(candidates(scene))
-        if options:
-            drawn.append(options[int(rng.integers(len(options)))])
-    return drawn
+    kinds = [some for some in possible(scene) if some]
+    return [some[int(rng.integers(len(some)))] for some in kinds]
+
+
+def possible(scene: Scene) -> list[list[Question]]:
+    """Every question of each task type that can be asked about a scene."""
+    makers = (_action, _attribute, _counting, _object, _spatial, _temporal)
+    return [list(make(scene)) for make in makers]
 
 
 def taught_value(
