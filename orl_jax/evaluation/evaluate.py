@@ -92,6 +92,7 @@ def evaluate(
     """
     place = locate(os.fspath(checkpoint))
     settings = stored_config(checkpoint, config.get("mesh")).unlock()
+    settings.data.tokenizer = _tokenizer(settings, config.data.folder)
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
     settings.evaluation = config.evaluation
     names = tuple(splits) or _usual(config.data.folder)
@@ -121,6 +122,13 @@ def evaluate(
             found[split]["predictions"] = str(path.relative_to(str(workdir)))
             _write_official(path.parents[1] / "official" / path.stem, dataset, predictions, skipped)
     return {**found[names[0]], "splits": found}
+
+
+def _tokenizer(stored: ConfigDict, folder: str) -> str:
+    """The checkpoint's, also for a data set that brings none."""
+    own = pathlib.Path(folder) / "tokenizer"
+    before = pathlib.Path(stored.data.folder) / "tokenizer"
+    return stored.data.tokenizer or str(own if own.is_dir() else before)
 
 
 def _usual(folder: str) -> tuple[str, ...]:
