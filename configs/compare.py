@@ -142,6 +142,8 @@ def get_config(group: str = "forms") -> ConfigDict:
             "answers": 160,  # of them in a step: prompts x group size
             "splits": ("test",),
             "split": "test",  # the one that tables are about
+            # Keys of the config that are others in evaluation, as ("data.folder", "data/mme").
+            "evaluate_with": (),
             "baseline": BASELINES.get(group, SIGNED),
             "control_of": SIGNED,  # controls of more SFT take as many seconds as this arm
             "workers": 0,  # processes; 0 is one a core

@@ -46,10 +46,11 @@ def make_jobs(config: ConfigDict, workdir: str) -> list[Job]:
     if len(set(names)) < len(names) or not names or not settings.seeds:
         raise UserError(f"config.compare needs arms of different names and seeds; it has {names}")
     known = set(rules.keys(config))
-    for name, _, overrides in settings.arms:
+    of_arms = {f"arm {name!r}": overrides for name, _, overrides in settings.arms}
+    for who, overrides in {**of_arms, "compare.evaluate_with": settings.evaluate_with}.items():
         for key, _ in overrides:
             if key not in known:
-                raise UserError(f"arm {name!r} sets config.{key}, which is not a key")
+                raise UserError(f"{who} sets config.{key}, which is not a key")
     _check_names(settings, names)
     jobs = [
         Job(name, stage, seed, _folder(workdir, name, seed), tuple(map(tuple, overrides)))
@@ -58,6 +59,7 @@ def make_jobs(config: ConfigDict, workdir: str) -> list[Job]:
     ]
     for job in jobs[: len(names)]:  # all arms; refused before the first of them runs
         config_of(config, job)
+    evaluation_config(config)
     return sorted(jobs, key=lambda job: job.stage != "rl")
 
 
@@ -102,5 +104,17 @@ def config_of(config: ConfigDict, job: Job, seconds: float = 0.0) -> ConfigDict:
             init_from=settings.start, seconds=seconds, steps=1_000_000,
             curriculum=((1.0, (1, 2)),), **config.control,
         )  # fmt: skip
+    rules.validate(changed)
+    return changed.lock()
+
+
+def evaluation_config(config: ConfigDict) -> ConfigDict:
+    """The config that runs are evaluated with: `compare.evaluate_with` over the run's own.
+
+    Raises:
+      UserError: the result breaks a rule of the config.
+    """
+    changed = config.copy_and_resolve_references().unlock()
+    changed.update_from_flattened_dict(dict(config.compare.evaluate_with))
     rules.validate(changed)
     return changed.lock()

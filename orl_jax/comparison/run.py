@@ -12,7 +12,7 @@ import jax
 from ml_collections import ConfigDict
 
 from orl_jax.checkpoint import Checkpoints
-from orl_jax.comparison.arms import Job, config_of
+from orl_jax.comparison.arms import Job, config_of, evaluation_config
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.metrics import read_metrics
@@ -36,16 +36,13 @@ def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.
     stage = {"rl": rl, "sft": sft}[job.stage]
     stage.train(settings, job.folder, cache)
     checkpoint = pathlib.Path(job.folder) / "checkpoints" / job.stage
-    evaluation = evaluate(
-        settings, checkpoint, splits=config.compare.splits, cache=cache, progress=False
-    )
     result = {
         "arm": job.arm,
         "stage": job.stage,
         "seed": job.seed,
         "queries": _queries(settings, job),
         "seconds": {"training": _spent(job), "run": time.monotonic() - begin},
-        "splits": evaluation["splits"],
+        "splits": _evaluate(settings, checkpoint, cache, job.folder),
         **_history(job),
     }
     partial = job.result.with_name("result.json.partial")
@@ -56,8 +53,19 @@ def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.
 
 def evaluate_start(config: ConfigDict, cache: FrameCache) -> dict[str, Any]:
     """The splits' accuracies of the checkpoint that all runs begin from."""
+    return _evaluate(config, config.compare.start, cache)
+
+
+def _evaluate(
+    config: ConfigDict,
+    checkpoint: str | pathlib.Path,
+    cache: FrameCache,
+    workdir: str | None = None,
+) -> dict[str, Any]:
+    settings = evaluation_config(config)
+    splits = config.compare.splits
     found = evaluate(
-        config, config.compare.start, splits=config.compare.splits, cache=cache, progress=False
+        settings, checkpoint, splits=splits, workdir=workdir, cache=cache, progress=False
     )
     return found["splits"]
 

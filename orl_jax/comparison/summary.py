@@ -69,6 +69,7 @@ def _arm(
             name: {
                 key: bootstrap([run["splits"][name][key] for run in runs])
                 for key in ("accuracy", "sampled_accuracy")
+                if key in runs[0]["splits"][name]
             }
             for name in runs[0]["splits"]
         },

@@ -20,7 +20,7 @@ def _overall(summary: dict[str, Any]) -> str:
     rows = [
         [
             "start", NOTHING, _percent(start[split]["accuracy"]),
-            _percent(start[split]["sampled_accuracy"]),
+            _percent(start[split].get("sampled_accuracy")),
             *(_percent(start[name]["accuracy"]) for name in others), *[NOTHING] * 5,
         ]
     ]  # fmt: skip
@@ -29,7 +29,7 @@ def _overall(summary: dict[str, Any]) -> str:
         rows.append(
             [
                 name, str(len(arm["seeds"])), _interval(of_split["accuracy"]),
-                _percent(of_split["sampled_accuracy"]["mean"]),
+                _percent(of_split.get("sampled_accuracy", {}).get("mean")),
                 *(_percent(arm["splits"][other]["accuracy"]["mean"]) for other in others),
                 _interval(arm["against_baseline"], signed=True),
                 _number(arm["last"].get("kl"), 3), _number(arm["last"].get("entropy"), 3),
@@ -55,8 +55,8 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.1f}"
 
 
 def _interval(interval: dict[str, float] | None, signed: bool = False) -> str:
