@@ -45,6 +45,11 @@ class Benchmark:
     groups: Mapping[str, list[Row]]
 
     @property
+    def key(self) -> str:
+        """A name that no other benchmark has."""
+        return f"{self.dataset}-{self.split}"
+
+    @property
     def others(self) -> list[str]:
         """The models that are compared with the baseline."""
         return [model for model in self.scored if self.baseline and model != self.baseline]

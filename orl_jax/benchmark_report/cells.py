@@ -78,7 +78,7 @@ def row(
     Returns:
       {"name", "n": items of any model, "small": whether fewer than 100 numbers of a model count,
       "models": {model: {measure: interval}}, "differences": {model: {measure: as
-      `paired.compare`, "clear"}}}. A difference is clear where its interval leaves 0 out.
+      `paired.compare`, "excludes_0": whether the interval of the difference does}}}.
 
     Example: `row("all", scored, "SFT", pairs, ["official"])["models"]["RL"]["official"]["mean"]`.
     """
@@ -118,11 +118,11 @@ def _differences(
             ours = [model.measures[name][place] for place, _ in pairs]
             theirs = [baseline.measures[name][place] for _, place in pairs]
             said = compare(ours, theirs)
-            found[name] = {**said, "clear": _is_clear(said["difference"])}
+            found[name] = {**said, "excludes_0": _excludes_0(said["difference"])}
     return found
 
 
-def _is_clear(difference: Mapping[str, Any]) -> bool:
+def _excludes_0(difference: Mapping[str, Any]) -> bool:
     """Not of a few items that all say the same: resampling them shows no width."""
     if difference["mean"] is None:
         return False

@@ -123,7 +123,9 @@ def _difference(found: dict[str, Any], measure: str) -> str:
         number(cell[key], measure, "+").replace("-", MINUS) for key in ("mean", "low", "high")
     )
     sign = "▲" if cell["mean"] > 0 else "▼"
-    return f"**{sign} {mean}** [{low}, {high}]" if found["clear"] else f"{mean} [{low}, {high}]"
+    return (
+        f"**{sign} {mean}** [{low}, {high}]" if found["excludes_0"] else f"{mean} [{low}, {high}]"
+    )
 
 
 def _cited(row: dict[str, Any], name: str) -> str:

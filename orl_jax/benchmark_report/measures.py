@@ -30,11 +30,11 @@ _JUDGE = {
     "accuracy_unparsed_wrong": "judge_accuracy_unparsed_wrong",
 }
 _WHY = {
-    "official": "the letter as Video-MME's own script reads it, over the answers that have one: "
+    "official": "The letter as Video-MME's own script reads it, over the answers that have one: "
     "that is the accuracy its authors report",
-    "judge_accuracy": "published figures of open-ended questions are a judge's, and a match of "
+    "judge_accuracy": "Published figures of open-ended questions are a judge's, and a match of "
     "texts misses answers in other words",
-    "normalised": "a match with an accepted answer up to case and punctuation is the strictest "
+    "normalised": "A match with an accepted answer up to case and punctuation is the strictest "
     "that needs no judge",
 }
 

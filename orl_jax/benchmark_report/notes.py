@@ -19,7 +19,7 @@ def notes(benchmark: Benchmark) -> list[str]:
     Example: `notes(benchmark)[0].startswith("Headline:")`.
     """
     measure = benchmark.headline.measure
-    said = [f"Headline: {TITLES[measure]} ({measure}), for {benchmark.headline.why}."]
+    said = [f"Headline: {TITLES[measure]}. {benchmark.headline.why}."]
     if benchmark.dataset == "video_chatgpt":
         said.append(_GENERATION)
     said += _about_items(benchmark)

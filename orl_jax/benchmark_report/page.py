@@ -36,7 +36,7 @@ def write_page(
     Args:
       path: for example WORKDIR/benchmarks.html.
       benchmarks: what to show.
-      gallery: `key(benchmark)` -> its chapters.
+      gallery: key of a benchmark -> its chapters.
       baseline: the model that others are compared with.
       seed: of the examples, to be said.
 
@@ -49,7 +49,7 @@ def write_page(
         "baseline": baseline,
         "colour": colour,
         "summary": summary(benchmarks),
-        "sections": [_section(each, colour, gallery.get(key(each), ())) for each in benchmarks],
+        "sections": [_section(each, colour, gallery.get(each.key, ())) for each in benchmarks],
         "group_names": _GROUPS,
         "titles": TITLES,
         "address": ADDRESS,
@@ -58,19 +58,11 @@ def write_page(
     path.write_text(_environment().get_template(_TEMPLATE).render(content), encoding="utf-8")
 
 
-def key(benchmark: Benchmark) -> str:
-    """A name of a benchmark that no other has.
-
-    Example: `key(benchmark) == "msvd_qa-test"`.
-    """
-    return f"{benchmark.dataset}-{benchmark.split}"
-
-
 def _section(
     benchmark: Benchmark, colour: Mapping[str, str], chapters: Sequence[Chapter]
 ) -> dict[str, Any]:
     return {
-        "key": key(benchmark),
+        "key": benchmark.key,
         "benchmark": benchmark,
         "notes": notes(benchmark),
         "bars": headline_bars(benchmark, colour),

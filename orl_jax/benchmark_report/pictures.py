@@ -51,8 +51,9 @@ def headline_radar(benchmark: Benchmark, colour: Mapping[str, str]) -> markupsaf
         return None
     values = {model: _means(table, model, benchmark.headline.measure) for model in benchmark.scored}
     name = f"{benchmark.title}, {benchmark.split}: {benchmark.headline.measure} as a radar"
-    with canvas(name, WIDE * 0.94, WIDE) as (figure, svg):
-        axes = figure.add_axes((0.23, 0.2, 0.54, 0.6), projection="polar")
+    side, height = 0.58 * WIDE, 0.58 * WIDE + 84.0
+    with canvas(name, height, WIDE) as (figure, svg):
+        axes = figure.add_axes((0.21, 42 / height, 0.58, side / height), projection="polar")
         turns = _spokes(axes, [row["name"] for row in table])
         for place, (model, of_model) in enumerate(values.items()):
             axes.plot([*turns, turns[0]], [*of_model, of_model[0]], color=COLOURS[colour[model]],
@@ -103,7 +104,7 @@ def _rings(axes: PolarAxes, largest: float) -> None:
     last = min(100, 20 * math.ceil((largest + 1e-9) / 20)) or 20
     rings = list(range(20, last + 1, 20))
     axes.set_ylim(0, last)
-    axes.set_yticks(rings, [f"{ring} %" for ring in rings])
+    axes.set_yticks(rings, [f"{ring} %" if ring < last else "" for ring in rings])
     axes.set_rlabel_position(180 / max(len(axes.get_xticks()), 1))
     axes.tick_params(axis="y", labelsize=8, colors=COLOURS["muted"])
     axes.grid(color=COLOURS["line"], linewidth=1)

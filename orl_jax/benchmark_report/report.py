@@ -11,7 +11,7 @@ from orl_jax.benchmark_report.examples import chapters
 from orl_jax.benchmark_report.markdown import markdown
 from orl_jax.benchmark_report.measures import TITLES, Scored
 from orl_jax.benchmark_report.notes import notes
-from orl_jax.benchmark_report.page import key, write_page
+from orl_jax.benchmark_report.page import write_page
 from orl_jax.benchmark_report.published import SOURCE
 from orl_jax.report.frames import Frames
 
@@ -46,7 +46,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     page, text, data = (folder / f"benchmarks.{kind}" for kind in ("html", "md", "json"))
     gallery = {
-        key(each): chapters(each, frames, examples=examples, seed=seed, progress=progress)
+        each.key: chapters(each, frames, examples=examples, seed=seed, progress=progress)
         for each in benchmarks
     }
     write_page(page, benchmarks, gallery, baseline=baseline, seed=seed)

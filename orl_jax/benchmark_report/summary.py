@@ -16,9 +16,9 @@ def summary(benchmarks: Sequence[Benchmark]) -> list[dict[str, Any]]:
     """The headline of every model on every benchmark.
 
     Returns:
-      {"benchmark", "split", "measure", "model", "n", "small", "accuracy": interval, "baseline",
-      "difference": interval, "clear", "p", "published"}; of the baseline itself, and where it is
-      absent, the difference is None.
+      {"key", "benchmark", "split", "measure", "model", "n", "small", "accuracy": interval,
+      "baseline", "difference": interval, "excludes_0", "p", "published"}; the difference is None
+      of the baseline itself, and where it was not evaluated.
 
     Example: `summary(benchmarks)[0]["accuracy"]["mean"]`.
     """
@@ -69,12 +69,20 @@ def _entry(benchmark: Benchmark, model: str) -> dict[str, Any]:
     cell = benchmark.all["models"][model][measure]
     against = benchmark.all["differences"].get(model, {}).get(measure, {})
     return {
-        "benchmark": benchmark.title, "split": benchmark.split, "measure": measure, "model": model,
-        "n": cell["n"], "small": benchmark.all["small"], "accuracy": cell,
-        "baseline": benchmark.baseline, "difference": against.get("difference"),
-        "clear": against.get("clear", False), "p": (against.get("mcnemar") or {}).get("p"),
+        "key": benchmark.key,
+        "benchmark": benchmark.title,
+        "split": benchmark.split,
+        "measure": measure,
+        "model": model,
+        "n": cell["n"],
+        "small": benchmark.all["small"],
+        "accuracy": cell,
+        "baseline": benchmark.baseline,
+        "difference": against.get("difference"),
+        "excludes_0": against.get("excludes_0", False),
+        "p": (against.get("mcnemar") or {}).get("p"),
         "published": benchmark.all["published"],
-    }  # fmt: skip
+    }
 
 
 def _line(entry: dict[str, Any]) -> list[str]:
