@@ -14,6 +14,7 @@ from orl_jax.benchmark_report.benchmarks import Benchmark
 from orl_jax.benchmark_report.measures import right
 from orl_jax.report.frames import Frames
 from orl_jax.scoring.predictions import Item, task_type
+from orl_jax.scoring.video_mme import option_text
 
 _MOST = 800  # characters of a text that are shown
 Marks = Mapping[str, Mapping[str, float]]  # model -> item id -> 1 right, 0 wrong, NaN unknown
@@ -21,12 +22,16 @@ Marks = Mapping[str, Mapping[str, float]]  # model -> item id -> 1 right, 0 wron
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An item with every model's answer: (model, response, right; None where nobody has said)."""
+    """An item with every model's answer: (model, response, right; None where nobody has said).
+
+    `options` have their letters; `lettered` says whether the reference is one of these.
+    """
 
     item_id: str
     question: str
     options: Sequence[str]
     reference: str
+    lettered: bool
     video: str
     frames: Sequence[str]
     answers: Sequence[tuple[str, str, bool | None]]
@@ -111,10 +116,21 @@ def _example(
     ]
     item = next(each[item_id] for each in items.values() if item_id in each)
     video = str(item.get("video") or "")
+    options = [
+        f"{chr(ord('A') + place)}. {_cut(option_text(text))}"
+        for place, text in enumerate(item.get("options") or ())
+    ]
+    lettered = any(option.startswith(f"{item['reference']}.") for option in options)
     return Example(
-        item_id, _cut(item.get("question")), [_cut(text) for text in item.get("options") or ()],
-        _cut(item["reference"]), video, frames(video) if video else (), answers,
-    )  # fmt: skip
+        item_id=item_id,
+        question=_cut(item.get("question")),
+        options=options,
+        reference=_cut(item["reference"]),
+        lettered=lettered,
+        video=video,
+        frames=frames(video) if video else (),
+        answers=answers,
+    )
 
 
 def _verdict(mark: float) -> bool | None:

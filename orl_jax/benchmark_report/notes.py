@@ -57,7 +57,7 @@ def _about_items(benchmark: Benchmark) -> Iterator[str]:
                 f"{model}'s alone, {there - both:,} {benchmark.baseline}'s. Differences are over "
                 "the shared ones."
             )
-    if benchmark.baseline is None and len(benchmark.scored) > 0:
+    if benchmark.baseline is None:
         yield "The baseline was not evaluated on this, so there are no differences."
 
 
@@ -74,7 +74,7 @@ def _about_judge(model: str, scored: Scored) -> Iterator[str]:
             "by item."
         )
     elif verdicts.others:
-        yield f"{model}: {verdicts.others:,} verdicts on other answers or by others, unused."
+        yield f"{model}: verdicts on other answers or by others, unused: {verdicts.others:,}."
 
 
 def _items(count: int) -> str:

@@ -56,7 +56,8 @@ def written(tmp_path_factory):
     items[1]["response"] = HOSTILE
     sft = write_evaluation(folder / "sft", items)
     rl = write_evaluation(folder / "rl", gained)
-    said = [open_ended(k, HOSTILE) for k in range(3)]
+    said = [open_ended(k, HOSTILE, task_type="") for k in range(3)]
+    said[0] |= {"options": ["red", "blue", "green", "black", "white"], "reference": "blue"}
     write_evaluation(folder / "own", said, "own", split="validation")
     found = benchmarks(("SFT", sft), ("RL <b>", rl), ("SFT", folder / "own"))
     frames = Frames(folder, frames=2, image_size=16)
@@ -105,6 +106,12 @@ def test_figures_follow_the_theme_and_a_radar_needs_five_types(page):
 def test_frames_are_shown_or_said_to_be_missing(page):
     assert "data:image/png;base64," in page
     assert "The clip <code>v2.mp4</code> could not be read" in page
+
+
+def test_options_have_letters_and_the_right_one_is_marked(page):
+    assert '<li class="key">A. red <span class="muted">(reference)</span></li>' in page
+    own = page[page.index('<h2 id="own-validation">') :]
+    assert "<li>E. white</li>" in own and "Reference:</span> blue" in own
 
 
 def test_examples_of_each_kind(written):

@@ -31,9 +31,3 @@ def test_it_prints_the_summary_and_where_the_files_are(tmp_path):
     names = ["benchmarks.html", "benchmarks.md", "benchmarks.json"]
     assert [line[1] for line in lines[-3:]] == [str(out / name) for name in names]
     assert all((out / name).stat().st_size for name in names)
-
-
-def test_it_refuses_in_one_line(tmp_path):
-    done = run(f"--evaluation=SFT={tmp_path}/nowhere", f"--workdir={tmp_path}/out")
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "there is no such folder" in done.stderr and not (tmp_path / "out").exists()
