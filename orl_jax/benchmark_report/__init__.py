@@ -8,6 +8,8 @@ cells        means, differences and tests by task type and other groups
 benchmarks   one data set and split: its models, its tables
 examples     items that one model has right and another wrong
 pictures     bars, radar
+notes        what is said below a table
+report       writes all
 page         benchmarks.html    markdown  benchmarks.md    summary  the first table, for all three
 
 No jax here, and nobody is asked: it is a function of files.

@@ -17,7 +17,8 @@ NOTE = (
 ALL = "all"
 _SPLIT = "test"
 
-# data set -> task type -> (Oracle-RLAIF, VLM-RLAIF, difference), accuracy in %, points.
+# data set -> task type -> (Oracle-RLAIF, VLM-RLAIF, difference), accuracy in %, points;
+# where both figures are printed, the difference is theirs.
 _FIGURES: dict[str, dict[str, tuple[float | None, float | None, float]]] = {
     "msvd_qa": {ALL: (72.9, 68.5, 4.4)},
     "msrvtt_qa": {ALL: (59.2, 54.2, 5.0)},
