@@ -78,6 +78,7 @@ setup(
     package_data={
         "orl_jax.report": ["*.html", "*.jinja", "*.css"],
         "orl_jax.audit": ["*.jinja"],
+        "orl_jax.benchmark_report": ["*.jinja", "*.css"],
         "orl_jax.people": ["*.html", "*.css", "*.js"],
     },
     install_requires=REQUIRES,

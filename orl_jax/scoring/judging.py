@@ -82,6 +82,15 @@ class Question:
     has_pred: bool
 
 
+def verdict_key(address: str, model: str, question: Question) -> str:
+    """What a verdict is found by: who was asked, and every word of it.
+
+    Example: `verdict_key("http://127.0.0.1:8000/v1", "judge", question)`.
+    """
+    asked = [question.instruction, dict(question.shown), question.has_pred]
+    return make_key("verdict", address, model, *asked)
+
+
 class Judge:
     """A served model that scores answers.
 
@@ -135,14 +144,13 @@ class Judge:
         self.client.close()
 
     def _key(self, question: Question) -> str:
-        asked = [question.instruction, dict(question.shown), question.has_pred]
-        return make_key("verdict", self._settings.address, self._settings.model, *asked)
+        return verdict_key(self._settings.address, self._settings.model, question)
 
     def _known(self, key: str, question: Question) -> Entry | None:
         """What was said before; from the cache it goes into the journal."""
         entry = self._journal.get(key)
         if entry is None and (entry := self._cache.get(key)):
-            entry = {**entry, "item_id": question.item_id}
+            entry = {**entry, **self._about(question)}
             self._journal.add(entry)
         return entry
 
@@ -169,12 +177,17 @@ class Judge:
         return failed
 
     def _ask(self, key: str, question: Question) -> Entry:
-        entry = {"key": key, "item_id": question.item_id, **self._answer(key, question)}
+        entry = {"key": key, **self._about(question), **self._answer(key, question)}
         if entry["kind"] != "failed":
             self._journal.add(entry)
         if entry["kind"] == "parsed":
             self._cache.put(key, entry)
         return entry
+
+    def _about(self, question: Question) -> Entry:
+        """Whose verdict it is, and on what: for those who read the journal later."""
+        asked = {"address": self._settings.address, "model": self._settings.model}
+        return {"item_id": question.item_id, **asked}
 
     def _answer(self, key: str, question: Question) -> Entry:
         """Asks until a verdict can be read, `asks` times at most."""

@@ -47,8 +47,16 @@ def compare(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def shared(first: Sequence[Item], second: Sequence[Item]) -> list[tuple[int, int]]:
+def shared(
+    first: Sequence[Item],
+    second: Sequence[Item],
+    names: tuple[str, str] = ("--predictions", "--against"),
+) -> list[tuple[int, int]]:
     """Places of the items that both files have, by `item_id`, in the order of the first.
+
+    Args:
+      first, second: items.
+      names: of the two in messages.
 
     Raises:
       UserError: none is shared, or one has another question or reference in the second file.
@@ -63,14 +71,14 @@ def shared(first: Sequence[Item], second: Sequence[Item]) -> list[tuple[int, int
     ]
     if not pairs:
         raise UserError(
-            f"--against shares no item_id with --predictions (here {first[0]['item_id']!r}, there "
-            f"{second[0]['item_id']!r}); give two files of the same split"
+            f"{names[1]} shares no item_id with {names[0]} (here {first[0]['item_id']!r}, "
+            f"there {second[0]['item_id']!r}); give two files of the same split"
         )
     for one, other in pairs:
         for name in ("question", "reference"):
             if first[one].get(name) != second[other].get(name):
                 raise UserError(
-                    f"item {first[one]['item_id']!r} has another {name} in --against: "
+                    f"item {first[one]['item_id']!r} has another {name} in {names[1]}: "
                     f"{second[other].get(name)!r:.60}; give two files of the same data"
                 )
     return pairs

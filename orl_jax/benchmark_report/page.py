@@ -1,0 +1,89 @@
+"""`benchmarks.html`: one file that opens offline, in light and in dark, with no script in it."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+from orl_jax.benchmark_report.benchmarks import Benchmark
+from orl_jax.benchmark_report.examples import Chapter
+from orl_jax.benchmark_report.measures import TITLES
+from orl_jax.benchmark_report.notes import notes
+from orl_jax.benchmark_report.pictures import colours, headline_bars, headline_radar
+from orl_jax.benchmark_report.published import ADDRESS
+from orl_jax.benchmark_report.summary import number, probability, summary
+from orl_jax.report import html
+from orl_jax.report.wording import FILTERS, MINUS
+
+_TEMPLATE = "benchmarks.html.jinja"
+_GROUPS = {
+    "task_type": "task type", "duration": "duration", "domain": "domain",
+    "sub_category": "sub-category",
+}  # fmt: skip
+
+
+def write_page(
+    path: pathlib.Path,
+    benchmarks: Sequence[Benchmark],
+    gallery: Mapping[str, Sequence[Chapter]],
+    *,
+    baseline: str,
+    seed: int,
+) -> None:
+    """Writes the page; whatever comes out of predictions is escaped.
+
+    Args:
+      path: for example WORKDIR/benchmarks.html.
+      benchmarks: what to show.
+      gallery: key of a benchmark -> its chapters.
+      baseline: the model that others are compared with.
+      seed: of the examples, to be said.
+
+    Example: `write_page(path, benchmarks, {}, baseline="SFT", seed=0)`.
+    """
+    models = list(dict.fromkeys(model for each in benchmarks for model in each.scored))
+    colour = colours(models)
+    content = {
+        "models": models,
+        "baseline": baseline,
+        "colour": colour,
+        "summary": summary(benchmarks),
+        "sections": [_section(each, colour, gallery.get(each.key, ())) for each in benchmarks],
+        "group_names": _GROUPS,
+        "titles": TITLES,
+        "address": ADDRESS,
+        "seed": seed,
+    }
+    path.write_text(_environment().get_template(_TEMPLATE).render(content), encoding="utf-8")
+
+
+def _section(
+    benchmark: Benchmark, colour: Mapping[str, str], chapters: Sequence[Chapter]
+) -> dict[str, Any]:
+    return {
+        "key": benchmark.key,
+        "benchmark": benchmark,
+        "notes": notes(benchmark),
+        "bars": headline_bars(benchmark, colour),
+        "radar": headline_radar(benchmark, colour),
+        "chapters": chapters,
+    }
+
+
+def _environment() -> jinja2.Environment:
+    folders = [pathlib.Path(__file__).parent, pathlib.Path(html.__file__).parent]
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),  # the second has the style
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    env.filters |= FILTERS | {"number": _number, "signed_number": _signed, "p": probability}
+    return env
+
+
+def _number(value: float | None, measure: str) -> str:
+    return number(value, measure)
+
+
+def _signed(value: float | None, measure: str) -> str:
+    return number(value, measure, "+").replace("-", MINUS)

@@ -1,0 +1,55 @@
+"""Evaluations on benchmarks as one page that opens offline: tables, pictures, examples.
+
+    python scripts/report_benchmarks.py --evaluation=SFT=runs/x/sft_evaluation \
+        --evaluation=RL=runs/x/rl_evaluation --workdir=runs/report
+
+Reads what scripts/evaluate.py left, and the verdicts that scripts/score.py --protocol=judge left
+beside it; needs no checkpoint and asks nobody. Writes benchmarks.html, benchmarks.md and
+benchmarks.json (docs/report.md). `--config` says where the clips are (data.folder).
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from orl_jax import cli
+from orl_jax.benchmark_report.benchmarks import read_benchmarks
+from orl_jax.benchmark_report.evaluations import choose_baseline, read_evaluations
+from orl_jax.benchmark_report.report import write_report
+from orl_jax.benchmark_report.summary import summary_table
+from orl_jax.errors import UserError
+from orl_jax.report.frames import Frames
+from orl_jax.scoring.judging import Settings
+
+EVALUATION = flags.DEFINE_multi_string(
+    "evaluation", [], "NAME=WORKDIR of scripts/evaluate.py; several, also of one NAME."
+)
+BASELINE = flags.DEFINE_string("baseline", None, "The NAME to compare with; the first one.")
+EXAMPLES = flags.DEFINE_integer("examples", 3, "Items shown of each kind and task type.")
+SEED = flags.DEFINE_integer("seed", 0, "Which items are shown.")
+
+
+def main(config: ConfigDict, workdir: str) -> None:
+    """Reads `--evaluation`, prints the first table, writes the report."""
+    if EXAMPLES.value < 0:
+        raise UserError(f"--examples={EXAMPLES.value} is negative; give 0 for none")
+    evaluations = read_evaluations(EVALUATION.value)
+    baseline = choose_baseline(evaluations, BASELINE.value)
+    judge = Settings.of(config.get("judge", {}))
+    benchmarks = read_benchmarks(evaluations, baseline, judge, progress=True)
+    print(summary_table(benchmarks))
+    data = config.data
+    frames = Frames(
+        pathlib.Path(data.folder), frames=data.frames, image_size=data.image_size,
+        framing=data.get("framing", "crop"),
+    )  # fmt: skip
+    files = write_report(
+        workdir, benchmarks, frames, baseline=baseline, examples=EXAMPLES.value, seed=SEED.value,
+        progress=True,
+    )  # fmt: skip
+    print("\n".join(f"{path.suffix[1:]:5} {path}" for path in files))
+
+
+if __name__ == "__main__":
+    cli.run(main, default_config="configs/demo.py")
