@@ -78,9 +78,9 @@ def data() -> dict:
 def source() -> dict:
     """What scripts/prepare_data.py builds the data set from (docs/benchmark_data.md)."""
     return {
-        # shapes (the embedded world, data.scenes) | activitynet_qa | msvd_qa | msrvtt_qa |
-        # video_mme | video_chatgpt | vlm_rlaif_sft | vlm_rlaif_init | vlm_rlaif_rl |
-        # vlm_rlaif_pairs | own
+        # shapes (the embedded world, data.scenes) | shapes_choice (in Video-MME's form) |
+        # activitynet_qa | msvd_qa | msrvtt_qa | video_mme | video_chatgpt | vlm_rlaif_sft |
+        # vlm_rlaif_init | vlm_rlaif_rl | vlm_rlaif_pairs | own
         "name": "shapes",
         "folder": "",  # the official files; not read for shapes, here and below
         "videos": "",  # where the videos lie, and stay; "" is `folder`

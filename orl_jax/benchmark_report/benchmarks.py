@@ -105,8 +105,9 @@ def name_of(dataset: str) -> str:
 
     Example: `name_of("msvd_qa") == "MSVD-QA"`.
     """
-    known = BENCHMARKS.get(dataset)
-    return "Own data" if dataset == "own" else known.title if known else dataset
+    ours = {"own": "Own data", "shapes_video_qa": "The embedded world"}
+    title = ours.get(dataset) or (BENCHMARKS[dataset].title if dataset in BENCHMARKS else dataset)
+    return title[:1].upper() + title[1:]
 
 
 def _field(name: str) -> Callable[[Item], str]:

@@ -11,8 +11,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from orl_jax.errors import UserError
+from orl_jax.journal import Entry
 from orl_jax.scoring import qa_judge
-from orl_jax.scoring.journal import Entry
 from orl_jax.scoring.judging import Question, Settings, verdict_key
 from orl_jax.scoring.predictions import Item, need
 

@@ -47,7 +47,7 @@ def write_video_mme(folder: str | os.PathLike[str]) -> pathlib.Path:
       UserError: no world is built there, or an item is not what its scene says.
 
     Example: `write_video_mme("data/shapes")`, then prepare_data.py with
-    `--config.source.name=video_mme --config.source.folder=data/shapes/video_mme
+    `--config.source.name=shapes_choice --config.source.folder=data/shapes/video_mme
     --config.source.videos=data/shapes/videos/test`.
     """
     path = pathlib.Path(folder) / FILE

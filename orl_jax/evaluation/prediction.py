@@ -29,8 +29,8 @@ class Prediction:
       samples_correct: the share of them that is right, where options were weighed the probability
         of the right one; None without either.
       options: of a multiple-choice question.
-      option_log_probs: of each option, in nats, where they were weighed.
       extra: what the benchmark's own forms need.
+      option_log_probs: of each option, in nats, where they were weighed.
     """
 
     item_id: str
@@ -44,8 +44,8 @@ class Prediction:
     samples: list[str]
     samples_correct: float | None
     options: list[str] = dataclasses.field(default_factory=list)
-    option_log_probs: list[float] = dataclasses.field(default_factory=list)
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    option_log_probs: list[float] = dataclasses.field(default_factory=list)
 
     def answers(self, item: Mapping[str, Any]) -> bool:
         """Whether it is about this item as it is now."""

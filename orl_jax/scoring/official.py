@@ -1,6 +1,6 @@
 """Predictions in the form that a benchmark's official script reads.
 
-video_mme            PATH.json
+video_mme            PATH.json, also of shapes_choice, the embedded world in its form
 msvd_qa, msrvtt_qa   PATH.json
 activitynet_qa       PATH.json for a judge, PATH_exact.json for its authors' script
 video_chatgpt        PATH/{generic,temporal,consistency}.json, those that there are
@@ -48,7 +48,7 @@ def write_official(
     """
     path = pathlib.Path(path_without_suffix)
     file = path.with_name(f"{path.name}.json")
-    if dataset == "video_mme":
+    if dataset in ("video_mme", "shapes_choice"):
         write_submission(file, items, missing)
         return file
     if dataset == "video_chatgpt":

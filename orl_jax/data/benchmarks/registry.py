@@ -35,6 +35,10 @@ BENCHMARKS = {
     "msvd_qa": Benchmark("MSVD-QA", "its authors' repository (xudejing)", msvd_qa.read),
     "msrvtt_qa": Benchmark("MSRVTT-QA", "its authors' repository (xudejing)", msrvtt_qa.read),
     "video_mme": Benchmark("Video-MME", "its data set on Hugging Face (lmms-lab)", video_mme.read),
+    # The same files of the embedded world; its name is its own, as no figure of Video-MME's is.
+    "shapes_choice": Benchmark(
+        "the embedded world, in Video-MME's form", "scripts/prepare_data.py", video_mme.read
+    ),
     "video_chatgpt": Benchmark(
         "Video-ChatGPT's generation benchmark", "its authors (MBZUAI)", video_chatgpt.read
     ),
