@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import shutil
 from functools import partial
 
 import jax
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from orl_jax.data.prepare import prepare
 from orl_jax.data.source import open_split
 from orl_jax.data.video import read_frames
 from orl_jax.errors import UserError
@@ -17,8 +20,11 @@ from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.evaluate import evaluate, stored_config
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.evaluation.prediction import options_of
+from orl_jax.evaluation.questions import Questions
+from orl_jax.evaluation.shown import Shown
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import masked_logits
+from orl_jax.scoring.protocols import Protocol, score
 from orl_jax.training.assembly import banned_tokens, restore
 
 
@@ -222,3 +228,34 @@ def test_validation_is_the_same_as_a_prediction(sft):
     metrics = evaluator.validation(params)
     assert metrics["validation/accuracy"] == np.mean([p.correct for p in found])
     assert dataclasses.asdict(found[0])["item_id"] == items[0]["item_id"]
+
+
+def test_video_mme_with_subtitles_from_its_files_to_its_form(sft, tmp_path):
+    """Official files, built, asked with the subtitles at the frames, written and scored."""
+    config, checkpoint, _, _, items = sft
+    world, folder = pathlib.Path(config.data.folder), tmp_path / "built"
+    files = tmp_path / "files"
+    shutil.copytree(world / "video_mme", files)
+    times = "00:00:00,000 --> 00:00:09,000"
+    (files / "00000.srt").write_text(f"1\n{times}\nThe circle moves.\n")
+    config = config.copy_and_resolve_references().unlock()
+    source = {
+        "name": "shapes_choice",
+        "folder": str(files),
+        "videos": str(world / "videos" / "test"),
+    }
+    config.source.update(source)
+    config.data.folder = str(folder)
+    prepare(config)
+    config.evaluation.update(subtitles=True, prompt_tokens=160, max_items=9, samples=0)
+    shown = Shown(str(folder), config.data.frames, sft[2].encoder.resized(160, 12))
+    asked = Questions(open_split(folder, "test"), "letter", shown)
+    texts = {item["item_id"]: item["subtitles"] for item in asked}
+    assert set(texts.values()) == {"", "The circle moves."}
+    found = evaluate(config, checkpoint, workdir=tmp_path / "out", progress=False)
+    assert (found["dataset"], found["n"]) == ("shapes_choice", 9)
+    official = json.loads((tmp_path / "out" / "official" / "sft_test.json").read_text())
+    assert sum(len(video["questions"]) for video in official) == 9
+    path = tmp_path / "out" / found["predictions"]
+    summary = score(path, Protocol("video_mme")).summary()
+    assert summary["all"]["strict_of_all"]["mean"] == pytest.approx(found["accuracy"])
