@@ -59,6 +59,9 @@ def data() -> dict:
         "workers": 0,  # processes that decode; 0 decodes in threads
         "bad_video": "skip",  # an unreadable video: skip it, counted | raise
         "cache_mb": 400,  # decoded frames kept in memory; 0 for none
+        # A folder for the visual tokens of RL's videos, which a frozen encoder then sees once,
+        # whatever the run; "" encodes them at every step. The size is said before it is made.
+        "features": "data/features",
         "scenes": {
             "seed": 0,
             "train": 3000,  # clips; each has up to six questions
@@ -439,7 +442,7 @@ def evaluation() -> dict:
 def shrink(config: ConfigDict) -> None:
     """Sizes for tests: seconds, not minutes. Learns little."""
     config.data.scenes.update(train=24, validation=6, test=6, composition=4, frames=8)
-    config.data.update(frames=3, image_size=32, prompt_tokens=32, cache_mb=16)
+    config.data.update(frames=3, image_size=32, prompt_tokens=32, cache_mb=16, features="")
     config.data.scenes.size = 32
     config.model.vision.update(width=16, layers=2, heads=2, mlp_width=32)
     config.model.adapter.update(queries=6, width=16, heads=2, layers=1, mlp_width=32)

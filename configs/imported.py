@@ -33,6 +33,7 @@ def get_config(workdir: str = "") -> ConfigDict:
         prompt_tokens=768,  # 626 visual tokens of the pool adapter, and text
         response_tokens=256,
         cache_mb=2000,  # a video of 50 frames takes 17 MB at 336 pixels
+        features="",  # 626 visual tokens of width 4,096 take 5 MB a video
     )
     for section, values in model().items():
         config.model[section].update(values)

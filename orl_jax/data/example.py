@@ -73,7 +73,7 @@ class ExampleReader:
           "user_error": message.
         """
         try:
-            return {"item": item, **self._texts(item), "frames": self._frames(item["video"])}
+            return {"item": item, **self._texts(item), **self._video(item)}
         except VideoError as error:
             return {"item": item, "bad_video": (error.path, error.reason)}
         except UserError as error:
@@ -87,8 +87,10 @@ class ExampleReader:
             arrays |= {"response_ids": ids, "response_mask": mask}
         return arrays
 
-    def _frames(self, video: str) -> np.ndarray:
-        path = os.path.join(self._folder, video)
+    def _video(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
+        return {"frames": self._frames(os.path.join(self._folder, item["video"]))}
+
+    def _frames(self, path: str) -> np.ndarray:
         if self._cache is None:
             return read_frames(path, *self._how)
         return self._cache.fetch((path, *self._how), lambda: read_frames(path, *self._how))

@@ -255,8 +255,8 @@ class Loader(Iterator):
 
     def _read_ahead(self) -> int:
         """Examples to read ahead: two batches, if they are not too large."""
-        shape, _ = self._reader.layout["frames"]
-        affordable = _READ_AHEAD_BYTES // int(np.prod(shape))
+        sizes = [int(np.prod(s)) * np.dtype(d).itemsize for s, d in self._reader.layout.values()]
+        affordable = _READ_AHEAD_BYTES // max(sizes)
         return max(min(2 * self._plan.rows, affordable), self._plan.threads)
 
     def _usable(self, example: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 import os
 
 from orl_jax.data.example import ExampleReader
+from orl_jax.data.features import FeatureReader, Features
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import Items
@@ -28,6 +29,7 @@ def make_loader(
     cache_mb: float = 0,
     cache: FrameCache | None = None,
     answers: str | None = "taught",
+    features: Features | None = None,
     share: int = 0,
     shares: int = 1,
 ) -> Loader:
@@ -54,6 +56,8 @@ def make_loader(
       cache: a cache that other loaders share, in place of `cache_mb`.
       answers: the response of an item: "taught" (what SFT is taught), "clean" (the reference), or
         None for batches without responses.
+      features: visual tokens; batches then have "media" [B, N, D] in place of "frames", and no
+        video is decoded.
       share: which rows of every batch to read, where several processes train together: the index of
         this process, in [0, shares).
       shares: how many processes there are; batches then have B / shares rows. See `Loader`.
@@ -70,10 +74,14 @@ def make_loader(
             f"config.data.workers is {workers} and frames are to be cached, but processes cannot "
             "share a cache: set config.data.workers or config.data.cache_mb to 0"
         )
-    reader = ExampleReader(
-        encoder=encoder, frames=frames, image_size=image_size, framing=framing,
-        video_folder=video_folder, answers=answers, cache=cache,
-    )  # fmt: skip
+    settings = {
+        "encoder": encoder, "frames": frames, "image_size": image_size, "framing": framing,
+        "video_folder": video_folder, "answers": answers,
+    }  # fmt: skip
+    if features is None:
+        reader = ExampleReader(cache=cache, **settings)
+    else:
+        reader = FeatureReader(features=features, **settings)
     plan = Plan(
         batch_size, seed, shuffle, epochs, workers, threads, bad_video, share=share, shares=shares
     )

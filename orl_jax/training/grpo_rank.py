@@ -202,6 +202,8 @@ class GrpoRank:
             masked_mean(values, mask, settings.normalisation, denominator)
             for values in (divergence, current.entropy)
         )
+        if not settings.entropy_coefficient:  # XLA keeps a backward pass that is multiplied by 0
+            entropy = jax.lax.stop_gradient(entropy)
         loss = policy.loss + settings.kl_coefficient * kl - settings.entropy_coefficient * entropy
         metrics = {"loss": loss, "policy_loss": policy.loss, "kl": kl, "entropy": entropy}
         metrics |= rl_metrics.of_ratio(policy, tokens)

@@ -195,6 +195,8 @@ class Learner:
     def _see(self, state: TrainState, batch: Batch) -> tuple[tuple[Array, Array], Array]:
         """Prompts and media on the device."""
         ids, mask = self.layout.rows([batch["prompt_ids"], batch["prompt_mask"]])
+        if "media" in batch:  # of an earlier encoding: `config.data.features`
+            return (ids, mask), self.layout.rows(batch["media"])
         media = self._media
         if media is None:
             media = self.encode(state.trained, self.frozen, self.layout.rows(batch["frames"]))

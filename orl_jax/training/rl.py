@@ -13,6 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from orl_jax.data import pipeline
+from orl_jax.data.features import Features
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.look_ahead import LookAhead
@@ -29,6 +30,7 @@ from orl_jax.training import loop
 from orl_jax.training.asking import Asker
 from orl_jax.training.learner import Learner
 from orl_jax.training.score_oracle import TRAINED, device_oracles
+from orl_jax.training.seeing import seen_videos
 from orl_jax.training.state import TrainState, policy_of
 
 
@@ -59,8 +61,11 @@ def _train(config: ConfigDict, workdir: str, asker: Asker, cache: FrameCache) ->
     params = assemblies.initial_params(config, assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
     evaluator = Evaluator(config, assembly, cache)
-    with make_loader(config, assembly, items, cache) as batches:
-        learner = Learner(config, assembly, params, asker, workdir, len(items))
+    learner = Learner(config, assembly, params, asker, workdir, len(items))
+    with (
+        seen_videos(config, learner, params, items) as features,
+        make_loader(config, assembly, items, cache, features) as batches,
+    ):
         ahead = LookAhead(batches)
         stage = loop.Stage(
             name="rl",
@@ -110,7 +115,11 @@ def make_asker(config: ConfigDict, cache: FrameCache) -> Asker:
 
 
 def make_loader(
-    config: ConfigDict, assembly: assemblies.Assembly, items: Items, cache: FrameCache
+    config: ConfigDict,
+    assembly: assemblies.Assembly,
+    items: Items,
+    cache: FrameCache,
+    features: Features | None = None,
 ) -> Loader:
     """Prompts, shuffled anew every epoch."""
     data = config.data
@@ -123,9 +132,10 @@ def make_loader(
         video_folder=data.folder,
         batch_size=config.rl.batch_size,
         seed=config.seed,
-        workers=data.workers,
+        workers=0 if features else data.workers,  # reading a row is no work
         bad_video=data.bad_video,
-        cache=None if data.workers else cache,
+        cache=None if data.workers or features else cache,
+        features=features,
         answers=None,
         **processes.share(),
     )
