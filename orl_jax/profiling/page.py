@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from orl_jax.profiling.summary import WAITS, Moved, StepTime, Summary, Work
 
+PROGRAMS = 5  # to show; small ones are many
 SOURCE = 60  # letters of an operation's source to show, from its end
 
 
@@ -21,7 +22,7 @@ def render(summary: Summary, gaps: int = 5) -> str:
         _compiled(summary),
         "## Stages\n\n" + _stages(summary.steps),
         "## Longest idle gaps\n\n" + _gaps(summary, gaps),
-        "## Programs\n\n" + _works(summary.programs, "program"),
+        "## Programs\n\n" + _works(summary.programs[:PROGRAMS], "program"),
         "## Parts\n\n" + _works(summary.parts, "part"),
         "## Operations by their own time\n\n" + _ops(summary.ops),
         "## Transfers\n\n" + _transfers(summary.transfers),

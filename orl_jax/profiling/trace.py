@@ -17,8 +17,12 @@ from orl_jax.profiling.spans import Span, own_lengths
 from orl_jax.training.clock import STAGE
 
 COPIES = {"MemcpyH2D": "host to device", "MemcpyD2H": "device to host"}
-# What a CPU's client says on the host, where arrays move without a copy or by one; without bytes.
-PUTS = ("BatchedDevicePut", "batched_device_put")
+# The host's calls that move arrays; JAX writes no sizes there, and a CPU may share the memory.
+CALLS = {
+    "DevicePut": "put, by the host",
+    "DevicePutWithSharding": "put, by the host",
+    "np.asarray(jax.Array)": "fetch, by the host",
+}
 
 
 class Op(NamedTuple):
@@ -39,7 +43,8 @@ class Transfer(NamedTuple):
     """Something that moved between host and device.
 
     Attributes:
-      kind: host to device | device to host | put (of arrays on a CPU, copied or not).
+      kind: host to device | device to host, as a GPU copies; put, by the host | fetch, by the
+        host, as JAX is called.
       bytes: None where the trace does not tell.
     """
 
@@ -97,8 +102,8 @@ def _read_host(events: Iterable[Any], trace: Trace) -> None:
             trace.steps.append(_span(event, str(stats["step_num"])))
         elif stats.get("kind") == STAGE:
             trace.stages.append(_span(event, event.name))
-        elif event.name in PUTS:
-            trace.transfers.append(Transfer(_span(event, event.name), "put", None))
+        elif event.name in CALLS:
+            trace.transfers.append(Transfer(_span(event, event.name), CALLS[event.name], None))
     trace.ops.extend(_owned(ops))
 
 
