@@ -21,7 +21,6 @@ CHECKPOINT = flags.DEFINE_string(
 STEPS = flags.DEFINE_integer("steps", 3, "To trace.")
 WARMUP = flags.DEFINE_integer("warmup", 3, "Steps before these, in which functions compile.")
 TOP = flags.DEFINE_integer("top", 15, "Operations to show.")
-PERFETTO = flags.DEFINE_bool("perfetto", False, "Write perfetto_trace.json.gz, too.")
 
 
 def main(config: ConfigDict, workdir: str) -> None:
@@ -31,12 +30,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     from orl_jax.profiling import page, recording, summary, trace
 
     recorded = recording.record(
-        config,
-        workdir,
-        base=CHECKPOINT.value,
-        steps=STEPS.value,
-        warmup=WARMUP.value,
-        perfetto=PERFETTO.value,
+        config, workdir, base=CHECKPOINT.value, steps=STEPS.value, warmup=WARMUP.value
     )
     found = summary.summarise(
         trace.read(recorded.path), recorded.sources, recorded.compiled,

@@ -41,7 +41,6 @@ def record(
     base: str = "",
     steps: int,
     warmup: int,
-    perfetto: bool = False,
 ) -> Recording:
     """Takes `warmup` steps, then `steps` under the profiler.
 
@@ -51,7 +50,6 @@ def record(
       base: the checkpoint that the stage starts from; "" is `rl.init_from`, or WORKDIR's of SFT.
       steps: to trace.
       warmup: before these, while functions are compiled.
-      perfetto: whether to write `perfetto_trace.json.gz`, too.
 
     Raises:
       UserError: no such checkpoint; fewer than one step.
@@ -67,7 +65,7 @@ def record(
         for step in range(warmup):
             state, values = loop.advance(stage, state, step, batches, metrics)
         jax.block_until_ready((state, values) if warmup else state)
-        with _compilations() as compiled, _profiler(folder, perfetto):
+        with _compilations() as compiled, _profiler(folder):
             for step in range(warmup, warmup + steps):
                 state, values = loop.advance(stage, state, step, batches, metrics)
             jax.block_until_ready((state, values))
@@ -94,10 +92,10 @@ def _for_steps(config: ConfigDict, workdir: str, base: str, steps: int) -> Confi
 
 
 @contextlib.contextmanager
-def _profiler(folder: pathlib.Path, perfetto: bool) -> Iterator[None]:
+def _profiler(folder: pathlib.Path) -> Iterator[None]:
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # every Python call: it slows the host down
-    with jax.profiler.trace(folder, create_perfetto_trace=perfetto, profiler_options=options):
+    with jax.profiler.trace(folder, profiler_options=options):
         yield
 
 

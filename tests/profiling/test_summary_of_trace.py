@@ -120,7 +120,7 @@ planes {
   lines {
     id: 2 name: "Stream #14(MemcpyH2D)" timestamp_ns: 0
     events { metadata_id: 2 offset_ps: 6000000 duration_ps: 1000000
-             stats { metadata_id: 3 str_value: "kind_src:pageable kind_dst:device size:400 dest:0" } }
+             stats { metadata_id: 3 str_value: "kind_src:pageable size:400 dest:0" } }
   }
   lines {
     id: 3 name: "XLA Ops" timestamp_ns: 0
