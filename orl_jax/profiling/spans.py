@@ -22,6 +22,10 @@ class Span(NamedTuple):
         """Whether the middle of the other one lies in it."""
         return self.start <= (other.start + other.end) / 2 < self.end
 
+    def covers(self, other: "Span") -> bool:
+        """Whether all of the other one lies in it."""
+        return self.start <= other.start and other.end <= self.end
+
 
 def merged(spans: Iterable[Span]) -> list[Stretch]:
     """When at least one of them lasts, in order.

@@ -36,7 +36,7 @@ class Gap:
 class StageTime:
     """Of one stage of one step: the host's time in it, and the devices' busy time meanwhile.
 
-    Time in a stage within another one, as "encode" in "rollout", counts for the inner one alone.
+    Time in a stage within another, such as "encode" in "rollout", counts for the inner one alone.
     """
 
     name: str
@@ -149,30 +149,29 @@ def summarise(
 
 
 def _step(trace: Trace, step: Span, working: Sequence[Stretch]) -> StepTime:
-    """Each stage by its own time; what is left is between them."""
+    """Each stage by its own time; what is left is between them, and comes last."""
     inside = [span for span in trace.stages if step.holds(span)]
-    spans = [step._replace(name=OUTSIDE), *inside]
-    busies = [Span(s.name, 0.0, busy(working, s.start, s.end)) for s in spans]
-    wall, active = defaultdict(float), defaultdict(float)
-    for span, own, length in zip(spans, own_lengths(spans), _own_busy(spans, busies), strict=True):
-        wall[span.name] += own
-        active[span.name] += length
-    stages = [StageTime(name, wall[name] / MS, active[name] / MS) for name in wall]
-    stages.append(stages.pop(0))  # what is between comes last
-    return StepTime(step.name, step.length / MS, busies[0].length / MS, stages)
+    spans = [*inside, step._replace(name=OUTSIDE)]
+    wall: dict[str, float] = defaultdict(float)
+    active: dict[str, float] = defaultdict(float)
+    for span, own, own_busy in zip(
+        spans, own_lengths(spans), _own_busy(spans, working), strict=True
+    ):
+        wall[span.name] += own / MS
+        active[span.name] += own_busy / MS
+    stages = [StageTime(name, wall[name], active[name]) for name in wall]
+    whole = busy(working, step.start, step.end) / MS
+    return StepTime(step.name, step.length / MS, whole, stages)
 
 
-def _own_busy(spans: Sequence[Span], busies: Sequence[Span]) -> list[float]:
+def _own_busy(spans: Sequence[Span], working: Sequence[Stretch]) -> list[float]:
     """Of each span the busy time without that of the spans directly within it."""
-    own = [each.length for each in busies]
+    whole = [busy(working, span.start, span.end) for span in spans]
+    own = list(whole)
     for index, span in enumerate(spans):
-        around = [
-            other
-            for other, wide in enumerate(spans)
-            if other != index and wide.start <= span.start and span.end <= wide.end
-        ]
+        around = [j for j, wide in enumerate(spans) if j != index and wide.covers(span)]
         if around:
-            own[min(around, key=lambda other: spans[other].length)] -= busies[index].length
+            own[min(around, key=lambda j: spans[j].length)] -= whole[index]
     return own
 
 
