@@ -127,6 +127,7 @@ def exact_kl(
     return _in_chunks(of_chunk, states, hidden.shape[:-1], chunk_size)
 
 
+@jax.named_scope("vocabulary")
 def _in_chunks(
     function: Callable[[Any], Any], inputs: tuple[Array, ...], shape: tuple[int, ...], size: int
 ) -> Any:

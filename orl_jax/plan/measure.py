@@ -137,12 +137,16 @@ def _source(item: Instruction, module: Module) -> str:
     Where XLA does not say, as of a copy that it makes, what reads it.
     """
     if item.opcode == "parameter" and (loop := module.caller(item.computation)):
-        return f"carried by a loop of {_short(loop.source)}".removesuffix(" of ")
-    if source := _short(item.source):
+        return f"carried by a loop of {short_source(loop.source)}".removesuffix(" of ")
+    if source := short_source(item.source):
         return source
-    read = (_short(user.source) for user in module.users[item.name])
+    read = (short_source(user.source) for user in module.users[item.name])
     return next((f"{item.name} for {source}" for source in read if source), item.name)
 
 
-def _short(source: str) -> str:
+def short_source(source: str) -> str:
+    """Without what says nothing.
+
+    Example: `short_source("jit(f)/while/body/VLM.decode/mul") == "VLM.decode/mul"`.
+    """
     return "/".join(part for part in _NOISE.sub("", source).split("/") if part)

@@ -123,10 +123,11 @@ def advance(
     pad_id: int,
 ) -> LoopState:
     """One token for every response: the body of `sample`'s loop, and a step of `stream`."""
-    logits = vocabulary_logits(state.hidden, prefix.kernel)
-    fold = jax.random.fold_in
-    noise = jax.vmap(fold, (0, None))(key, state.step) if key.ndim else fold(key, state.step)
-    token, log_prob = _choose(logits, banned, noise, temperature)
+    with jax.named_scope("vocabulary"):
+        logits = vocabulary_logits(state.hidden, prefix.kernel)
+        fold = jax.random.fold_in
+        noise = jax.vmap(fold, (0, None))(key, state.step) if key.ndim else fold(key, state.step)
+        token, log_prob = _choose(logits, banned, noise, temperature)
     token = jnp.where(state.done, pad_id, token)
     rollout = _record(state, token, log_prob)
     position = jnp.broadcast_to(prefix.length + state.step, token.shape)

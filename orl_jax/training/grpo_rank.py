@@ -166,6 +166,7 @@ class GrpoRank:
         ranked, old = self._scorer().join(seen)
         return grads, metrics, ranked, old
 
+    @jax.named_scope("loss")
     def _loss(
         self,
         scorer: Scorer,

@@ -40,7 +40,7 @@ from orl_jax.training.algorithms import (
     updates_a_step,
 )
 from orl_jax.training.asking import Answer, Asker
-from orl_jax.training.clock import Clock
+from orl_jax.training.clock import Clock, span
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.rollout_table import rollout_rows, write_rollouts
@@ -182,7 +182,8 @@ class Learner:
         self._play = self._media = None
         if following is None or step + 1 >= self.steps or not (self._lag or self._overlap):
             return state
-        batch = following()
+        with span("data"):
+            batch = following()
         with clock("rollout"):
             prompts, media = self._see(state, batch)
             if not self._lag:
@@ -199,7 +200,8 @@ class Learner:
             return (ids, mask), self.layout.rows(batch["media"])
         media = self._media
         if media is None:
-            media = self.encode(state.trained, self.frozen, self.layout.rows(batch["frames"]))
+            with span("encode"):
+                media = self.encode(state.trained, self.frozen, self.layout.rows(batch["frames"]))
         return (ids, mask), media
 
     def _respond(

@@ -28,6 +28,7 @@ from orl_jax.metrics import MetricsWriter, drop_rows_after, read_metrics
 from orl_jax.monitors import Alarm, Monitors
 from orl_jax.sharding import processes
 from orl_jax.stop import StopRequested, StopSignal
+from orl_jax.training.clock import span
 from orl_jax.training.state import TrainState
 
 ALARMS = "alarms.jsonl"
@@ -187,6 +188,27 @@ def _differences(
             yield f"{prefix}{key}", value, other
 
 
+def advance(
+    stage: Stage, state: TrainState, step: int, batches: Batches, metrics: MetricsWriter
+) -> tuple[TrainState, Metrics]:
+    """The next batch, and a step on it; both under their names in a profiler's trace.
+
+    Args:
+      stage: see `Stage`.
+      state: after `step` steps.
+      step: counts from 0; the trace has `step + 1`, as the metrics do.
+      batches: the training data.
+      metrics: for what `stage.advance` writes itself.
+
+    Returns:
+      The state after the step, and its metrics.
+    """
+    with jax.profiler.StepTraceAnnotation(stage.name, step_num=step + 1):
+        with span("data"):
+            batch = next(batches)
+        return stage.advance(state, batch, metrics)
+
+
 def _one_step(
     stage: Stage,
     state: TrainState,
@@ -196,8 +218,7 @@ def _one_step(
     bar: tqdm,
 ) -> TrainState:
     waited = batches.wait_seconds
-    batch = next(batches)
-    state, values = stage.advance(state, batch, rows.metrics)
+    state, values = advance(stage, state, step, batches, rows.metrics)
     step += 1
     if step % stage.log_every == 0 or step == stage.steps:
         values = jax.device_get(dict(values)) | {

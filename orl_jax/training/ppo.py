@@ -157,6 +157,7 @@ class Ppo:
         visual = self.scorer.see(params, batch)
         return token_values(self.scorer.model, params, value["head"], visual, *batch[1:5])
 
+    @jax.named_scope("loss")
     def _loss(
         self,
         trained: dict[str, Any],

@@ -6,8 +6,10 @@
 `Learner` is one step of it; here it is put together and handed to the loop of all stages.
 """
 
+import contextlib
 import logging
 import pathlib
+from collections.abc import Iterator
 
 import jax
 from ml_collections import ConfigDict
@@ -46,14 +48,30 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
     cache = FrameCache(config.data.cache_mb) if cache is None else cache
-    with make_asker(config, cache) as asker:  # first: what is wrong with it needs no model
-        state = _train(config, workdir, asker, cache)
+    with opened(config, workdir, cache) as (stage, state, batches):
+        state = loop.run(stage, config, workdir, state, batches)
     if processes.is_writer():
         _warn_of_no_signal(workdir)
     return state
 
 
-def _train(config: ConfigDict, workdir: str, asker: Asker, cache: FrameCache) -> TrainState:
+@contextlib.contextmanager
+def opened(
+    config: ConfigDict, workdir: str, cache: FrameCache
+) -> Iterator[tuple[loop.Stage, TrainState, LookAhead]]:
+    """The stage with its state before the first step and its data, ready for `loop.run`.
+
+    Args, raises: see `train`.
+    """
+    with make_asker(config, cache) as asker:  # first: what is wrong with it needs no model
+        with _opened(config, workdir, asker, cache) as opening:
+            yield opening
+
+
+@contextlib.contextmanager
+def _opened(
+    config: ConfigDict, workdir: str, asker: Asker, cache: FrameCache
+) -> Iterator[tuple[loop.Stage, TrainState, LookAhead]]:
     rl = config.rl
     assembly = assemblies.assemble(config, lora=True)
     base = rl.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
@@ -80,7 +98,7 @@ def _train(config: ConfigDict, workdir: str, asker: Asker, cache: FrameCache) ->
             monitors=Monitors(config.monitors),
             sections=("rl", "oracle"),
         )
-        return loop.run(stage, config, workdir, learner.start(), ahead)
+        yield stage, learner.start(), ahead
 
 
 def _warn_of_no_signal(workdir: str) -> None:

@@ -28,6 +28,7 @@ from orl_jax.ops.losses import masked_mean
 from orl_jax.sharding import processes
 from orl_jax.training import assembly as assemblies
 from orl_jax.training import loop
+from orl_jax.training.clock import span
 from orl_jax.training.curriculum import Curriculum
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.state import TrainState, apply_gradients, shardings, start
@@ -123,8 +124,9 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     def advance(
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
-        lessons = Lessons(*(layout.rows(batch[name]) for name in Lessons._fields))
-        return step(state, frozen, banned, lessons)
+        with span("update"):
+            lessons = Lessons(*(layout.rows(batch[name]) for name in Lessons._fields))
+            return step(state, frozen, banned, lessons)
 
     stage = loop.Stage(
         name="sft",

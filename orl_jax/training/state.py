@@ -103,5 +103,7 @@ def apply_gradients(
     state: TrainState, grads: dict[str, Any], optimizer: optax.GradientTransformation
 ) -> TrainState:
     """One update of `trained`; the caller counts the step."""
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
-    return state._replace(trained=optax.apply_updates(state.trained, updates), opt_state=opt_state)
+    with jax.named_scope("optimiser"):
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
+    return state._replace(trained=trained, opt_state=opt_state)
