@@ -54,8 +54,8 @@ def data() -> dict:
         "frames": 8,  # F, sampled uniformly from a clip
         "image_size": 64,
         "framing": "crop",  # of clips that are not square: crop | pad (the baseline's checkpoints)
-        "prompt_tokens": 40,  # L, visual tokens included
-        "response_tokens": 12,  # T of taught answers, the end token included
+        "prompt_tokens": 36,  # L, visual tokens included; the world's longest prompt has 34
+        "response_tokens": 10,  # T of taught answers, the end token included: the world's longest
         "workers": 0,  # processes that decode; 0 decodes in threads
         "bad_video": "skip",  # an unreadable video: skip it, counted | raise
         "cache_mb": 400,  # decoded frames kept in memory; 0 for none
@@ -210,7 +210,7 @@ def rl() -> dict:
         "group_size": 5,  # G, responses a prompt
         "micro_batch": 0,  # prompts at a time in the update, groups whole; 0 is all
         "updates_per_rollout": 1,
-        "max_response_tokens": 12,  # T
+        "max_response_tokens": 10,  # T
         "temperature": 1.0,  # of sampling and of all log-probabilities
         "advantage": {
             # signed (the mended sign) | printed (the paper's, for the record) | linear (GOPO)
@@ -443,6 +443,7 @@ def shrink(config: ConfigDict) -> None:
     """Sizes for tests: seconds, not minutes. Learns little."""
     config.data.scenes.update(train=24, validation=6, test=6, composition=4, frames=8)
     config.data.update(frames=3, image_size=32, prompt_tokens=32, cache_mb=16, features="")
+    config.data.response_tokens = config.rl.max_response_tokens = 12
     config.data.scenes.size = 32
     config.model.vision.update(width=16, layers=2, heads=2, mlp_width=32)
     config.model.adapter.update(queries=6, width=16, heads=2, layers=1, mlp_width=32)

@@ -17,7 +17,7 @@ from orl_jax.training.grpo_rank import GrpoRank, Settings
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.state import start
 
-B, G, L, T, V = 64, 5, 40, 9, 91
+B, G, L, T, V = 64, 5, 36, 9, 91
 
 
 def make_batch(width: int, visual_tokens: int) -> RankedBatch:
