@@ -100,11 +100,10 @@ class Evaluator:
         quiet = not progress or not processes.is_writer()
         questions = Questions(items, self._choice, self._subtitles)
         plan = self._plan(questions, by_length, quiet)
-        known = [answered.get(items[index]) is not None for index in range(len(items))]
-        known = processes.gather(known)[0]  # the first process has the file
-        with tqdm(total=len(items), initial=sum(known), desc=progress, disable=quiet) as bar:
+        known = _share(answered, items)
+        with tqdm(total=len(items), initial=len(known), desc=progress, disable=quiet) as bar:
             for bucket in plan:
-                places = [place for place in bucket.places if not known[place]]
+                places = [place for place in bucket.places if place not in known]
                 for found in self._answer(params, questions, Bucket(bucket.length, places)):
                     answered.add(found)
                     bar.update(len(found))
@@ -198,6 +197,16 @@ class Evaluator:
 
     def _text(self, ids: np.ndarray) -> str:
         return self._encoder.decode(ids)[0]
+
+
+def _share(answered: Answered, items: Items) -> set[int]:
+    """Places of the items that the first process has answers to; the others get these, too."""
+    found = {index: answered.get(items[index]) for index in range(len(items))}
+    mine = [[index, vars(each)] for index, each in found.items() if each is not None]
+    known = processes.gather(mine)[0]
+    if not processes.is_writer():
+        answered.add(Prediction(**row) for _, row in known)
+    return {index for index, _ in known}
 
 
 def decoding(config: ConfigDict, encoder: Any) -> dict[str, Any]:
