@@ -11,12 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from orl_jax.benchmark.drawn import draw
 from orl_jax.benchmark.programs import Programs
-from orl_jax.models.params import masters, partition
+from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.vlm import visual_tokens
 from orl_jax.plan.resident import Resident
 from orl_jax.plan.shapes import Shapes
-from orl_jax.training import assembly as assemblies
 from orl_jax.training.algorithms import trained_parameters
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.state import TrainState, start
@@ -46,11 +46,9 @@ class Held(Resident):
 
     @cached_property
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        config = self.shapes.config
-        params = assemblies.initial_params(
-            config, self.shapes.assembly, config.seed, self.pretrained
-        )
-        trained, frozen = partition(params, config.rl.trainable)
+        drawn = draw(self.shapes.params(self.model), self.shapes.config.seed)
+        params = combine(drawn, self.pretrained or {})
+        trained, frozen = partition(params, self.shapes.config.rl.trainable)
         return masters(trained), frozen
 
     @cached_property

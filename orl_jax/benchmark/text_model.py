@@ -1,7 +1,7 @@
 """A config's language model alone, with random parameters and prompts without a video."""
 
 import dataclasses
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -10,8 +10,9 @@ import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from orl_jax.benchmark.drawn import draw
 from orl_jax.models.llama import Llama, Segment
-from orl_jax.models.params import flatten, partition
+from orl_jax.models.params import partition
 from orl_jax.models.vlm import VLM, build_vlm
 from orl_jax.training.ranked_batch import RankedBatch
 
@@ -40,11 +41,12 @@ class TextModel:
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """Random ones; those of the adapters, too, so that no gradient is zero by design."""
+        """Random ones, those of the adapters, too."""
         row = (self._media(1), jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
-        init = jax.jit(lambda key: self.model.init(key, *row, method=_touch)["params"])
-        dtype, params = self.config.model.get("param_dtype", "float32"), init(jax.random.key(0))
-        return jax.tree_util.tree_map_with_path(lambda p, x: _kept(p[-1].key, x, dtype), params)
+        init = partial(self.model.init, method=_touch)
+        shapes = jax.eval_shape(init, jax.random.key(0), *row)["params"]
+        dtype = self.config.model.get("param_dtype", "float32")
+        return draw(jax.tree_util.tree_map_with_path(partial(_typed, dtype), shapes))
 
     @cached_property
     def split(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -79,20 +81,13 @@ class TextModel:
         """`VLM.prefill` of a batch's prompts."""
         return self.model.apply({"params": params}, *batch[:3], method=VLM.prefill)
 
-    @property
-    def parameters(self) -> int:
-        """How many."""
-        return sum(leaf.size for leaf in flatten(self.params).values())
-
 
 def _touch(model: nn.Module, *prompt: Any) -> Any:
     """Touches every parameter of the language model once."""
     return model.prefill(*prompt)[0] @ model.vocabulary_kernel()
 
 
-def _kept(name: str, leaf: jax.Array, dtype: str) -> jax.Array:
-    """Adapters' second halves, which begin at zero, are drawn; frozen kernels get their type."""
-    if name == "lora_b":
-        return 0.02 * jax.random.normal(jax.random.key(leaf.size), leaf.shape)
-    fixed = name in ("lora_a", "codes", "scales")
-    return leaf if fixed else leaf.astype(dtype)
+def _typed(dtype: str, path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:
+    """As a run holds them: trained ones are float32, codes and scales are what they are."""
+    own = path[-1].key in ("lora_a", "lora_b", "codes", "scales")
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype if own else dtype)
