@@ -97,7 +97,10 @@ class Held(Resident):
 
     @cached_property
     def media(self) -> jax.Array:
-        """What the encoder makes of the frames."""
+        """What the encoder makes of the frames; zeros beside a given text, which holds no video."""
+        if self.text is not None:
+            planned = Resident(self.shapes).media
+            return self.shapes.layout.rows(np.zeros(planned.shape, planned.dtype))
         return self.programs["encode"].run(self.state.trained, self.frozen, self.frames)
 
     def judged(self, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,14 +17,14 @@ class Program:
 
     Attributes:
       run: takes arrays.
-      cost: of one call.
+      flops: of its matrix products, a loop without a known length counted once.
       accessed: XLA's own count of bytes, results between its kernels included; it takes the body of
         a loop once.
       seconds: that the compilation took.
     """
 
     run: Any
-    cost: Cost
+    flops: int
     accessed: float
     seconds: float
 
@@ -61,18 +61,22 @@ class Programs:
             traced = step.function.trace(*step.args)
             compiled = traced.lower().compile()
         seconds = time.perf_counter() - begin
-        cost = self._cost(name, traced, compiled)
-        return Program(compiled, cost, _accessed(compiled), seconds)
+        count = flops.of_jaxpr(traced.jaxpr.jaxpr).count
+        return Program(compiled, count, _accessed(compiled), seconds)
 
-    def _cost(self, name: str, traced: Any, compiled: Any) -> Cost:
-        """Of a rollout, whose loop hides its turns, that of its parts."""
+    def cost(self, name: str) -> Cost:
+        """Of one call; of a rollout, whose loop hides its turns, that of its parts.
+
+        Example: `programs.cost("encode").flops`.
+        """
         if name == "rollout":
             turns = self.shapes.config.rl.max_response_tokens
-            return self["prefill"].cost + self["decode"].cost.times(turns)
-        sizes, devices = compiled.memory_analysis(), self.shapes.layout.mesh.size
+            return self.cost("prefill") + self.cost("decode").times(turns)
+        program, devices = self[name], self.shapes.layout.mesh.size
+        sizes = program.run.memory_analysis()
         moved = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
         moved -= sizes.alias_size_in_bytes
-        return Cost(flops.of_jaxpr(traced.jaxpr.jaxpr).count, moved * devices)
+        return Cost(program.flops, moved * devices)
 
 
 def _accessed(compiled: Any) -> float:

@@ -90,7 +90,7 @@ def measure(name: str, held: Held, peak: Peak, repeats: int, clip: str | None = 
     parts = _PARTS if name == "step" else (name,)
     programs = [held.programs[part] for part in parts]
     timing = timed(step_call(held) if name == "step" else call_of(name, held), repeats)
-    cost = sum((program.cost for program in programs), Cost(0, 0))
+    cost = sum((held.programs.cost(part) for part in parts), Cost(0, 0))
     return Stage(
         name, timing, *_work(name, held), cost,
         sum(program.accessed for program in programs),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from orl_jax.ops.log_probs import token_log_probs
 
-VOCABULARIES, POSITIONS = (32_000, 128_000), (1280, 5120)
+VOCABULARIES, CHUNKS = (32_000, 128_000), (4, 16)  # chunks of positions
 _FLOAT = 4  # bytes; logits are float32
 
 
@@ -29,9 +29,9 @@ def measure(
     Example: `measure(512, 512)[0]["chunks"]` is how many chunks of logits are alive at the peak.
     """
     cases = [
-        (vocabulary, positions, size)
+        (vocabulary, chunks * chunk, size)
         for vocabulary in VOCABULARIES
-        for positions in POSITIONS
+        for chunks in CHUNKS
         for size in (chunk, 0)
     ]
     return [row(width, *case) for case in progress(cases)]

@@ -1,6 +1,8 @@
 import json
 import pathlib
 import runpy
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -17,7 +19,8 @@ from orl_jax.errors import UserError
 from orl_jax.plan.resident import Resident
 from orl_jax.plan.shapes import Shapes, tokens_of
 
-CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "demo.py"
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "demo.py"
 PEAK = Peak(1e9, 1e9)
 
 
@@ -59,7 +62,7 @@ def test_a_decoding_step_takes_back_what_it_donates(held):
 
 
 def test_a_rollout_costs_its_parts(held):
-    cost = {name: held.programs[name].cost for name in ("prefill", "decode", "rollout")}
+    cost = {name: held.programs.cost(name) for name in ("prefill", "decode", "rollout")}
     assert cost["rollout"] == cost["prefill"] + cost["decode"].times(12)
     assert cost["decode"].flops > 2 * 12 * 2 * 4 * 16 * 16  # answers, layers, q k v o
 
@@ -95,7 +98,7 @@ def test_memory_of_chunks_does_not_follow_the_positions():
 
 def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
     monkeypatch.setattr(vocabulary, "VOCABULARIES", (500,))
-    monkeypatch.setattr(vocabulary, "POSITIONS", (64,))
+    monkeypatch.setattr(vocabulary, "CHUNKS", (1,))
     config = held.shapes.config
     run(config, str(tmp_path), Request("demo", stages=("video",), repeats=1))
     run(config, str(tmp_path), Request("demo", parts=("vocabulary",), repeats=1))
@@ -131,3 +134,20 @@ def test_sizes():
     for text in ("depth=3", "prompt=0", "prompt"):
         with pytest.raises(UserError, match="is no size"):
             Sizes.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--repeats=0", "--repeats=0; it must be at least 1"),
+        ("--clip=none.mp4", "--clip=none.mp4: there is no such file"),
+        ("--only=all", "--only=all; choose some of"),
+    ],
+)
+def test_the_script_refuses(tmp_path, flag, words):
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", f"--config={CONFIG}:tiny", flag]
+    done = subprocess.run(
+        [*command, f"--workdir={tmp_path / 'out'}"], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (2, "") and words in done.stderr
+    assert not (tmp_path / "out").exists()
