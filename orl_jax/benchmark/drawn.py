@@ -7,18 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def draw(shapes: Any, seed: int = 0) -> Any:
-    """Arrays of nested shapes; those of adapters are not zero, so that no gradient is.
+def draw(shapes: Any, seed: int = 0, *, fresh_adapters: bool = False) -> Any:
+    """Arrays of nested shapes.
 
     Args:
       shapes: `jax.ShapeDtypeStruct`s, with or without their shardings.
+      fresh_adapters: which change nothing, as a run begins with them; else none of them is zero, so
+        that no gradient is.
 
     Example: `draw({"kernel": jax.ShapeDtypeStruct((2, 3), "float32")})["kernel"].shape`.
     """
     rng = np.random.default_rng(seed)
 
     def of_leaf(path: tuple[Any, ...], leaf: Any) -> jax.Array:
-        return jax.device_put(_values(rng, path[-1].key, leaf), leaf.sharding)
+        values = _values(rng, path[-1].key, leaf)
+        if fresh_adapters and path[-1].key == "lora_b":
+            values = np.zeros_like(values)
+        return jax.device_put(values, leaf.sharding)
 
     return jax.tree_util.tree_map_with_path(of_leaf, shapes)
 

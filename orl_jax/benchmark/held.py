@@ -46,7 +46,8 @@ class Held(Resident):
 
     @cached_property
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        drawn = draw(self.shapes.params(self.model), self.shapes.config.seed)
+        shapes, seed = self.shapes.params(self.model), self.shapes.config.seed
+        drawn = draw(shapes, seed, fresh_adapters=True)
         params = combine(drawn, self.pretrained or {})
         trained, frozen = partition(params, self.shapes.config.rl.trainable)
         return masters(trained), frozen

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -143,7 +144,7 @@ def check_same(held: Held, folder: pathlib.Path) -> float:
 
 def our_log_probs(held: Held) -> np.ndarray:
     """[B, G, T], at temperature 1, nothing banned."""
-    scorer, banned = Scorer(held.model, 1.0), np.zeros(held.banned.shape, bool)
+    scorer, banned = Scorer(held.model, 1.0), jnp.zeros_like(held.banned)
 
     def score(params: dict[str, Any], batch: RankedBatch) -> jax.Array:
         return scorer.log_probs(scorer.states(params, batch), banned, batch).log_prob

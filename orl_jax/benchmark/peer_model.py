@@ -1,9 +1,11 @@
 """A random LLaMA that both sides of a comparison begin from, made by transformers."""
 
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -84,12 +86,15 @@ def make_folder(folder: pathlib.Path, sizes: Sizes) -> pathlib.Path:
         max_position_embeddings=sizes.prompt + sizes.response, rms_norm_eps=1e-5,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        # Numbers of the size of 1 everywhere, so that a part that differed would show.
+        initializer_range=sizes.width**-0.5,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 
 def _tokenizer(vocabulary: int) -> Any:
+    """Of so many tokens in all."""
     few = len(build_word_tokenizer([]))
     if vocabulary <= few:
         raise UserError(f"vocabulary={vocabulary}; it must be above {few}")
@@ -118,8 +123,6 @@ def import_folder(
         as no prompt holds a video.
       folder: of `make_folder`; the import goes beside it.
     """
-    import jax
-
     workdir = str(folder.parent / "imported")
     config.weights.update(language=str(folder), dtype="float32")
     _shrink_vision(config)
@@ -139,6 +142,7 @@ def import_folder(
 
 
 def _shrink_vision(config: ConfigDict) -> None:
+    """Leaves one token of media a prompt, on one device."""
     config.data.update(frames=1, image_size=8)
     small = {"width": 8, "layers": 1, "heads": 1, "mlp_width": 8, "dtype": "float32"}
     config.model.vision.update(small | {"patch_size": 8, "select_layer": -1})
@@ -147,7 +151,6 @@ def _shrink_vision(config: ConfigDict) -> None:
 
 
 def _language(workdir: str) -> dict[str, Any]:
-    import json
-
+    """What the folder said of the model."""
     written = json.loads((pathlib.Path(workdir) / "config.json").read_text())
     return written["model"]["language"] | {"remat": False}
