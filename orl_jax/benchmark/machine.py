@@ -1,6 +1,7 @@
 """Where and when a benchmark ran: without it a figure says nothing."""
 
 import datetime
+import os
 import pathlib
 import platform
 import subprocess
@@ -14,7 +15,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def machine() -> dict[str, str]:
-    """Name -> value: processor, devices, commit, date, versions.
+    """Name -> value: processor, its load before the benchmark, devices, commit, date, versions.
 
     Example: `machine()["devices"]` is "1 x NVIDIA H100 80GB HBM3".
     """
@@ -23,6 +24,7 @@ def machine() -> dict[str, str]:
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "commit": commit(),
         "processor": _processor(),
+        "load": f"{os.getloadavg()[0]:.1f}",
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         **environment(),
     }

@@ -22,8 +22,8 @@ def to_markdown(found: dict[str, Any]) -> str:
 def _where(machine: dict[str, str]) -> str:
     cores, jax = machine["processor cores"], machine["jax"]
     return (
-        f"{machine['devices']}; {machine['processor']}, {cores} cores; jax {jax}; commit "
-        f"{machine['commit'] or 'unknown'}; {machine['date']}."
+        f"{machine['devices']}; {machine['processor']}, {cores} cores, load {machine['load']} "
+        f"before; jax {jax}; commit {machine['commit'] or 'unknown'}; {machine['date']}."
     )
 
 

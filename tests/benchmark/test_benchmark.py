@@ -89,6 +89,16 @@ def test_a_curve_is_of_sizes_that_a_video_goes_into(held):
     assert config.data.prompt_tokens == 6 + 8 and config.rl.group_size == 4
 
 
+def test_curves_are_fitted_and_drawn(tmp_path, held, monkeypatch):
+    monkeypatch.setattr(curves, "step_call", lambda held: lambda: None)
+    request = Request("demo", curves=("group", "frames"), repeats=1, vocabulary=40)
+    axes = run(held.shapes.config, str(tmp_path), request)["curves"]["axes"]
+    assert [point["value"] for point in axes["group"]["points"]] == [2, 4, 8, 16]
+    assert axes["frames"]["exponent"] != axes["frames"]["end_exponent"]
+    assert "| group |" in (tmp_path / "benchmark.md").read_text()
+    assert (tmp_path / "benchmark.png").is_file()
+
+
 def test_memory_of_chunks_does_not_follow_the_positions():
     few, many = (vocabulary.row(16, 4000, positions, 32) for positions in (64, 256))
     assert many["temporary_bytes"] < few["temporary_bytes"] + 256 * 16 * 4 * 4  # states alone
