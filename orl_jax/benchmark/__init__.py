@@ -1,0 +1,1 @@
+"""How fast the system is, where the time goes, what sharing a prompt saves; a peer beside it."""

@@ -1,0 +1,152 @@
+"""The benchmark as Markdown tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+_MB = 10**6
+
+
+def to_markdown(found: dict[str, Any]) -> str:
+    """A section for each part that was measured.
+
+    Args:
+      found: as `benchmark.run` returns it.
+    """
+    parts = ["# Benchmark"]
+    for name, render in _SECTIONS.items():
+        if name in found:
+            parts += ["\n".join(render(found[name])), _where(found[name]["machine"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _where(machine: dict[str, str]) -> str:
+    cores, jax = machine["processor cores"], machine["jax"]
+    return (
+        f"{machine['devices']}; {machine['processor']}, {cores} cores, load {machine['load']} "
+        f"before; jax {jax}; commit {machine['commit'] or 'unknown'}; {machine['date']}."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _seconds(timing: dict[str, Any]) -> str:
+    """The median with its range, in a unit that suits it."""
+    scale, unit = (1, "s") if timing["median"] >= 1 else (1000, "ms")
+    low, middle, high = (f"{scale * timing[key]:.3g}" for key in ("low", "median", "high"))
+    return f"{middle} {unit} ({low}–{high})"
+
+
+def _ratio(timing: dict[str, Any]) -> str:
+    return "{median:.2f} ({low:.2f}–{high:.2f})".format(**timing)
+
+
+def _stages(part: dict[str, Any]) -> Iterator[str]:
+    peak = part["peak"]
+    yield f"## Stages of {part['config']}"
+    yield ""
+    yield (
+        f"Measured peak: {peak['flops'] / 1e9:,.0f} GFLOP/s in {part['dtype']}, "
+        f"{peak['bandwidth'] / 1e9:,.1f} GB/s."
+    )
+    yield ""
+    head = ("stage", "median (range)", "rate", "GFLOP", "least MB", "XLA MB", "of roofline",
+            "compiled in")  # fmt: skip
+    yield from _table(head, [_stage(row) for row in part["rows"]])
+
+
+def _stage(row: dict[str, Any]) -> list[str]:
+    cells = [row["name"], _seconds(row["timing"]), f"{row['rate']:,.4g} {row['unit']}/s"]
+    if row["cost"] is None:
+        return [*cells, "", "", "", "", ""]
+    flops, moved = row["cost"]["flops"] / 1e9, row["cost"]["bytes"] / _MB
+    return [
+        *cells, f"{flops:,.4g}", f"{moved:,.4g}", f"{row['accessed'] / _MB:,.4g}",
+        f"{row['share']:.0%}", f"{row['compilation']:.1f} s",
+    ]  # fmt: skip
+
+
+def _prefix(part: dict[str, Any]) -> Iterator[str]:
+    yield "## A prompt shared by its group"
+    yield ""
+    head = ("", "shared", "repeated", "ratio", "memory shared", "memory repeated")
+    rows = [
+        [f"prefill, P = {row['prompt']}, G = {row['group']}", *_pair(row),
+         *(_amount(row["cache_bytes"][name]["prompts"]) for name in ("shared", "repeated"))]
+        for row in part["prefill"]
+    ]  # fmt: skip
+    row = part["update"]
+    name = f"update, P = {row['prompt']}, R = {row['response']}, G = {row['group']}"
+    memory = (_amount(row["temporary_bytes"][name]) for name in ("shared", "repeated"))
+    yield from _table(head, [*rows, [name, *_pair(row), *memory]])
+    yield ""
+    yield (
+        "Memory: of the prompts' keys and values; of the update's temporaries. Gradients of the "
+        f"two updates differ by {row['largest_difference']:.1e} at most, the largest being "
+        f"{row['largest_gradient']:.1e}."
+    )
+
+
+def _pair(row: dict[str, Any]) -> list[str]:
+    return [_seconds(row["shared"]), _seconds(row["repeated"]), _ratio(row["ratio"])]
+
+
+def _amount(size: int) -> str:
+    return f"{size / _MB:,.1f} MB"
+
+
+def _vocabulary(part: dict[str, Any]) -> Iterator[str]:
+    yield "## Memory of log-probabilities and their loss"
+    yield ""
+    head = ("vocabulary", "positions", "chunk", "temporaries", "in chunks of logits")
+    rows = [
+        [f"{row['vocabulary']:,}", f"{row['positions']:,}", str(row["chunk"] or "all"),
+         _amount(row["temporary_bytes"]), f"{row['chunks']:.2f}"]
+        for row in part["rows"]
+    ]  # fmt: skip
+    yield from _table(head, rows)
+
+
+def _curves(part: dict[str, Any]) -> Iterator[str]:
+    yield "## A whole step against its sizes"
+    yield ""
+    yield from _table(("axis", "exponent", "between the last two", "seconds"), [
+        [name, f"{curve['exponent']:.2f}", f"{curve['end_exponent']:.2f}",
+         ", ".join(f"{p['value']}: {p['median']:.3g}" for p in curve["points"])]
+        for name, curve in part["axes"].items()
+    ])  # fmt: skip
+
+
+def _peer(part: dict[str, Any]) -> Iterator[str]:
+    sizes, rates = part["sizes"], part["tokens_per_second"]
+    yield f"## One GRPO step beside {part['peer'].upper()}"
+    yield ""
+    yield (
+        f"{sizes['parameters'] / 1e6:.1f} M parameters, {sizes['prompts']} prompts x "
+        f"{sizes['group']} answers, {sizes['prompt']} + {sizes['response']} tokens, LoRA "
+        f"{sizes['rank']}; log-probabilities differ by {part['largest_gap']:.1e} at most."
+    )
+    yield ""
+    rows = [
+        [label, _seconds(part[side]), f"{rates[side]:,.0f}",
+         ", ".join(f"{name} {value:.3g}" for name, value in part[side]["parts"].items())]
+        for label, side in (("orl_jax", "ours"), (part["peer"].upper(), "theirs"))
+    ]  # fmt: skip
+    yield from _table(("", "median (range)", "tokens/s", "seconds of its parts"), rows)
+    yield ""
+    yield (
+        f"Ratio {_ratio(part['ratio'])}. Of our update the reference takes "
+        f"{part['reference_in_update']['median']:.3g} s. Compilation, once: "
+        f"{part['compilation']:.1f} s."
+    )
+
+
+_SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+    "stages": _stages,
+    "prefix": _prefix,
+    "vocabulary": _vocabulary,
+    "curves": _curves,
+    "peer": _peer,
+}

@@ -1,0 +1,61 @@
+"""How fast a config's RL step is, where the time goes, what a shared prompt saves; TRL beside it.
+
+    python scripts/benchmark.py --config=configs/demo.py --workdir=runs/benchmark
+    python scripts/benchmark.py --config=configs/demo.py --workdir=runs/benchmark --only=prefix
+    python scripts/benchmark.py --config=configs/imported.py --workdir=runs/benchmark --peer=trl
+
+Needs neither data nor weights: parameters and batches are random. Writes benchmark.json,
+benchmark.md and benchmark.png; docs/speed.md tells how to read them.
+"""
+
+import os
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from orl_jax import cli
+from orl_jax.errors import UserError
+
+ONLY = flags.DEFINE_list("only", [], "stages | prefix | vocabulary, with commas between.")
+STAGES = flags.DEFINE_list(
+    "stages", [], "video, encode, prefill, decode, rollout, score, update, step; none is all."
+)
+CURVES = flags.DEFINE_list("curves", [], "frames | group | response | prefix | prompts.")
+PEER = flags.DEFINE_string("peer", "", "trl: one whole GRPO step beside TRL's.")
+SIZES = flags.DEFINE_string(
+    "sizes", "", "Of --peer: NAME=NUMBER with commas between, such as prompts=2,prompt=800."
+)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timings of each kind, after a warm-up.")
+VOCABULARY = flags.DEFINE_integer(
+    "vocabulary", 32002, "Tokens, where the config's tokenizer is not at hand; LLaMA's and two."
+)
+CLIP = flags.DEFINE_string("clip", "", "A video file to decode; by default one is written.")
+
+
+def main(config: ConfigDict, workdir: str) -> None:
+    """Measures and prints the table."""
+    for flag, low in ((REPEATS, 1), (VOCABULARY, 8)):
+        if flag.value < low:
+            raise UserError(f"--{flag.name}={flag.value}; it must be at least {low}")
+    if CLIP.value and not os.path.isfile(CLIP.value):
+        raise UserError(f"--clip={CLIP.value}: there is no such file")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the libraries that ask the hub
+    from orl_jax.benchmark.benchmark import Request, run
+    from orl_jax.benchmark.peer_model import Sizes
+
+    request = Request(
+        source=config_flags.get_config_filename(cli.FLAGS["config"]),
+        parts=tuple(ONLY.value),
+        stages=tuple(STAGES.value),
+        curves=tuple(CURVES.value),
+        peer=PEER.value,
+        sizes=Sizes.parse(SIZES.value),
+        repeats=REPEATS.value,
+        vocabulary=VOCABULARY.value,
+        clip=CLIP.value,
+    )
+    run(config, workdir, request)
+
+
+if __name__ == "__main__":
+    cli.run(main, default_workdir="runs/benchmark")

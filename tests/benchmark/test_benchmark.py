@@ -1,0 +1,163 @@
+import json
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from orl_jax.benchmark import curves, stages, vocabulary
+from orl_jax.benchmark.benchmark import Request, run
+from orl_jax.benchmark.held import Held
+from orl_jax.benchmark.peer_model import Sizes
+from orl_jax.benchmark.programs import Programs
+from orl_jax.benchmark.roofline import Cost, Peak, bound
+from orl_jax.benchmark.timing import Timing, ratios, timed
+from orl_jax.errors import UserError
+from orl_jax.plan.resident import Resident
+from orl_jax.plan.shapes import Shapes, tokens_of
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "demo.py"
+PEAK = Peak(1e9, 1e9)
+
+
+@pytest.fixture(scope="module")
+def held():
+    config = runpy.run_path(str(CONFIG))["get_config"]("tiny").unlock()
+    config.data.folder = "nowhere"
+    shapes = Shapes(config, tokens_of(config, 40), jax.devices()[:1])
+    return Held(shapes, Programs(shapes))
+
+
+def described(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.sharding), tree)
+
+
+def test_arrays_are_those_of_the_plan(held):
+    planned = Resident(held.shapes)
+    for name in ("state", "frozen", "banned", "frames", "prompts", "media", "batch"):
+        assert described(getattr(held, name)) == described(getattr(planned, name)), name
+
+
+def test_every_place_is_taken_and_no_answer_ends(held):
+    tokens = held.shapes.tokens
+    ids, mask = held.prompts
+    assert mask.all() and ((ids == tokens.image_id).sum(axis=1) == 6).all()
+    assert held.banned[tokens.end_id] and not held.banned[np.asarray(held.batch.response_ids)].any()
+    args = held.filled((held.state, held.frozen, held.banned, held.media, *held.prompts))
+    number = jax.numpy.zeros((), jax.numpy.int32)
+    number = held.shapes.layout.replicate(number)
+    rollout = held.programs["rollout"].run(*args, number)
+    assert rollout.mask.all() and (rollout.ids != tokens.end_id).all()
+
+
+def test_a_decoding_step_takes_back_what_it_donates(held):
+    stage = stages.measure("decode", held, PEAK, 2)
+    assert len(stage.timing.samples) == 2 and stage.count == 4 * 3
+    found = stage.to_dict()
+    assert found["share"] * found["timing"]["median"] == pytest.approx(stage.bound)
+
+
+def test_a_rollout_costs_its_parts(held):
+    cost = {name: held.programs.cost(name) for name in ("prefill", "decode", "rollout")}
+    assert cost["rollout"] == cost["prefill"] + cost["decode"].times(12)
+    assert cost["decode"].flops > 2 * 12 * 2 * 4 * 16 * 16  # answers, layers, q k v o
+
+
+def test_bound():
+    assert bound(Cost(10, 4), Peak(5, 1)) == 4
+    assert bound(Cost(30, 4), Peak(5, 1), devices=2) == 3
+
+
+def test_timing():
+    calls = []
+    timing = timed(lambda: calls.append(0), 3)
+    assert len(calls) == 4 and len(timing.samples) == 3
+    assert Timing((2.0, 1.0, 4.0)).to_dict()["median"] == 2
+    assert ratios(Timing((4.0, 9.0)), Timing((2.0, 3.0))).samples == (2, 3)
+
+
+def test_exponent():
+    assert curves.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_a_curve_is_of_sizes_that_a_video_goes_into(held):
+    config = curves.sized(held.shapes.config, {**curves.BASE, "data.prompt_tokens": 4})
+    assert config.data.prompt_tokens == 6 + 8 and config.rl.group_size == 4
+
+
+def test_curves_are_fitted_and_drawn(tmp_path, held, monkeypatch):
+    monkeypatch.setattr(curves, "step_call", lambda held: lambda: None)
+    request = Request("demo", curves=("group", "frames"), repeats=1, vocabulary=40)
+    axes = run(held.shapes.config, str(tmp_path), request)["curves"]["axes"]
+    assert [point["value"] for point in axes["group"]["points"]] == [2, 4, 8, 16]
+    assert axes["frames"]["exponent"] != axes["frames"]["end_exponent"]
+    assert "| group |" in (tmp_path / "benchmark.md").read_text()
+    assert (tmp_path / "benchmark.png").is_file()
+
+
+def test_memory_of_chunks_does_not_follow_the_positions():
+    few, many = (vocabulary.row(16, 4000, positions, 32) for positions in (64, 256))
+    assert many["temporary_bytes"] < few["temporary_bytes"] + 256 * 16 * 4 * 4  # states alone
+    whole = vocabulary.row(16, 4000, 256, 0)
+    assert whole["temporary_bytes"] > 4 * many["temporary_bytes"]
+
+
+def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
+    monkeypatch.setattr(vocabulary, "VOCABULARIES", (500,))
+    monkeypatch.setattr(vocabulary, "CHUNKS", (1,))
+    config = held.shapes.config
+    run(config, str(tmp_path), Request("demo", stages=("video",), repeats=1))
+    run(config, str(tmp_path), Request("demo", parts=("vocabulary",), repeats=1))
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert set(found) == {"stages", "vocabulary"} and found["stages"]["machine"]["jax"]
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "| video |" in text and "frames/s" in text and "| 500 |" in text
+    assert (tmp_path / "benchmark.png").stat().st_size > 1000
+    assert "| 500 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parts": ("peer",)}, "--only=peer; choose some of stages, prefix, vocabulary"),
+        ({"stages": ("dream",)}, "no stage 'dream'; choose some of video, encode"),
+        ({"curves": ("width",)}, "no curve 'width'; choose some of frames"),
+    ],
+)
+def test_refusals(changes, words):
+    with pytest.raises(UserError, match=words):
+        Request("demo", **changes).chosen()
+
+
+def test_parts_follow_the_flags():
+    assert Request("demo").chosen() == ["stages"]
+    assert Request("demo", peer="trl").chosen() == ["peer"]
+    assert Request("demo", curves=("group",), parts=("stages",)).chosen() == ["stages", "curves"]
+
+
+def test_sizes():
+    assert Sizes.parse("prompt=800,group=2").tokens == 4 * 2 * (800 + 64)
+    for text in ("depth=3", "prompt=0", "prompt"):
+        with pytest.raises(UserError, match="is no size"):
+            Sizes.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--repeats=0", "--repeats=0; it must be at least 1"),
+        ("--clip=none.mp4", "--clip=none.mp4: there is no such file"),
+        ("--only=all", "--only=all; choose some of"),
+    ],
+)
+def test_the_script_refuses(tmp_path, flag, words):
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", f"--config={CONFIG}:tiny", flag]
+    done = subprocess.run(
+        [*command, f"--workdir={tmp_path / 'out'}"], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (2, "") and words in done.stderr
+    assert not (tmp_path / "out").exists()

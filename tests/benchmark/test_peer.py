@@ -1,0 +1,61 @@
+import pathlib
+import runpy
+
+import pytest
+
+pytest.importorskip("trl")
+
+from orl_jax.benchmark import peer, peer_model
+from orl_jax.benchmark.held import Held
+from orl_jax.benchmark.peer_model import Sizes
+from orl_jax.benchmark.programs import Programs
+from orl_jax.errors import Failure, UserError
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "imported.py"
+SIZES = Sizes(
+    width=16, layers=2, mlp_width=24, vocabulary=40,
+    prompts=2, group=3, prompt=10, response=4, rank=2,
+)  # fmt: skip
+
+
+def imported():
+    return runpy.run_path(str(CONFIG))["get_config"]().unlock()
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_the_import_is_the_same_model(tmp_path, offline):
+    folder = peer_model.make_folder(tmp_path / "model", SIZES)
+    prompts, ids = peer_model.texts(folder, SIZES)
+    assert ids.shape == (2, 10) and len(prompts) == 2
+    shapes, params = peer_model.import_folder(imported(), folder, SIZES)
+    assert shapes.tokens.vocabulary_size == 40
+    held = Held(shapes, Programs(shapes), params, ids)
+    assert peer.check_same(held, folder) < peer.TOLERANCE
+    layers = params["language"]["layers"]
+    layers["q"]["kernel"] = 1.1 * layers["q"]["kernel"]
+    other = Held(shapes, Programs(shapes), params, ids)
+    with pytest.raises(Failure, match="not the same model"):
+        peer.check_same(other, folder)
+
+
+@pytest.mark.slow
+def test_steps_alternate(offline):
+    pairs = []
+    found = peer.compare("trl", imported(), SIZES, 2, lambda: pairs.append(0))
+    assert len(pairs) == 2 and found["largest_gap"] < peer.TOLERANCE
+    for side in ("ours", "theirs"):
+        assert len(found[side]["samples"]) == 2 and all(found[side]["parts"].values())
+    assert found["sizes"]["parameters"] > 40 * 16 * 2
+
+
+def test_refusals(offline):
+    with pytest.raises(UserError, match="--peer=verl; the one there is is trl"):
+        peer.compare("verl", imported(), SIZES, 1, lambda: None)
+    config = imported()
+    del config.weights
+    with pytest.raises(UserError, match="configs/imported.py"):
+        peer.compare("trl", config, SIZES, 1, lambda: None)
