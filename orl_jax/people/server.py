@@ -70,6 +70,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # connections that wait; beyond the default of 5 they are reset
 
     def __init__(self, host: str, port: int, session: Session, folder: str):
         self.session, self.host = session, host
