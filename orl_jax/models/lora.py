@@ -37,4 +37,5 @@ class LoRADense(nn.Module):
         lora_b = self.param("lora_b", nn.initializers.zeros, (self.rank, self.features))
         lora_a = constrain(lora_a.astype(self.dtype), self.split[0], None)
         lora_b = constrain(lora_b.astype(self.dtype), None, self.split[1])
-        return y + (self.alpha / self.rank) * ((x @ lora_a) @ lora_b)
+        # Scaled where it is narrow: the gradient is else scaled, and copied, at its full width.
+        return y + ((self.alpha / self.rank) * (x @ lora_a)) @ lora_b
