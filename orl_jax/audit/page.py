@@ -15,7 +15,7 @@ from orl_jax.audit.summary import Finding
 from orl_jax.audit.table import cost_line
 from orl_jax.report import html
 from orl_jax.report.curves import Figure
-from orl_jax.report.wording import FILTERS, MINUS
+from orl_jax.report.wording import MINUS
 
 WORST = 12  # disagreements that are shown
 _TEMPLATE = "audit.html.jinja"
@@ -135,12 +135,8 @@ def _latency(found: Sequence[Finding]) -> markupsafe.Markup | None:
 
 
 def _environment() -> jinja2.Environment:
-    folders = [pathlib.Path(__file__).parent, pathlib.Path(html.__file__).parent]
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),  # the second has the style
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    env.filters |= FILTERS | {"two": _two}
+    env = html.templates(pathlib.Path(__file__).parent)
+    env.filters |= {"two": _two}
     return env
 
 

@@ -14,7 +14,7 @@ from orl_jax.benchmark_report.pictures import colours, headline_bars, headline_r
 from orl_jax.benchmark_report.published import ADDRESS
 from orl_jax.benchmark_report.summary import number, probability, summary
 from orl_jax.report import html
-from orl_jax.report.wording import FILTERS, MINUS
+from orl_jax.report.wording import MINUS
 
 _TEMPLATE = "benchmarks.html.jinja"
 _GROUPS = {
@@ -72,12 +72,8 @@ def _section(
 
 
 def _environment() -> jinja2.Environment:
-    folders = [pathlib.Path(__file__).parent, pathlib.Path(html.__file__).parent]
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),  # the second has the style
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    env.filters |= FILTERS | {"number": _number, "signed_number": _signed, "p": probability}
+    env = html.templates(pathlib.Path(__file__).parent)
+    env.filters |= {"number": _number, "signed_number": _signed, "p": probability}
     return env
 
 

@@ -86,7 +86,8 @@ class Features:
         for video, each in zip(videos, tokens, strict=False):
             row = self._rows[video]["row"] if video in self._rows else len(self._rows)
             self._tokens[row] = each.astype(self.dtype).view(self._tokens.dtype)
-            self._rows[video] = {"key": video, "row": row, "digest": video_digest(video)}
+            about = {"digest": video_digest(video), "stat": _stat(video)}
+            self._rows[video] = {"key": video, "row": row, **about}
             entries.append(self._rows[video])
         self._tokens.flush()  # before the lines that say that they are there
         for entry in entries:
@@ -118,7 +119,11 @@ class Features:
         self._tokens = self._open()
 
     def _is_there(self, video: str) -> bool:
-        return video in self._rows and self._rows[video]["digest"] == video_digest(video) != ""
+        if not (row := self._rows.get(video)):
+            return False
+        # The bytes are read where the file seems another: of many large videos that takes long.
+        same = _stat(video) == row["stat"] != []
+        return same or row["digest"] == video_digest(video) != ""
 
     def _open(self) -> np.memmap:
         """Room for the rows that there are and those to come; holes take no space on disk."""
@@ -129,6 +134,15 @@ class Features:
         size = rows * int(np.prod(self.shape)) * raw.itemsize
         os.truncate(path, max(size, path.stat().st_size, 1))  # never shorter: others read it, too
         return np.memmap(path, raw, "r+", shape=(rows, *self.shape))
+
+
+def _stat(video: str) -> list[int]:
+    """When a file was changed and its size; empty where there is none."""
+    try:
+        found = os.stat(video)
+    except OSError:
+        return []
+    return [found.st_mtime_ns, found.st_size]
 
 
 class FeatureReader(ExampleReader):

@@ -98,6 +98,7 @@ class Evaluator:
         """
         answered = Answered(None, {}) if answered is None else answered
         quiet = not progress or not processes.is_writer()
+        items = [items[index] for index in range(len(items))]  # each is needed several times
         questions = Questions(items, self._choice, self._subtitles)
         plan = self._plan(questions, by_length, quiet)
         known = _share(answered, items)
@@ -107,7 +108,7 @@ class Evaluator:
                 for found in self._answer(params, questions, Bucket(bucket.length, places)):
                     answered.add(found)
                     bar.update(len(found))
-        found = (answered.get(items[index]) for index in range(len(items)))
+        found = map(answered.get, items)
         return [prediction for prediction in found if prediction is not None]
 
     def _plan(self, questions: Questions, by_length: bool, quiet: bool) -> list[Bucket]:
@@ -199,10 +200,10 @@ class Evaluator:
         return self._encoder.decode(ids)[0]
 
 
-def _share(answered: Answered, items: Items) -> set[int]:
+def _share(answered: Answered, items: Sequence[dict[str, Any]]) -> set[int]:
     """Places of the items that the first process has answers to; the others get these, too."""
-    found = {index: answered.get(items[index]) for index in range(len(items))}
-    mine = [[index, vars(each)] for index, each in found.items() if each is not None]
+    found = enumerate(map(answered.get, items))
+    mine = [[index, vars(each)] for index, each in found if each is not None]
     known = processes.gather(mine)[0]
     if not processes.is_writer():
         answered.add(Prediction(**row) for _, row in known)

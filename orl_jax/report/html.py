@@ -62,15 +62,24 @@ def write_report(workdir: pathlib.Path | str, *, data_folder: pathlib.Path | str
     return path
 
 
-def _environment() -> jinja2.Environment:
+def templates(*folders: pathlib.Path) -> jinja2.Environment:
+    """Templates of some folders and of this one, which has the style; all they show is escaped.
+
+    Example: `templates(pathlib.Path(__file__).parent).get_template("page.html.jinja")`.
+    """
     env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([*folders, pathlib.Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     env.filters |= FILTERS
+    return env
+
+
+def _environment() -> jinja2.Environment:
+    env = templates()
     env.globals |= {"wilson": wilson, "difference": difference}
     return env
 

@@ -44,7 +44,7 @@ def seen_videos(
     videos, place = {}, config.data.folder
     for index in range(len(items)):
         videos.setdefault(os.path.join(place, items[index]["video"]), index)
-    shape = jax.eval_shape(learner.encode, learner.trained, learner.frozen, _frames(config, 1))
+    shape = jax.eval_shape(learner.encode, learner.trained, learner.frozen, _clip(config))
     about = {
         "weights": _digest(params),
         "data": {key: config.data.get(key, "crop") for key in _DATA},
@@ -77,9 +77,10 @@ def _digest(params: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _frames(config: ConfigDict, rows: int) -> jax.ShapeDtypeStruct:
-    data = config.data
-    return jax.ShapeDtypeStruct((rows, data.frames, data.image_size, data.image_size, 3), np.uint8)
+def _clip(config: ConfigDict) -> jax.ShapeDtypeStruct:
+    """The frames of one video."""
+    size = config.data.image_size
+    return jax.ShapeDtypeStruct((1, config.data.frames, size, size, 3), np.uint8)
 
 
 def _fill(
@@ -89,11 +90,9 @@ def _fill(
     if not items:
         return
     logging.info(
-        "visual tokens of %d videos: %.1f MB in %s",
-        len(items),
-        features.bytes / 1e6,
-        features.folder,
-    )
+        "visual tokens take %.1f MB in %s; %d videos are to be encoded",
+        features.bytes / 1e6, features.folder, len(items),
+    )  # fmt: skip
     data = config.data
     loader = batches(
         items, encoder=learner.encoder, frames=data.frames, image_size=data.image_size,

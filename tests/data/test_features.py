@@ -1,5 +1,7 @@
 """Visual tokens on disk: whose they are, and what made them."""
 
+import os
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -50,6 +52,8 @@ def test_more_videos_join_without_moving_the_others(tmp_path, videos):
 def test_a_changed_video_is_seen_again(tmp_path, videos):
     with store(tmp_path, videos) as features:
         features.put(videos, np.stack([tokens(n) for n in range(3)]))
+        os.utime(videos[1])
+        assert features.missing() == []  # its bytes are the same
         write_clip(tmp_path / "a.mp4", 5)
         assert features.missing() == videos[:1]
         with pytest.raises(VideoError, match="changed"):
