@@ -51,7 +51,7 @@ def draw_sample(section: ConfigDict, folder: str) -> Sample:
     """The cases that a config section `audit` asks for.
 
     Args:
-      section: its keys are in `configs/demo.py`; read are groups, truth, max_groups and seed.
+      section: its keys are in `configs/oracles.py`; read are groups, truth, max_groups and seed.
       folder: what the videos' paths are relative to.
 
     Raises:

@@ -34,7 +34,7 @@ KEPT = 50_000  # texts whose vectors are kept: 77 MB at a width of 384
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The section `oracle.embedding`; `configs/demo.py` says what each key is."""
+    """The section `oracle.embedding`; `configs/oracles.py` says what each key is."""
 
     model: str = ""
     batch_size: int = 64

@@ -34,7 +34,7 @@ _DATA = (
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The section `judge`; `configs/demo.py` says what each key is."""
+    """The section `judge`; `configs/oracles.py` says what each key is."""
 
     address: str = ""
     model: str = ""

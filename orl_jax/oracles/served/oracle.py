@@ -35,7 +35,7 @@ MODES = ("listwise", "pairwise")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The section `oracle.served`; `configs/demo.py` says what each key is."""
+    """The section `oracle.served`; `configs/oracles.py` says what each key is."""
 
     address: str = ""
     model: str = ""

@@ -1,0 +1,157 @@
+"""Who orders, scores and judges answers: sections of `configs/demo.py`, which explains units.
+
+The Oracle of RL, the preferences that a ranker and a reward model learn from, both of these, the
+audit of an Oracle, and the judge of predictions.
+"""
+
+
+def oracle() -> dict:
+    """Who ranks the answers. Keys of other Oracles than the one named are unused."""
+    return {
+        # reference | graded | served | recorded | embedding | ranker | reward | ensemble | noisy |
+        # reversed | top | coarse | distorted | delayed | module:function (a request in, an order
+        # out)
+        "name": "reference",
+        "members": (),  # of ensemble: names; their ranks are averaged
+        "quorum": 1,  # of ensemble: members that must have a ranking of a group
+        "policy": "skip",  # a failing Oracle: skip its groups | raise
+        # Where a larger share of a step's groups has no ranking: wait, ask about them again, and if
+        # that does not help stop before the update, with a checkpoint. 1 never does.
+        "halt_above": 1.0,
+        "pause_seconds": 30.0,
+        # While the Oracle is asked:
+        "overlap": False,  # decode and encode the next step's videos; the results are the same
+        "lag": 0,  # 1: sample the next step's answers, too, by a policy that is one update older
+        "inner": "reference",  # of noisy … delayed: the Oracle that they wrap
+        "swap_probability": 0.0,  # of noisy: of each answer, to exchange ranks with another
+        "invalid_probability": 0.0,  # of noisy: of each group, to have no ranking
+        "top_k": 1,  # of top: answers that it names; the others are tied
+        "levels": 2,  # of coarse: levels that it tells apart
+        "delay_seconds": 1.0,  # of delayed: of every call
+        "distortion": 1.0,  # of distorted: how much the scale differs between prompts
+        "scales": (),  # of graded: tuples of values in their order, such as ("one", "two", "three")
+        "checkpoint": "",  # of ranker: WORKDIR/checkpoints/oracle; of reward: …/reward
+        "tie_margin": 1.0,  # of ranker: scores no further apart are tied; in log-odds
+        "recorded": "",  # of recorded: a file of orders, such as scripts/rank_by_hand.py makes
+        "seed": 0,  # of noisy, top, distorted, served
+        "served": served(),
+        # Of embedding: the folder of a sentence model (or its name, which is downloaded), texts at
+        # a time, and to what answers should be near: reference | others (of the group) | question.
+        "embedding": {"model": "", "batch_size": 64, "near": "reference"},
+    }
+
+
+def served() -> dict:
+    """A model behind an OpenAI-compatible address (docs/oracles.md)."""
+    return {
+        "address": "",  # with its path, such as http://127.0.0.1:8000/v1
+        "model": "",  # as the server names it
+        "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
+        "mode": "listwise",  # listwise | pairwise (a tournament, for weak judges)
+        "shuffles": 1,  # calls a group, each in another order; their ranks are averaged
+        "frames": 0,  # of the video, as JPEG pictures; 0 is text alone
+        "frame_size": 224,
+        "show_reference": False,  # the judge sees the right answer
+        "reply_tokens": 0,  # of one reply at most; 0 leaves it to the server
+        "concurrency": 8,  # groups at a time
+        "timeout": 60.0,  # seconds, of a call
+        "attempts": 5,  # of a call, the first included
+        "deadline": 300.0,  # seconds, of a step
+        "max_calls": 0,  # of the run; 0 is no limit
+        "max_tokens": 0,
+        "cache": "",  # a folder of rankings that need not be asked again; "" is none
+        "cache_mb": 500.0,  # 10^6 bytes
+    }
+
+
+def preferences() -> dict:
+    """Answers of the SFT policy in an Oracle's order, for the ranker and the reward model."""
+    return {
+        "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
+        "prompts": 8192,  # of the training split; one pair each, unless all answers are tied
+        "samples": 5,  # answers a prompt
+        "distractors": 1,  # of them, answers to other prompts of the same task type
+        "temperature": 1.5,  # above RL's: it will say what it rarely says now
+        "batch_size": 64,  # prompts
+        "seed": 0,
+        # swaps that invert 14 % of the pairs of a group of 4
+        "oracle": {**oracle(), "name": "noisy", "swap_probability": 0.2},
+    }
+
+
+def reward() -> dict:
+    """VLM-RLAIF's scalar reward model."""
+    return {
+        "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
+        "pairs": "",  # a file; "" is WORKDIR/preferences.jsonl
+        "held_out": 0.1,  # share of the videos whose pairs are for validation
+        "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
+        "centring": 1e-3,  # weight of the term that keeps the mean score near 0
+        "steps": 300,
+        "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
+        "batch_size": 64,  # pairs
+        "learning_rate": 2e-3,
+        "warmup_steps": 10,
+        "schedule": "cosine",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "log_every": 10,
+        "validate_every": 100,
+    }
+
+
+def ranker() -> dict:
+    """A trained Oracle, as the paper's."""
+    return {
+        **{key: value for key, value in reward().items() if key not in ("pairs", "centring")},
+        "learn_from": "lists",  # lists (Plackett-Luce) | pairs (Bradley-Terry)
+        # A file; "" is WORKDIR/groups.jsonl, of lists, or WORKDIR/preferences.jsonl, of pairs.
+        "orders": "",
+        "steps": 500,
+        "learning_rate": 1e-3,
+    }
+
+
+def audit() -> dict:
+    """Of `scripts/audit_oracle.py`; docs/oracles.md says what each measure means."""
+    return {
+        "groups": "",  # a file of groups of answers; several with commas between, * for any name
+        # Who is right: reference (the rule) | recorded (the orders in the file, people's or another
+        # judge's) | a file of groups with orders | none
+        "truth": "reference",
+        "max_groups": 200,  # drawn so that each task type keeps its share; 0 is all
+        "seed": 0,  # of the draw, of the orders of presentation and of the intervals
+        "shuffles": 3,  # asks a group, each with the answers in another order
+        "pairs": 50,  # groups whose pairs are asked one by one; 0 is none
+        "bootstrap": 2000,  # resamples of the groups, for the 95 % intervals
+        # Money a million tokens, as the server counts them; 0 is not told.
+        "price": {"input": 0.0, "output": 0.0},
+        # The verdict's limits. The value in brackets switches one off.
+        "min_tau": 0.5,  # Kendall's tau-b with the truth (-1)
+        "min_pair_accuracy": 0.75,  # of pairs that the truth tells apart; a tie is half right (0)
+        "min_top1": 0.5,  # its best is among the truth's best; look at the chance beside it (0)
+        "min_self_tau": 0.6,  # with itself, asked in another order (-1)
+        "max_position_bias": 0.15,  # of a slot's mean rank, 1 = always first or last (1)
+        "max_length_bias": 0.25,  # Spearman's rho with the length, beyond the truth's own (2)
+        "max_invalid": 0.05,  # share of asks without a ranking (1)
+        "min_transitive": 0.9,  # share of triples without a cycle, asked by pairs (0)
+    }
+
+
+def judge() -> dict:
+    """Who judges answers for `scripts/score.py`: a model behind an OpenAI-compatible address."""
+    return {
+        "address": "",  # with its path, such as http://127.0.0.1:8000/v1
+        "model": "",  # as the server names it, with its date or revision: an alias changes
+        "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
+        "concurrency": 8,  # answers at a time
+        "reply_tokens": 0,  # of one reply at most; 0 leaves it to the server
+        "timeout": 60.0,  # seconds, of a call
+        "attempts": 5,  # of a call that fails, the first included
+        "asks": 2,  # of an answer, until a verdict can be read, the first included
+        "deadline": 300.0,  # seconds, of an answer
+        "max_calls": 0,  # of the run; 0 is no limit
+        "max_tokens": 0,
+        "cache": "",  # a folder of verdicts that several files of predictions share; "" is none
+        "cache_mb": 500.0,  # 10^6 bytes
+    }
