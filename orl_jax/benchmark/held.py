@@ -120,6 +120,11 @@ class Held(Resident):
             self.media, *self.prompts, *rows(answers), *rows(self.judged(section.batch_size))
         )
 
+    @cached_property
+    def sampled_params(self) -> dict[str, Any]:
+        """The policy's, as a rollout has them."""
+        return jax.jit(lambda params: self._ready(params)[1])(self.params)
+
     @property
     def begun(self) -> Any:
         """Made anew each time: a decoding step takes its place, and its caches are large."""

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
-from orl_jax.rollout.sampler import sample
+from orl_jax.rollout.sampler import ready, sample
 
 
 class Prompts(NamedTuple):
@@ -75,6 +75,7 @@ def weigh(
     chunk_size: int,
 ) -> Float[Array, "B C"]:
     """Log-probability of each of C given answers, in nats, summed over its tokens."""
+    model, params = ready(model, params)
     apply = partial(model.apply, {"params": params})
     hidden = apply(visual, prompts.ids, prompts.mask, *answers, method=VLM.hidden_states)
     kernel = apply(method=VLM.vocabulary_kernel)

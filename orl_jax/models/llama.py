@@ -6,7 +6,8 @@ themselves causally and to any number of past segments of keys and values. A seg
 axis is 1 is shared by the G responses of a prompt, so that the prompt is computed and stored once.
 """
 
-from typing import NamedTuple
+from functools import reduce
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +22,20 @@ from orl_jax.sharding.constrain import constrain
 from orl_jax.sharding.mesh import BATCH
 from orl_jax.sharding.order import row_major
 
+_LAST_ONLY = 5  # the place of `last_only` among the arguments of a block, itself the first
 _MASKED = -1e30  # finite, so that a fully masked row gives no NaN
 
 
 class Segment(NamedTuple):
     """Keys and values of past tokens in every layer (N layers, C key-value heads of width K).
 
-    The group axis is G, or 1 where the group shares the segment.
+    The group axis is G, or 1 where the group shares the segment. Heads are before it, so that what
+    a product of matrices reads lies in one piece. Where layers are modules of their own
+    (`Llama.stacked`), keys and values are tuples of N arrays instead.
     """
 
-    keys: Float[Array, "N B G S C K"]
-    values: Float[Array, "N B G S C K"]
+    keys: Float[Array, "N B C G S K"] | tuple[Float[Array, "B C G S K"], ...]
+    values: Float[Array, "N B C G S K"] | tuple[Float[Array, "B C G S K"], ...]
     mask: Bool[Array, "B G S"]
 
 
@@ -43,6 +47,7 @@ class Llama(nn.Module):
     unrolled. `heads` must be a multiple of `kv_heads`; `embedding_std` is of fresh embeddings.
 
     Attributes:
+      stacked: false makes each layer a module of its own; see `orl_jax.models.unstacked`.
       head_width: K; 0 is width / heads.
       tied: the projection to logits is the embedding, transposed; no parameter `lm_head` then.
       rope_scaling, rope_factor, rope_low_frequency, rope_high_frequency, rope_original_length: see
@@ -76,6 +81,7 @@ class Llama(nn.Module):
     dtype: DTypeLike = jnp.float32
     quantisation: str = "none"
     quantisation_block: int = 64
+    stacked: bool = True
 
     def setup(self) -> None:
         """Declares the layers; shapes are those of `LlamaForCausalLM`, kernels transposed."""
@@ -84,19 +90,27 @@ class Llama(nn.Module):
             nn.initializers.normal(self.embedding_std),
             (self.vocabulary, self.width),
         )
-        block = nn.remat(LlamaBlock, prevent_cse=False) if self.remat else LlamaBlock
-        self.blocks = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast, 0),
-            length=self.layers,
-            unroll=self.unroll,
-        )(
+        block = LlamaBlock
+        if self.remat:
+            static = () if self.stacked else (_LAST_ONLY,)
+            block = nn.remat(block, prevent_cse=False, static_argnums=static)
+        settings = (
             self.heads, self.kv_heads, self.key_width, self.mlp_width, self.norm_epsilon,
             self.lora_rank, self.lora_alpha, self.dtype,
-            Storage(self.quantisation, self.quantisation_block), name="layers",
+            Storage(self.quantisation, self.quantisation_block),
         )  # fmt: skip
+        if self.stacked:
+            scan = nn.scan(
+                block,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=(nn.broadcast, nn.broadcast, 0),
+                length=self.layers,
+                unroll=self.unroll,
+            )
+            self.blocks = scan(*settings, name="layers")
+        else:
+            self.blocks = [block(*settings, name=f"layer_{i}") for i in range(self.layers)]
         self.norm = RMSNorm(self.norm_epsilon, self.dtype)
         if not self.tied:
             self.lm_head = self.param(
@@ -124,7 +138,9 @@ class Llama(nn.Module):
         positions: Int[Array, "B G T"],
         mask: Bool[Array, "B G T"],
         past: tuple[Segment, ...] = (),
-    ) -> tuple[Float[Array, "B G T D"], Segment]:
+        *,
+        last_only: bool = False,
+    ) -> tuple[Float[Array, "B G _ D"], Segment]:
         """Hidden states after the last norm, and the keys and values of the tokens in `x`.
 
         Args:
@@ -132,6 +148,8 @@ class Llama(nn.Module):
           positions: rotary positions, counted without padding.
           mask: false for padding; padding is never attended to.
           past: segments that every token of `x` may attend to.
+          last_only: gives the hidden state of the last token alone, [B, G, 1, D]; layers that are
+            not stacked then leave out what the last of them need not compute.
 
         Raises:
           UserError: a `rope_scaling` that there is not.
@@ -145,8 +163,26 @@ class Llama(nn.Module):
         )  # fmt: skip
         rotary = rotary_angles(positions, self.key_width, self.rope_base, scaling)
         layer_past = tuple((segment.keys, segment.values) for segment in past)
-        x, (keys, values) = self.blocks(x.astype(self.dtype), rotary, tuple(masks), layer_past)
+        through = self._scanned if self.stacked else self._one_by_one
+        x, keys, values = through(
+            x.astype(self.dtype), rotary, tuple(masks), layer_past, last_only=last_only
+        )
         return self.norm(x), Segment(keys, values, mask)
+
+    def _scanned(self, x: Array, *context: Any, last_only: bool) -> tuple[Array, Any, Any]:
+        x, (keys, values) = self.blocks(x, *context)
+        return x[:, :, -1:] if last_only else x, keys, values
+
+    def _one_by_one(
+        self, x: Array, rotary: Array, masks: Any, past: Any, *, last_only: bool
+    ) -> tuple[Array, Any, Any]:
+        found = []
+        for index, block in enumerate(self.blocks):
+            own = tuple((keys[index], values[index]) for keys, values in past)
+            only = last_only and index == self.layers - 1
+            x, segment = block(x, rotary, masks, own, only)
+            found.append(segment)
+        return x, *zip(*found, strict=True)
 
 
 class LlamaBlock(nn.Module):
@@ -169,7 +205,8 @@ class LlamaBlock(nn.Module):
         rotary: Float[Array, "B G T half"],
         masks: tuple[Bool[Array, "B _ _ _"], ...],
         past: tuple[tuple[Array, Array], ...],
-    ) -> tuple[Float[Array, "B G T D"], tuple[Array, Array]]:
+        last_only: bool = False,
+    ) -> tuple[Float[Array, "B G _ D"], tuple[Array, Array]]:
         width = x.shape[-1]
 
         def project(name: str, features: int, values: Array, split: tuple = COLUMNS) -> Array:
@@ -182,11 +219,14 @@ class LlamaBlock(nn.Module):
             return constrain(y, BATCH, None, None, "tensor", None)
 
         y = RMSNorm(self.norm_epsilon, self.dtype, name="attention_norm")(x)
-        queries = rotate(heads("q", self.heads, y), rotary)
-        keys = rotate(heads("k", self.kv_heads, y), rotary)
-        values = heads("v", self.kv_heads, y)
+        keys = heads_first(rotate(heads("k", self.kv_heads, y), rotary))
+        values = heads_first(heads("v", self.kv_heads, y))
         if x.shape[2] == 1:  # a decoding step
             past = jax.tree.map(_as_stored, past)
+        if last_only:
+            x, y, rotary = x[:, :, -1:], y[:, :, -1:], rotary[:, :, -1:]
+            masks = tuple(mask[:, :, -1:] for mask in masks)
+        queries = rotate(heads("q", self.heads, y), rotary)
         y = attend(queries, (*past, (keys, values)), masks)
         y = y.reshape(*x.shape[:-1], self.heads * self.head_width)
         x = x + project("o", width, y, ROWS)
@@ -197,12 +237,12 @@ class LlamaBlock(nn.Module):
 
 
 def _as_stored(past: Array) -> Array:
-    """A layer's part of a cache [B, G or 1, S, C, K] in the order of its memory.
+    """A layer's part of a cache [B, C, G or 1, S, K] in the order of its memory.
 
     A GPU is else free to choose, and turns round the whole cache before each loop over the layers:
     a second cache, written anew for each token.
     """
-    return row_major(past, BATCH, None, None, "tensor", None)
+    return row_major(past, BATCH, "tensor", None, None, None)
 
 
 class RMSNorm(nn.Module):
@@ -219,41 +259,56 @@ class RMSNorm(nn.Module):
         return (y * scale).astype(self.dtype)
 
 
+def heads_first(x: Float[Array, "B G T C K"]) -> Float[Array, "B C G T K"]:
+    """Keys or values in the order of a `Segment`."""
+    return constrain(x.transpose(0, 3, 1, 2, 4), BATCH, "tensor", None, None, None)
+
+
 def attend(
     queries: Float[Array, "B G T H K"],
     segments: tuple[tuple[Array, Array], ...],
     masks: tuple[Bool[Array, "B _ _ _"], ...],
 ) -> Float[Array, "B G T H K"]:
-    """Attention over several segments of keys and values [B, G or 1, S, C, K], one softmax over
+    """Attention over several segments of keys and values [B, C, G or 1, S, K], one softmax over
     all.
 
     Masks [B, G or 1, T or 1, S] are true where a query may look. Scores and softmax are float32.
+    The softmax is put together from its parts, so that nothing as large as the scores is copied.
     """
     *lead, heads, width = queries.shape
-    kv_heads = segments[0][0].shape[-2]
+    kv_heads = segments[0][0].shape[1]
     grouped = queries.reshape(*lead, kv_heads, heads // kv_heads, width) * width**-0.5
+    grouped = grouped.transpose(0, 3, 1, 4, 2, 5)
     scores = [
-        jnp.where(mask[:, :, None, None], _scores(grouped, keys), _MASKED)
+        jnp.where(mask[:, None, :, None], _scores(grouped, keys), _MASKED)
         for (keys, _), mask in zip(segments, masks, strict=True)
     ]
-    weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(queries.dtype)
-    bounds = [keys.shape[2] for keys, _ in segments]
-    parts = jnp.split(weights, [sum(bounds[: i + 1]) for i in range(len(bounds) - 1)], axis=-1)
-    mixed = sum(_mix(part, values) for part, (_, values) in zip(parts, segments, strict=True))
-    return mixed.reshape(queries.shape)
+    top = reduce(jnp.maximum, (part.max(axis=-1, keepdims=True) for part in scores))
+    weights = [jnp.exp(part - jax.lax.stop_gradient(top)) for part in scores]
+    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
+    mixed = sum(
+        _mix(part.astype(queries.dtype), values)
+        for part, (_, values) in zip(weights, segments, strict=True)
+    )
+    mixed = (mixed / total).astype(queries.dtype)
+    return mixed.transpose(0, 2, 4, 1, 3, 5).reshape(queries.shape)
+
+
+# Results are spelt in the order of the products, [batch, left, right]: einsum else turns the
+# operands round, and XLA copies the keys and values to match.
 
 
 def _scores(queries: Array, keys: Array) -> Array:
-    """[B, G, T, C, R, K] x [B, G or 1, S, C, K] -> float32 [B, G, C, R, T, S]."""
-    if keys.shape[1] == 1:
-        out = jnp.einsum("bgtcrk,bsck->bgcrts", queries, keys[:, 0])
+    """[B, C, G, R, T, K] x [B, C, G or 1, S, K] -> float32 [B, C, G, R, T, S]."""
+    if keys.shape[2] == 1:
+        out = jnp.einsum("bcgrtk,bcsk->bcgrts", queries, keys[:, :, 0])
     else:
-        out = jnp.einsum("bgtcrk,bgsck->bgcrts", queries, keys)
+        out = jnp.einsum("bcgrtk,bcgsk->bcgrts", queries, keys)
     return out.astype(jnp.float32)
 
 
 def _mix(weights: Array, values: Array) -> Array:
-    """[B, G, C, R, T, S] x [B, G or 1, S, C, K] -> [B, G, T, C, R, K]."""
-    if values.shape[1] == 1:
-        return jnp.einsum("bgcrts,bsck->bgtcrk", weights, values[:, 0])
-    return jnp.einsum("bgcrts,bgsck->bgtcrk", weights, values)
+    """[B, C, G, R, T, S] x [B, C, G or 1, S, K] -> [B, C, G, R, T, K]."""
+    if values.shape[2] == 1:
+        return jnp.einsum("bcgrts,bcsk->bcgrtk", weights, values[:, :, 0])
+    return jnp.einsum("bcgrts,bcgsk->bcgrtk", weights, values)

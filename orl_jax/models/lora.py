@@ -1,5 +1,6 @@
 """A dense layer with a low-rank adapter (LoRA, arXiv 2106.09685) as an explicit layer."""
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
@@ -38,4 +39,30 @@ class LoRADense(nn.Module):
         lora_a = constrain(lora_a.astype(self.dtype), self.split[0], None)
         lora_b = constrain(lora_b.astype(self.dtype), None, self.split[1])
         # Scaled where it is narrow: the gradient is else scaled, and copied, at its full width.
-        return y + ((self.alpha / self.rank) * (x @ lora_a)) @ lora_b
+        return y + widen((self.alpha / self.rank) * (x @ lora_a), lora_b)
+
+
+@jax.custom_vjp
+def widen(
+    x: Float[Array, "*batch rank"], lora_b: Float[Array, "rank D_out"]
+) -> Float[Array, "*batch D_out"]:
+    """`x B`; its gradient to B is taken as `x^T g`.
+
+    Autodiff takes it as `(g^T x)^T`, and XLA copies the wide `g` into the order of `g^T` first.
+
+    Example: `widen(x, b)` equals `x @ b`.
+    """
+    return x @ lora_b
+
+
+def _widen(x: Array, lora_b: Array) -> tuple[Array, tuple[Array, Array]]:
+    return x @ lora_b, (x, lora_b)
+
+
+def _widen_gradient(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, lora_b = saved
+    rows = (x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1]))
+    return gradient @ lora_b.T, jax.lax.dot_general(*rows, (((0,), (0,)), ((), ())))
+
+
+widen.defvjp(_widen, _widen_gradient)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 
 Head = dict[str, Any]
@@ -32,6 +33,7 @@ def token_values(
     response_mask: Bool[Array, "B G T"],
 ) -> Float[Array, "B G T"]:
     """The value of the state *before* each response token; float32."""
+    model, params = unstacked(model, params)
     hidden = model.apply(
         {"params": params}, visual, prompt_ids, prompt_mask, response_ids, response_mask,
         method=VLM.hidden_states,

@@ -71,8 +71,10 @@ class VLM(nn.Module):
         """
         x = self.embed_prompt(visual, prompt_ids)
         positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=1) - 1, 0)
-        hidden, segment = self.language(x[:, None], positions[:, None], prompt_mask[:, None])
-        return hidden[:, 0, -1], segment
+        hidden, segment = self.language(
+            x[:, None], positions[:, None], prompt_mask[:, None], last_only=True
+        )
+        return hidden[:, 0, 0], segment
 
     def embed_prompt(
         self, visual: Float[Array, "B N D"], prompt_ids: Int[Array, "B L"]

@@ -116,9 +116,25 @@ class Resident:
         if self.adapter_trained:
             media = self.model.apply({"params": params}, media, method=VLM.adapt)
         return sampler.begin(
-            self.model, params, media, *prompts, group_size=section.group_size,
+            *self._ready(params), media, *prompts, group_size=section.group_size,
             max_tokens=section.max_response_tokens, pad_id=self.shapes.tokens.pad_id,
         )  # fmt: skip
+
+    @cached_property
+    def sampled_model(self) -> VLM:
+        """The policy as a rollout has it; see `sampler.ready`."""
+        models: list[VLM] = []
+        self.shapes.result(lambda params: models.append(self._ready(params)[0]), self.params)
+        return models[0]
+
+    @cached_property
+    def sampled_params(self) -> dict[str, Any]:
+        """Its parameters."""
+        tree = self.shapes.result(lambda params: self._ready(params)[1], self.params)
+        return self.shapes.placed(tree, self.shapes.layout.params(tree))
+
+    def _ready(self, params: dict[str, Any]) -> tuple[VLM, dict[str, Any]]:
+        return sampler.ready(self.model, params)
 
     @cached_property
     def begun(self) -> Any:
@@ -127,11 +143,16 @@ class Resident:
         return self.shapes.placed(tree, jax.tree.map(self._place, tree))
 
     def _place(self, leaf: Any) -> jax.sharding.NamedSharding:
-        """Caches are cut by rows and heads, what has rows by these; others are whole."""
+        """Caches are cut by rows and heads, what has rows by these; others are whole.
+
+        A cache has six axes, or five where each layer's is an array of its own.
+        """
         layout = self.shapes.layout
         axes: tuple[Any, ...] = ()
         if leaf.ndim == 6:
-            axes = (None, BATCH, None, None, "tensor", None)
+            axes = (None, BATCH, "tensor", None, None, None)
+        elif leaf.ndim == 5:
+            axes = (BATCH, "tensor", None, None, None)
         elif leaf.ndim and leaf.shape[0] == self.shapes.config.rl.batch_size:
             axes = (BATCH, *(None,) * (leaf.ndim - 1))
         cut = fitting(axes, leaf.shape, layout.mesh.shape) if axes else ()

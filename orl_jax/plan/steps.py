@@ -169,13 +169,13 @@ def _decode(resident: Resident) -> Step:
 
     def advance(state: Any, params: Any, banned: Any, key: Any, prefix: Any) -> Any:
         return sampler.advance(
-            resident.model, params, banned, jax.random.wrap_key_data(key), prefix, state,
+            resident.sampled_model, params, banned, jax.random.wrap_key_data(key), prefix, state,
             temperature=settings.temperature, end_id=shapes.tokens.end_id,
             pad_id=shapes.tokens.pad_id,
         )  # fmt: skip
 
     function = jax.jit(advance, donate_argnums=0, out_shardings=_places(state))
-    args = (state, resident.params, resident.banned, resident.state.key, prefix)
+    args = (state, resident.sampled_params, resident.banned, resident.state.key, prefix)
     alive, turns = (resident.while_sampling, args), settings.max_response_tokens
     return Step("decode", function, args, alive, part_of="rollout", turns=turns)
 

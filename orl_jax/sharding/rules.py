@@ -46,14 +46,15 @@ ADAPTER: Table = (
     (r"adapter/qformer/(layers/)?(.+_)?norm(_\d+)?/(scale|bias)", _WHOLE),
     (r"adapter/(qformer/queries|time_embedding)", _WHOLE),
 )
+_LAYER = r"language/layer(s|_\d+)"  # stacked, or of its own
 LANGUAGE: Table = (
-    (rf"language/layers/(q|k|v|gate|up)/{_KERNEL}", ("fsdp", "tensor")),
-    (r"language/layers/(q|k|v|gate|up)/lora_a", ("fsdp", None)),
-    (r"language/layers/(q|k|v|gate|up)/lora_b", (None, ("tensor", "fsdp"))),
-    (rf"language/layers/(o|down)/{_KERNEL}", ("tensor", "fsdp")),
-    (r"language/layers/(o|down)/lora_a", (("tensor", "fsdp"), None)),
-    (r"language/layers/(o|down)/lora_b", (None, "fsdp")),
-    (r"language/(layers/(attention|mlp)_)?norm/scale", _WHOLE),
+    (rf"{_LAYER}/(q|k|v|gate|up)/{_KERNEL}", ("fsdp", "tensor")),
+    (rf"{_LAYER}/(q|k|v|gate|up)/lora_a", ("fsdp", None)),
+    (rf"{_LAYER}/(q|k|v|gate|up)/lora_b", (None, ("tensor", "fsdp"))),
+    (rf"{_LAYER}/(o|down)/{_KERNEL}", ("tensor", "fsdp")),
+    (rf"{_LAYER}/(o|down)/lora_a", (("tensor", "fsdp"), None)),
+    (rf"{_LAYER}/(o|down)/lora_b", (None, "fsdp")),
+    (rf"({_LAYER}/(attention|mlp)_|language/)norm/scale", _WHOLE),
     (r"language/embedding", (None, CUT)),
     (r"language/lm_head", (CUT, None)),
 )

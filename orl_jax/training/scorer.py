@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float
 
+from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import TokenLogProbs, exact_kl, token_log_probs
 from orl_jax.sharding.constrain import constrain
@@ -44,11 +45,13 @@ class Scorer:
 
     def states(self, params: dict[str, Any], batch: RankedBatch) -> States:
         """Of the positions that predict the response tokens."""
+        visual = self.see(params, batch)
+        model, params = unstacked(self.model, params)
         variables = {"params": params}
-        hidden = self.model.apply(
-            variables, self.see(params, batch), *batch[1:5], method=VLM.hidden_states
+        hidden = model.apply(
+            variables, visual, *batch[1:5], method=VLM.hidden_states
         )  # batch[1:5]: prompt and response, ids and masks
-        return States(hidden, self.model.apply(variables, method=VLM.vocabulary_kernel))
+        return States(hidden, model.apply(variables, method=VLM.vocabulary_kernel))
 
     def see(self, params: dict[str, Any], batch: RankedBatch) -> Float[Array, "B N D"]:
         """The visual tokens of the batch."""

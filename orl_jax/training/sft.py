@@ -22,6 +22,7 @@ from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import open_split, select
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.models.params import combine, masters, partition
+from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.ops.losses import masked_mean
@@ -57,7 +58,8 @@ def loss(
 
     The distribution is the sampler's: banned tokens have probability 0.
     """
-    variables = {"params": combine(frozen, trained)}
+    model, params = unstacked(model, combine(frozen, trained))
+    variables = {"params": params}
     visual = model.apply(variables, lessons.frames, method=VLM.see)
     hidden = model.apply(variables, visual, *lessons[1:5], method=VLM.hidden_states)
     kernel = model.apply(variables, method=VLM.vocabulary_kernel)

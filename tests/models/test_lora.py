@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 from tiny_model import make_llama, normal, random_params
 
-from orl_jax.models.lora import LoRADense
+from orl_jax.models.lora import LoRADense, widen
 from orl_jax.models.params import flatten
 
 
@@ -30,6 +30,17 @@ def test_is_the_dense_layer_with_the_merged_kernel(rank):
     out = jax.jit(model.apply)({"params": params}, x)
     plain = jax.jit(LoRADense(7).apply)({"params": {"kernel": merged}}, x)
     np.testing.assert_allclose(out, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_widening_is_a_product_with_its_gradients():
+    x, kernel, weights = normal(2, 3, 4), normal(4, 6, seed=1), normal(2, 3, 6, seed=2)
+
+    def loss(product):
+        return lambda x, kernel: (jnp.sin(product(x, kernel)) * weights).sum()
+
+    ours = jax.value_and_grad(loss(widen), (0, 1))(x, kernel)
+    plain = jax.value_and_grad(loss(jnp.matmul), (0, 1))(x, kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours, plain)
 
 
 def test_fresh_parameters():

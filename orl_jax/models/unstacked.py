@@ -1,0 +1,80 @@
+"""Two other forms of a model and its parameters that compute the same, sooner.
+
+`unstacked` gives each layer its own module, and `merged` adds adapters to their kernels. Both are
+pure, are meant for inside of a jitted function, and leave alone what they don't fit: many layers
+in a loop, kernels that are quantised or rounded.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from orl_jax.models.vlm import VLM
+
+Params = dict[str, Any]
+
+
+def unstacked(model: VLM, params: Params) -> tuple[VLM, Params]:
+    """Layers one by one where `Llama.unroll` unrolls them all anyway.
+
+    A loop over tokens then does not slice every kernel from its stack again for every token, and
+    the last layer leaves out what nobody reads (`last_only`).
+
+    Args:
+      model, params: see `VLM`.
+
+    Returns:
+      The model, and parameters that are slices of the given ones: gradients reach these.
+
+    Example: `model, params = unstacked(model, params)`; `params["language"]["layer_0"]` is there.
+    """
+    language = model.language
+    if not language.stacked or language.unroll < language.layers:
+        return model, params
+    others = {name: tree for name, tree in params["language"].items() if name != "layers"}
+    leaves, tree = jax.tree.flatten(params["language"]["layers"])
+    # By `split`, whose gradient is one concatenation; that of N slices is a sum of N stacks.
+    split = [jax.lax.split(leaf, (1,) * language.layers) for leaf in leaves]
+    layers = {
+        f"layer_{index}": tree.unflatten([part[0] for part in parts])
+        for index, parts in enumerate(zip(*split, strict=True))
+    }
+    clone = model.clone(language=language.clone(stacked=False))
+    return clone, {**params, "language": {**others, **layers}}
+
+
+def merged(model: VLM, params: Params) -> tuple[VLM, Params]:
+    """`W + (alpha / rank) A B` for each adapted kernel W, for passes without a gradient.
+
+    Only where kernels are float32, as is the arithmetic: rounded to fewer bits a merged kernel
+    would be another policy than the one that is trained.
+
+    Args:
+      model, params: see `VLM`.
+
+    Returns:
+      A model without adapters, and its parameters.
+
+    Example: `model, params = merged(model, params)`; no path ends in lora_a.
+    """
+    language = model.language
+    kinds = {leaf.dtype for leaf in jax.tree.leaves(params["language"])} | {
+        jnp.dtype(language.dtype)
+    }
+    if not language.lora_rank or kinds != {jnp.dtype(jnp.float32)}:
+        return model, params
+    merge = _merge(language.lora_alpha / language.lora_rank)
+    clone = model.clone(language=language.clone(lora_rank=0))
+    return clone, {**params, "language": merge(params["language"])}
+
+
+def _merge(scale: float) -> Any:
+    def merge(tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        if "lora_a" not in tree:
+            return {name: merge(value) for name, value in tree.items()}
+        return {"kernel": tree["kernel"] + scale * (tree["lora_a"] @ tree["lora_b"])}
+
+    return merge
