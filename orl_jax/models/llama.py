@@ -169,10 +169,12 @@ class Llama(nn.Module):
         )
         return self.norm(x), Segment(keys, values, mask)
 
+    @nn.nowrap  # no scope of its own in names of operations
     def _scanned(self, x: Array, *context: Any, last_only: bool) -> tuple[Array, Any, Any]:
         x, (keys, values) = self.blocks(x, *context)
         return x[:, :, -1:] if last_only else x, keys, values
 
+    @nn.nowrap
     def _one_by_one(
         self, x: Array, rotary: Array, masks: Any, past: Any, *, last_only: bool
     ) -> tuple[Array, Any, Any]:

@@ -50,8 +50,9 @@ class Plan:
 
     @property
     def peak(self) -> Measured:
-        """The whole step that needs most."""
-        return max((s for s in self.steps if not s.part_of), key=lambda step: step.total)
+        """The whole step that needs most; of parts alone, the part."""
+        whole = [step for step in self.steps if not step.part_of] or self.steps
+        return max(whole, key=lambda step: step.total)
 
     @property
     def fits(self) -> bool:

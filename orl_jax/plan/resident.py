@@ -129,7 +129,9 @@ class Resident:
 
     @cached_property
     def sampled_params(self) -> dict[str, Any]:
-        """Its parameters."""
+        """Its parameters; where they are the policy's own, a run holds them once."""
+        if self.sampled_model is self.model:
+            return self.params
         tree = self.shapes.result(lambda params: self._ready(params)[1], self.params)
         return self.shapes.placed(tree, self.shapes.layout.params(tree))
 

@@ -166,10 +166,11 @@ def _decode(resident: Resident) -> Step:
     """`sampler.advance`, its state donated."""
     shapes, settings = resident.shapes, resident.shapes.config.rl
     prefix, state = resident.begun
+    model = resident.sampled_model
 
     def advance(state: Any, params: Any, banned: Any, key: Any, prefix: Any) -> Any:
         return sampler.advance(
-            resident.sampled_model, params, banned, jax.random.wrap_key_data(key), prefix, state,
+            model, params, banned, jax.random.wrap_key_data(key), prefix, state,
             temperature=settings.temperature, end_id=shapes.tokens.end_id,
             pad_id=shapes.tokens.pad_id,
         )  # fmt: skip

@@ -27,7 +27,12 @@ RUNS = {
     "nf4": {"model.language.quantisation": "nf4", "model.language.quantisation_block": 4},
     "ppo": {"rl.algorithm": "ppo"},
 }
-COMPILED = {"1x1x1": ("encode", "decode"), "2x1x1": ("encode", "decode"), "nf4": ("quantise",)}
+COMPILED = {
+    "1x1x1": ("encode", "decode"),
+    "2x1x1": ("encode", "decode"),
+    "1x2x2": ("decode",),
+    "nf4": ("quantise",),
+}
 
 
 def describe(name, target):

@@ -119,6 +119,8 @@ def test_verdict():
     assert fits.fits and fits.peak.name == "update"  # parts don't run by themselves
     assert "Fits: update needs most, 30.00 GB of 80 GB." in render(fits, 3)
     assert "MEM_FRACTION" not in render(fits, 3)
+    alone = make(step("prefill", 2 * GB, "rollout"), step("decode", 3 * GB, "rollout"))
+    assert alone.fits and alone.peak.name == "decode"
     assert "MEM_FRACTION to 0.90" in render(make(step("update", 70.4 * GB)), 3)
     much = make(
         step("update", 90 * GB),
