@@ -29,6 +29,8 @@ def main(config: ConfigDict, workdir: str) -> None:
         raise UserError(
             "--checkpoint is missing; for example --checkpoint=runs/demo/checkpoints/rl"
         )
+    if pathlib.Path(NAME.value).name != NAME.value:
+        raise UserError(f"--name={NAME.value}: it begins names of files; give a word without /")
     results = evaluate(
         config, CHECKPOINT.value, splits=SPLIT.value, name=NAME.value, workdir=workdir
     )
@@ -43,9 +45,11 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 def _show(split: dict[str, Any]) -> None:
+    rate = split["items_per_second"]
+    speed = f"{rate:.1f} items/s" if rate else "all answered before"
     print(
         f"{split['dataset']}, {split['split']}: {split['accuracy']:.1%} of {split['n']} answers "
-        f"are right ({split['items_per_second']:.1f} items/s)"
+        f"are right ({speed})"
     )
     for name, share in split["categories"].items():
         print(f"  {name:24} {share['accuracy']:6.1%} of {share['n']}")

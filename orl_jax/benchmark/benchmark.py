@@ -60,6 +60,10 @@ class Request:
                 f"--only={unknown[0]}; choose some of {', '.join(PARTS[:3])} (--curves and --peer "
                 "have flags of their own)"
             )
+        if self.peer not in ("", "trl"):
+            raise UserError(f"--peer={self.peer}; the one there is is trl")
+        if self.sizes != Sizes() and not self.peer:
+            raise UserError("--sizes is of the model beside a peer's; add --peer=trl")
         stages.check_names(self.stages)
         curves.check_axes(self.curves)
         named = {"curves": self.curves, "peer": self.peer, "stages": self.stages}
@@ -80,14 +84,25 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
     chosen, folder = request.chosen(), pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "benchmark.json"
-    found = json.loads(file.read_text()) if file.is_file() else {}
+    found = _earlier(file)
     for name in chosen:
         found[name] = {"machine": machine(), **_MEASURES[name](config, request)}
-        file.write_text(json.dumps(found, indent=2) + "\n")
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(found, indent=2) + "\n")
+        part.replace(file)
     (folder / "benchmark.md").write_text(table.to_markdown(found))
     picture.draw(found, folder / "benchmark.png")
     print(table.to_markdown({name: found[name] for name in chosen}))
     return found
+
+
+def _earlier(file: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError as error:
+        raise UserError(
+            f"{file} is no JSON ({error}); delete it, or choose another --workdir"
+        ) from error
 
 
 def _bar(label: str) -> Callable[[Sequence[Any]], Iterator[Any]]:

@@ -22,7 +22,7 @@ from orl_jax.benchmark.clip import write_clip
 from orl_jax.benchmark.held import Held
 from orl_jax.benchmark.roofline import Cost, Peak, bound
 from orl_jax.benchmark.timing import Timing, timed
-from orl_jax.data.video import read_frames
+from orl_jax.data.video import VideoError, read_frames
 from orl_jax.errors import UserError
 from orl_jax.plan import steps
 from orl_jax.training.ranked_batch import RankedBatch
@@ -158,4 +158,8 @@ def _video(held: Held, repeats: int, clip: str | None) -> Stage:
         def read() -> None:
             read_frames(path, data.frames, data.image_size, data.get("framing", "crop"))
 
+        try:
+            read()
+        except VideoError as error:
+            raise UserError(f"--clip={path} can't be read: {error}") from error
         return Stage("video", timed(read, repeats), data.frames, "frames")

@@ -23,6 +23,7 @@ class Evaluation:
       dataset, split, checkpoint: as in `results.json`.
       items: of the file.
       skipped: ids of items whose video could not be read.
+      choice: `config.evaluation.choice`, how options were chosen; "" where it does not say.
       counted: items by `results.json`; None where it does not say.
     """
 
@@ -35,6 +36,7 @@ class Evaluation:
     items: list[Item]
     skipped: list[str]
     counted: int | None
+    choice: str = ""
 
 
 def read_evaluations(arguments: Sequence[str]) -> list[Evaluation]:
@@ -121,6 +123,7 @@ def _evaluation(
     return Evaluation(
         model, workdir, path, result["dataset"], split, str(result.get("checkpoint") or ""), items,
         [str(each) for each in result.get("skipped") or ()], result.get("n"),
+        str(result.get("choice") or ""),
     )  # fmt: skip
 
 

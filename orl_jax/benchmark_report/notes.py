@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from orl_jax.benchmark_report.benchmarks import Benchmark
-from orl_jax.benchmark_report.measures import TITLES, Scored
+from orl_jax.benchmark_report.measures import TITLES, Scored, is_choice
 from orl_jax.benchmark_report.published import NOTE
 from orl_jax.report.intervals import SMALL
 
@@ -46,6 +46,12 @@ def _about_items(benchmark: Benchmark) -> Iterator[str]:
                 f"{model}: results.json counts {one.counted:,} items, the file of predictions has "
                 f"{len(one.items):,}; figures are of the file."
             )
+    ways = {model: scored.evaluation.choice for model, scored in benchmark.scored.items()}
+    if len(set(ways.values())) > 1 and any(
+        is_choice(scored.evaluation.items) for scored in benchmark.scored.values()
+    ):
+        said = ", ".join(f"{model} by {way or 'an unknown way'}" for model, way in ways.items())
+        yield f"Multiple choice was answered in different ways (evaluation.choice): {said}."
     for model in benchmark.others:
         here, there = (
             len(benchmark.scored[m].evaluation.items) for m in (model, benchmark.baseline)

@@ -75,7 +75,7 @@ def _entry(benchmark: Benchmark, model: str) -> dict[str, Any]:
         "measure": measure,
         "model": model,
         "n": cell["n"],
-        "small": benchmark.all["small"],
+        "small": cell["n"] < SMALL,
         "accuracy": cell,
         "baseline": benchmark.baseline,
         "difference": against.get("difference"),

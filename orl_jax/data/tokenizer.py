@@ -118,10 +118,14 @@ class PromptEncoder:
         self.banned_ids[[i for i in banned if i is not None]] = True
         self.banned_ids[self.end_id] = False
         self._traits = traits(tokenizer)
+        self._section = "data"  # of the config, where the lengths are set
 
-    def resized(self, prompt_length: int, response_length: int) -> "PromptEncoder":
-        """The same encoder with other lengths."""
+    def resized(
+        self, prompt_length: int, response_length: int, section: str = ""
+    ) -> "PromptEncoder":
+        """The same encoder with other lengths; `section` of the config is where they are set."""
         other = copy.copy(self)
+        other._section = section or self._section
         other.prompt_length, other.response_length = prompt_length, response_length
         return other
 
@@ -147,7 +151,7 @@ class PromptEncoder:
         if len(ids) > self.prompt_length:
             raise UserError(
                 f'the prompt of "{question}" has {len(ids)} tokens, {self.visual_tokens} of them '
-                f"visual; config.data.prompt_tokens is {self.prompt_length}: "
+                f"visual; config.{self._section}.prompt_tokens is {self.prompt_length}: "
                 f"set it to {len(ids)} or more"
             )
         padding = self.prompt_length - len(ids)
@@ -200,7 +204,7 @@ class PromptEncoder:
         if len(ids) > self.response_length:
             raise UserError(
                 f'the answer "{answer}" has {len(ids)} tokens with its end; '
-                f"config.data.response_tokens is {self.response_length}: "
+                f"config.{self._section}.response_tokens is {self.response_length}: "
                 f"set it to {len(ids)} or more"
             )
         padding = self.response_length - len(ids)

@@ -5,11 +5,14 @@ WORKDIR/answered/NAME_SPLIT.jsonl: a line that says by what they were made, then
 
 import contextlib
 import dataclasses
+import fcntl
 import logging
+import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+from orl_jax.errors import UserError
 from orl_jax.evaluation.prediction import Prediction
 from orl_jax.journal import Journal
 
@@ -22,24 +25,33 @@ class Answered:
     Args:
       path: of the file, made where missing; None keeps nothing on disk.
       about: JSON: the checkpoint, and every setting that an answer depends on. Predictions that
-        were made by others are deleted, since they can't stand beside these.
+        were made by others can't stand beside these: their file is set aside, as PATH.before.
+
+    Raises:
+      UserError: another process writes into the folder.
 
     Example: `Answered(path, {"seed": 0}).get(item)`.
     """
 
     def __init__(self, path: pathlib.Path | None, about: Mapping[str, Any]) -> None:
         self._known: dict[str, Prediction] = {}
-        self._journal = None
+        self._journal = self._alone = None
         if path is None:
             return
+        self._alone = _lock(path.parent)
         with Journal(path) as journal:
             entries = {entry["key"]: entry for entry in journal}
         same = entries.pop(_ABOUT, {}).get(_ABOUT) == about
         if not same:
             if entries:
-                logging.info("%s held answers by another model or setting: begun anew", path)
+                before = path.with_name(path.name + ".before")
+                logging.warning(
+                    "%s held %d answers by another model or setting: begun anew, they are in %s",
+                    path, len(entries), before.name,
+                )  # fmt: skip
+                path.replace(before)
+            path.unlink(missing_ok=True)
             entries = {}
-            path.unlink()
         self._journal = Journal(path)
         if not same:
             self._journal.add({"key": _ABOUT, _ABOUT: dict(about)})
@@ -65,12 +77,34 @@ class Answered:
         """Closes the file."""
         if self._journal is not None:
             self._journal.close()
+        if self._alone is not None:
+            os.close(self._alone)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close()
+        if kind is not None and self._journal is not None:
+            logging.warning(
+                "stopped; %d answers are kept, and the same command goes on", len(self._known)
+            )
+
+
+def _lock(folder: pathlib.Path) -> int:
+    """Held while it is open, by this process alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(place)
+        raise UserError(
+            f"another evaluation writes into {folder}; wait for it, or choose another --workdir"
+        ) from error
+    except OSError:  # a file system without locks
+        logging.info("%s can't be locked; let one evaluation write into it at a time", folder)
+    return place
 
 
 def _read(entry: Mapping[str, Any]) -> Prediction | None:

@@ -26,6 +26,7 @@ from orl_jax.scoring.official import write_official
 from orl_jax.sharding import processes
 from orl_jax.training.assembly import resolve_base, restore
 
+SCORING = ("oracle", "reward")  # stages of models that judge answers
 SPLITS = ("test", "composition")  # evaluated where nothing else is asked for, as far as there
 # What an answer depends on, besides the checkpoint and its item; not the batch, nor the mesh.
 _DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")
@@ -91,6 +92,11 @@ def evaluate(
     Example: `evaluate(config, "runs/demo/checkpoints/rl")["accuracy"]`.
     """
     place = locate(os.fspath(checkpoint))
+    if place.stage in SCORING:
+        raise UserError(
+            f"{checkpoint} scores answers and gives none; name a checkpoint of the stage sft, rl "
+            "or imported"
+        )
     settings = stored_config(checkpoint, config.get("mesh")).unlock()
     settings.data.tokenizer = _tokenizer(settings, config.data.folder)
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
@@ -98,9 +104,13 @@ def evaluate(
     names = tuple(splits) or _usual(config.data.folder)
     asked = {split: _asked(config, split) for split in names}  # missing ones fail early
     assembly, params = restore(settings, checkpoint)
-    predict = partial(Evaluator(settings, assembly, cache).predict, params, by_length=True)
+    evaluator = Evaluator(settings, assembly, cache)
+    for _, items in asked.values():
+        evaluator.check(items)  # before the first answer, and before earlier ones are set aside
+    predict = partial(evaluator.predict, params, by_length=True)
     made_by = _made_by(place, settings)
     found: dict[str, Any] = {}
+    files: list[Callable[[], None]] = []  # written once all splits are answered, as results are
     for split, (dataset, items) in asked.items():
         title = f"{name or place.stage}: {split}" if progress else ""
         file = partial(_file, workdir, f"{name or place.stage}_{split}.jsonl")
@@ -118,9 +128,10 @@ def evaluate(
             **speed,
         }
         if path := file("predictions"):
-            write_predictions(path, predictions)
             found[split]["predictions"] = str(path.relative_to(str(workdir)))
-            _write_official(path.parents[1] / "official" / path.stem, dataset, predictions, skipped)
+            files.append(partial(_write, path, dataset, predictions, skipped))
+    for write in files:
+        write()
     return {**found[names[0]], "splits": found}
 
 
@@ -196,12 +207,15 @@ def _timed(
     return predictions, {"seconds": round(seconds, 3), "items_per_second": round(rate, 3)}
 
 
-def _write_official(
+def _write(
     path: pathlib.Path,
     dataset: str,
     predictions: Sequence[Prediction],
     skipped: Sequence[dict[str, Any]],
 ) -> None:
+    """The predictions, and beside them the benchmark's own form, where it has one."""
+    write_predictions(path, predictions)
+    path = path.parents[1] / "official" / path.stem
     missing = rows([Prediction.of(item, "", ()) for item in skipped])
     try:
         write_official(path, dataset, rows(predictions), missing=missing)

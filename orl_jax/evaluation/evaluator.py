@@ -49,6 +49,7 @@ class Evaluator:
         self._encoder = assembly.encoder.resized(
             settings.get("prompt_tokens", 0) or assembly.encoder.prompt_length,
             settings.get("response_tokens", 0) or assembly.encoder.response_length,
+            section="evaluation",
         )
         self._subtitles = None
         if settings.get("subtitles", False):
@@ -110,6 +111,15 @@ class Evaluator:
                     bar.update(len(found))
         found = map(answered.get, items)
         return [prediction for prediction in found if prediction is not None]
+
+    def check(self, items: Items) -> None:
+        """Reads all questions, so that one that can't be asked is known before the first answer.
+
+        Raises:
+          UserError: a prompt is too long.
+        """
+        items = [items[index] for index in range(len(items))]
+        self._plan(Questions(items, self._choice, self._subtitles), by_length=False, quiet=True)
 
     def _plan(self, questions: Questions, by_length: bool, quiet: bool) -> list[Bucket]:
         """All questions, in the order in which they are asked; too long ones are refused here."""

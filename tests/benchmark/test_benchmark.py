@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import runpy
@@ -126,11 +127,23 @@ def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
         ({"parts": ("peer",)}, "--only=peer; choose some of stages, prefix, vocabulary"),
         ({"stages": ("dream",)}, "no stage 'dream'; choose some of video, encode"),
         ({"curves": ("width",)}, "no curve 'width'; choose some of frames"),
+        ({"peer": "trll"}, "--peer=trll; the one there is is trl"),
+        ({"sizes": Sizes(prompts=1)}, "--sizes is of the model beside a peer's; add --peer=trl"),
     ],
 )
 def test_refusals(changes, words):
     with pytest.raises(UserError, match=words):
         Request("demo", **changes).chosen()
+
+
+def test_what_can_not_be_read_is_named(tmp_path, held):
+    config, request = held.shapes.config, Request("demo", stages=("video",), repeats=1)
+    (tmp_path / "no.mp4").write_text("no clip")
+    with pytest.raises(UserError, match=r"--clip=.*no\.mp4 can't be read"):
+        run(config, str(tmp_path), dataclasses.replace(request, clip=str(tmp_path / "no.mp4")))
+    (tmp_path / "benchmark.json").write_text("{")
+    with pytest.raises(UserError, match=r"benchmark\.json is no JSON .*; delete it"):
+        run(config, str(tmp_path), request)
 
 
 def test_parts_follow_the_flags():

@@ -5,6 +5,7 @@ from evaluated import benchmarks, choice, open_ended, write_evaluation
 
 from orl_jax.benchmark_report.notes import notes
 from orl_jax.benchmark_report.published import published
+from orl_jax.benchmark_report.summary import summary
 
 # Reference A throughout. "(a)" is unanswered by the official script, and an A by the strict one.
 SFT = ["A", "B", "(a)", "B", "A"]
@@ -65,6 +66,23 @@ def test_small_cells(tmp_path, count, small):
     (found,) = benchmarks(("SFT", only))
     assert found.all["small"] is small and found.others == []
     assert any("Fewer than 100" in note for note in notes(found)) is small
+
+
+def test_each_model_is_marked_by_its_own_number(tmp_path):
+    many = write_evaluation(tmp_path / "a", [choice(k, "A", "A") for k in range(120)])
+    few = write_evaluation(tmp_path / "b", [choice(k, "A", "A") for k in range(5)])
+    rows = summary(benchmarks(("SFT", many), ("RL", few)))
+    assert {row["model"]: row["small"] for row in rows} == {"SFT": False, "RL": True}
+
+
+@pytest.mark.parametrize(("way", "said"), [("letter", True), ("text_likelihood", False)])
+def test_different_ways_to_choose_are_said(tmp_path, way, said):
+    items = [choice(k, "A", "A") for k in range(3)]
+    sft = write_evaluation(tmp_path / "a", items, choice="text_likelihood")
+    rl = write_evaluation(tmp_path / "b", items, choice=way)
+    (found,) = benchmarks(("SFT", sft), ("RL", rl))
+    words = "Multiple choice was answered in different ways (evaluation.choice): SFT by text_like"
+    assert any(words in note for note in notes(found)) is said
 
 
 def test_the_groups_of_video_mme(tmp_path):

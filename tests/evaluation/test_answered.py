@@ -2,6 +2,7 @@
 
 import pytest
 
+from orl_jax.errors import UserError
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.prediction import Prediction
 
@@ -42,6 +43,29 @@ def test_answers_by_another_model_or_setting_are_dropped(path, other):
         assert answered.get(ITEM) is None
     with Answered(path, ABOUT) as answered:
         assert len(answered) == 0
+
+
+def test_answers_by_another_model_are_set_aside(path, caplog):
+    text = path.read_text()
+    with Answered(path, {"checkpoints": [8]}):
+        assert path.with_name(path.name + ".before").read_text() == text
+    assert "held 1 answers by another model" in caplog.text
+
+
+def test_one_process_at_a_time_writes(path):
+    with (
+        Answered(path, ABOUT) as first,
+        pytest.raises(UserError, match="another evaluation writes into"),
+    ):
+        Answered(path, {"checkpoints": [8]})
+    with Answered(path, ABOUT) as again:  # and the first one's answers are still there
+        assert len(again) == len(first) == 1
+
+
+def test_a_stop_says_that_answers_are_kept(path, caplog):
+    with pytest.raises(KeyboardInterrupt), Answered(path, ABOUT):
+        raise KeyboardInterrupt
+    assert "stopped; 1 answers are kept, and the same command goes on" in caplog.text
 
 
 def test_a_torn_line_is_asked_again(path):

@@ -122,7 +122,7 @@ def test_open_questions_can_not_be_weighed(sft):
 
 def test_a_long_prompt_is_refused_before_anything_is_answered(sft, monkeypatch):
     monkeypatch.setattr(Evaluator, "_answer", lambda *_: pytest.fail("answered"))
-    with pytest.raises(UserError, match="prompt_tokens"):
+    with pytest.raises(UserError, match=r"config\.evaluation\.prompt_tokens is"):
         asks(sft, [*sft[-1][:3], sft[-1][3] | {"question": "What " * 99}])
 
 
@@ -186,6 +186,41 @@ def test_other_settings_ask_anew(sft, tmp_path, stopping):
         config.evaluation.samples = samples
         evaluate(config, checkpoint, splits=["test"], workdir=tmp_path, progress=False)
         assert bool(stopping.asked) is asked
+
+
+def test_a_prompt_too_long_loses_nothing_of_an_earlier_evaluation(sft, tmp_path):
+    config, checkpoint, *_ = sft
+    config = config.copy_and_resolve_references().unlock()
+    config.evaluation.max_items = 3
+    evaluate(config, checkpoint, splits=["test"], workdir=tmp_path, progress=False)
+    before = {path: path.read_text() for path in tmp_path.rglob("*.json*")}
+    config.evaluation.prompt_tokens = 20  # too short for the video
+    with pytest.raises(UserError, match=r"config\.evaluation\.prompt_tokens is 20"):
+        evaluate(config, checkpoint, splits=["test"], workdir=tmp_path, progress=False)
+    assert {path: path.read_text() for path in tmp_path.rglob("*.json*")} == before
+
+
+def test_predictions_are_written_once_all_splits_are_answered(sft, tmp_path, stopping):
+    """So they are never of another checkpoint than the results beside them."""
+    config, checkpoint, *_ = sft
+    config = config.copy_and_resolve_references().unlock()
+    config.evaluation.max_items = 3
+    stopping.after = 4
+    with pytest.raises(Stopped):
+        evaluate(
+            config, checkpoint, splits=["validation", "test"], workdir=tmp_path, progress=False
+        )
+    assert not (tmp_path / "predictions").exists()
+    stopping.after = 10**9
+    evaluate(config, checkpoint, splits=["validation", "test"], workdir=tmp_path, progress=False)
+    assert len(list((tmp_path / "predictions").iterdir())) == 2
+
+
+@pytest.mark.parametrize("stage", ["reward", "oracle"])
+def test_models_that_score_are_refused(sft, tmp_path, stage):
+    shutil.copytree(sft[1], tmp_path / "checkpoints" / stage)
+    with pytest.raises(UserError, match="scores answers and gives none; name a checkpoint of"):
+        evaluate(sft[0], tmp_path / "checkpoints" / stage)
 
 
 def test_a_part_is_asked_and_a_larger_part_goes_on_from_it(sft, tmp_path, stopping):
