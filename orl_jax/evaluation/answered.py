@@ -28,7 +28,7 @@ class Answered:
         were made by others can't stand beside these: their file is set aside, as PATH.before.
 
     Raises:
-      UserError: another process writes into the folder.
+      UserError: another process writes into the folder, or it can't be made.
 
     Example: `Answered(path, {"seed": 0}).get(item)`.
     """
@@ -93,8 +93,11 @@ class Answered:
 
 def _lock(folder: pathlib.Path) -> int:
     """Held while it is open, by this process alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    place = os.open(folder, os.O_RDONLY)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        place = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{folder} can't be made ({error}); choose another --workdir") from error
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

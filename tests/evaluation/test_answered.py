@@ -62,6 +62,12 @@ def test_one_process_at_a_time_writes(path):
         assert len(again) == len(first) == 1
 
 
+def test_a_folder_that_can_not_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="answered can't be made .*; choose another --workdir"):
+        Answered(tmp_path / "file" / "answered" / "rl_test.jsonl", ABOUT)
+
+
 def test_a_stop_says_that_answers_are_kept(path, caplog):
     with pytest.raises(KeyboardInterrupt), Answered(path, ABOUT):
         raise KeyboardInterrupt
