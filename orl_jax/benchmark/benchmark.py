@@ -60,8 +60,8 @@ class Request:
                 f"--only={unknown[0]}; choose some of {', '.join(PARTS[:3])} (--curves and --peer "
                 "have flags of their own)"
             )
-        if self.peer not in ("", "trl"):
-            raise UserError(f"--peer={self.peer}; the one there is is trl")
+        if self.peer:
+            peer.check_name(self.peer)
         if self.sizes != Sizes() and not self.peer:
             raise UserError("--sizes is of the model beside a peer's; add --peer=trl")
         stages.check_names(self.stages)

@@ -69,9 +69,20 @@ def compare(
         return _summary(held, sizes, gap, ours, theirs, reference)
 
 
-def _peer(name: str) -> Any:
+def check_name(name: str) -> None:
+    """Refuses a peer that there is not.
+
+    Raises:
+      UserError: names the one that there is.
+
+    Example: `check_name("trl")`.
+    """
     if name != "trl":
         raise UserError(f"--peer={name}; the one there is is trl")
+
+
+def _peer(name: str) -> Any:
+    check_name(name)
     try:
         from orl_jax.benchmark import peer_trl
     except ImportError as error:

@@ -159,7 +159,7 @@ def _video(held: Held, repeats: int, clip: str | None) -> Stage:
             read_frames(path, data.frames, data.image_size, data.get("framing", "crop"))
 
         try:
-            read()
+            timing = timed(read, repeats)
         except VideoError as error:
             raise UserError(f"--clip={path} can't be read: {error}") from error
-        return Stage("video", timed(read, repeats), data.frames, "frames")
+        return Stage("video", timing, data.frames, "frames")
