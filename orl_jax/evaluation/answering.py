@@ -54,14 +54,12 @@ def generate(
     """Greedy and sampled ids; what is sampled depends on the prompt and its number alone."""
     fold = jax.vmap(jax.random.fold_in, (None, 0))
     keys = fold(jax.random.key(seed), prompts.numbers)
-    draw = partial(
-        sample, model, params, visual, prompts.ids, prompts.mask, banned, keys,
-        max_tokens=max_tokens, end_id=end_id, pad_id=pad_id,
-    )  # fmt: skip
-    greedy = draw(group_size=1, temperature=0.0).ids
-    if not samples:
-        return greedy, greedy[:, :0]
-    return greedy, draw(group_size=samples, temperature=temperature).ids
+    ids = sample(
+        model, params, visual, prompts.ids, prompts.mask, banned, keys,
+        group_size=1 + samples, max_tokens=max_tokens, temperature=temperature,
+        end_id=end_id, pad_id=pad_id, greedy=1,
+    ).ids  # fmt: skip
+    return ids[:, :1], ids[:, 1:]
 
 
 def weigh(

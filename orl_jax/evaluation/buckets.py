@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 SHORTEST = 16  # tokens of text
-WORTH = 8  # batches; for fewer, padding is cheaper than one more program to compile
+WORTH = 8  # batches of prompts saved; for fewer, padding is cheaper than one more program
 
 
 class Bucket(NamedTuple):
@@ -19,8 +19,9 @@ def buckets(
 ) -> list[Bucket]:
     """Every item in one bucket; the lengths of text double from bucket to bucket.
 
-    A bucket of few items joins the next longer one. Within a bucket items of one video are side by
-    side, in the order of their first: a batch then sees each video once.
+    A bucket that would save little padding joins the next longer one: it costs a program to
+    compile, and a video with questions in both is seen in both. Within a bucket items of one video
+    are side by side, in the order of their first: a batch then sees each video once.
 
     Args:
       sizes: tokens of each prompt, the visual ones included.
@@ -38,9 +39,10 @@ def buckets(
     found: list[Bucket] = []
     waiting: list[int] = []
     lengths = _lengths(max(sizes, default=0), visual, limit)
-    for shorter, length in zip([0, *lengths], lengths, strict=False):
+    for shorter, length, longer in zip([0, *lengths], lengths, [*lengths[1:], 0], strict=False):
         waiting += [place for place in order if shorter < sizes[place] <= length]
-        if len(waiting) >= WORTH * batch_size or (waiting and length == lengths[-1]):
+        saved = len(waiting) * (longer - length)  # tokens
+        if saved >= WORTH * batch_size * longer if longer else waiting:
             found.append(Bucket(length, _together(waiting, order)))
             waiting = []
     return found

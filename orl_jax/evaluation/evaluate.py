@@ -18,7 +18,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.source import Items
 from orl_jax.errors import UserError
 from orl_jax.evaluation.answered import Answered
-from orl_jax.evaluation.evaluator import Evaluator
+from orl_jax.evaluation.evaluator import Evaluator, Read
 from orl_jax.evaluation.prediction import Prediction, rows, write_predictions
 from orl_jax.evaluation.questions import chosen
 from orl_jax.evaluation.summary import summarise
@@ -105,19 +105,19 @@ def evaluate(
     asked = {split: _asked(config, split) for split in names}  # missing ones fail early
     assembly, params = restore(settings, checkpoint)
     evaluator = Evaluator(settings, assembly, cache)
-    for _, items in asked.values():
-        evaluator.check(items)  # before the first answer, and before earlier ones are set aside
+    # All of them before the first answer, and before earlier answers are set aside.
+    read = {split: evaluator.read(items) for split, (_, items) in asked.items()}
     predict = partial(evaluator.predict, params, by_length=True)
     made_by = _made_by(place, settings)
     found: dict[str, Any] = {}
     files: list[Callable[[], None]] = []  # written once all splits are answered, as results are
-    for split, (dataset, items) in asked.items():
+    for split, (dataset, _) in asked.items():
         title = f"{name or place.stage}: {split}" if progress else ""
         file = partial(_file, workdir, f"{name or place.stage}_{split}.jsonl")
         about = {"dataset": dataset, "split": split, **made_by}
         with Answered(file("answered"), about) as answered:
-            predictions, speed = _timed(predict, items, title, answered)
-        skipped = _skipped(items, predictions)
+            predictions, speed = _timed(predict, read[split], title, answered)
+        skipped = _skipped(read[split].items, predictions)
         found[split] = {
             "dataset": dataset,
             "split": split,
@@ -193,15 +193,16 @@ def _file(workdir: str | os.PathLike[str] | None, file: str, folder: str) -> pat
 
 
 def _timed(
-    predict: Callable[..., list[Prediction]], items: Items, title: str, answered: Answered
+    predict: Callable[..., list[Prediction]], read: Read, title: str, answered: Answered
 ) -> tuple[list[Prediction], dict[str, float]]:
     """The predictions, and how fast those came that were not there before."""
     begin, before = time.monotonic(), len(answered)
-    predictions = predict(items, title, answered=answered)
+    predictions = predict(read, title, answered=answered)
     seconds = time.monotonic() - begin
     if not predictions:
         raise UserError(
-            f"none of {len(items)} items has a video that can be read; look at the warnings above"
+            f"none of {len(read.items)} items has a video that can be read; look at the warnings "
+            "above"
         )
     rate = (len(answered) - before) / seconds
     return predictions, {"seconds": round(seconds, 3), "items_per_second": round(rate, 3)}
@@ -223,10 +224,11 @@ def _write(
         logging.warning("no official form is written: %s", error)
 
 
-def _skipped(items: Items, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+def _skipped(
+    items: Sequence[dict[str, Any]], predictions: Sequence[Prediction]
+) -> list[dict[str, Any]]:
     answered = {prediction.item_id for prediction in predictions}
-    asked = (items[index] for index in range(len(items)))
-    skipped = [item for item in asked if item["item_id"] not in answered]
+    skipped = [item for item in items if item["item_id"] not in answered]
     if skipped:
         logging.warning("%d items are not answered: their videos can't be read", len(skipped))
     return skipped

@@ -7,8 +7,9 @@ are the same, up to rounding.
 
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from itertools import chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -29,6 +30,14 @@ from orl_jax.sharding import processes
 from orl_jax.training.assembly import Assembly, banned_tokens
 
 _HALVINGS = 3  # so many sizes of a batch's videos, at most, besides the whole
+
+
+class Read(NamedTuple):
+    """Items in memory, the questions they are asked as, and the tokens of each prompt."""
+
+    items: list[dict[str, Any]]
+    questions: list[dict[str, Any]]
+    sizes: list[int]
 
 
 class Evaluator:
@@ -63,11 +72,7 @@ class Evaluator:
 
     def validation(self, params: dict[str, Any]) -> dict[str, float]:
         """Metrics of the first `evaluation.validation_items` of the validation split."""
-        items = select(
-            open_split(self._config.data.folder, "validation"),
-            max_items=self._config.evaluation.validation_items,
-        )
-        result = summarise(self.predict(params, items))
+        result = summarise(self.predict(params, self._validation))
         metrics = {"validation/accuracy": result["accuracy"]}
         if "sampled_accuracy" in result:
             metrics["validation/sampled_accuracy"] = result["sampled_accuracy"]
@@ -75,10 +80,34 @@ class Evaluator:
             metrics[f"validation/category/{name}"] = category["accuracy"]
         return metrics
 
+    @cached_property
+    def _validation(self) -> Read:
+        items = select(
+            open_split(self._config.data.folder, "validation"),
+            max_items=self._config.evaluation.validation_items,
+        )
+        return self.read(items)
+
+    def read(self, items: Items) -> Read:
+        """Reads all items, so that one that can't be asked is known before the first answer.
+
+        Raises:
+          UserError: a prompt is too long, or an item has no options to weigh.
+        """
+        quiet = not processes.is_writer()
+        known = [items[index] for index in range(len(items))]
+        questions = Questions(known, self._choice, self._subtitles)
+        numbers = tqdm(range(len(known)), "reading the questions", disable=quiet, delay=3)
+        read = [questions[index] for index in numbers]
+        sizes = [self._encoder.prompt_size(asked(item)) for item in read]
+        if max(sizes, default=0) > self._encoder.prompt_length:
+            self._encoder.encode_prompt(asked(read[int(np.argmax(sizes))]))  # says which, and why
+        return Read(known, read, sizes)
+
     def predict(
         self,
         params: dict[str, Any],
-        items: Items,
+        read: Read,
         progress: str = "",
         *,
         answered: Answered | None = None,
@@ -88,55 +117,38 @@ class Evaluator:
 
         Args:
           params: of the model.
-          items: data items.
+          read: what `read` gives.
           progress: names a progress bar.
           answered: answers that there are already, which gets the new ones.
           by_length: asks short questions in short prompts; worth it for many items, as every
             length is compiled.
 
         Raises:
-          UserError: a prompt or an option is too long, or an item has no options to weigh.
+          UserError: an option is too long.
         """
         answered = Answered(None, {}) if answered is None else answered
         quiet = not progress or not processes.is_writer()
-        items = [items[index] for index in range(len(items))]  # each is needed several times
-        questions = Questions(items, self._choice, self._subtitles)
-        plan = self._plan(questions, by_length, quiet)
-        known = _share(answered, items)
-        with tqdm(total=len(items), initial=len(known), desc=progress, disable=quiet) as bar:
-            for bucket in plan:
+        known = _share(answered, read.items)
+        with tqdm(total=len(read.items), initial=len(known), desc=progress, disable=quiet) as bar:
+            for bucket in self._plan(read, by_length):
                 places = [place for place in bucket.places if place not in known]
-                for found in self._answer(params, questions, Bucket(bucket.length, places)):
+                for found in self._answer(params, read.questions, Bucket(bucket.length, places)):
                     answered.add(found)
                     bar.update(len(found))
-        found = map(answered.get, items)
+        found = map(answered.get, read.items)
         return [prediction for prediction in found if prediction is not None]
 
-    def check(self, items: Items) -> None:
-        """Reads all questions, so that one that can't be asked is known before the first answer.
-
-        Raises:
-          UserError: a prompt is too long.
-        """
-        items = [items[index] for index in range(len(items))]
-        self._plan(Questions(items, self._choice, self._subtitles), by_length=False, quiet=True)
-
-    def _plan(self, questions: Questions, by_length: bool, quiet: bool) -> list[Bucket]:
-        """All questions, in the order in which they are asked; too long ones are refused here."""
+    def _plan(self, read: Read, by_length: bool) -> list[Bucket]:
+        """All questions, in the order in which they are asked."""
         limit = self._encoder.prompt_length
-        numbers = tqdm(range(len(questions)), "reading the questions", disable=quiet, delay=3)
-        read = [questions[index] for index in numbers]
-        sizes = [self._encoder.prompt_size(asked(item)) for item in read]
-        if max(sizes, default=0) > limit:
-            self._encoder.encode_prompt(asked(read[int(np.argmax(sizes))]))  # says which, and why
-        sizes = sizes if by_length else [limit] * len(sizes)
+        sizes = read.sizes if by_length else [limit] * len(read.sizes)
         return buckets(
-            sizes, [item["video"] for item in read], visual=self._encoder.visual_tokens,
+            sizes, [item["video"] for item in read.questions], visual=self._encoder.visual_tokens,
             limit=limit, batch_size=self._config.evaluation.batch_size,
         )  # fmt: skip
 
     def _answer(
-        self, params: dict[str, Any], questions: Questions, bucket: Bucket
+        self, params: dict[str, Any], questions: Sequence[dict[str, Any]], bucket: Bucket
     ) -> Iterator[list[Prediction]]:
         """The predictions of each batch, those of all processes."""
         if not bucket.places:
@@ -156,11 +168,13 @@ class Evaluator:
             **processes.share(),
         )
         with loader:
-            for batch in loader:
-                mine = [vars(prediction) for prediction in self._of_batch(params, batch)]
+            asked = ((batch["items"], self._ask(params, batch)) for batch in loader)
+            for now, _ in pairwise(chain(asked, [None])):  # the next batch is under way by then
+                mine = [vars(prediction) for prediction in self._read(*now)]
                 yield [Prediction(**row) for row in processes.gather_rows(mine)]
 
-    def _of_batch(self, params: dict[str, Any], batch: dict[str, Any]) -> list[Prediction]:
+    def _ask(self, params: dict[str, Any], batch: dict[str, Any]) -> Any:
+        """Starts on a batch: arrays of its answers, or of the weights of its options."""
         items, layout = batch["items"], self._layout
         visual = self._see(params, *layout.rows(self._videos(items, batch["frames"])))
         numbers = np.zeros(len(batch["valid"]), np.uint32)
@@ -168,13 +182,17 @@ class Evaluator:
         prompts = layout.rows(Prompts(batch["prompt_ids"], batch["prompt_mask"], numbers))
         if self._choice in WEIGHED:
             options = weighed_ids(items, len(numbers), self._encoder, self._choice)
-            values = self._weigh(params, visual, prompts, self._banned, layout.rows(options))
-            each = layout.local_rows(values)
-            return [Prediction.weighed(*pair) for pair in zip(items, each, strict=False)]
-        greedy, sampled = layout.local_rows(self._generate(params, visual, prompts, self._banned))
+            return self._weigh(params, visual, prompts, self._banned, layout.rows(options))
+        return self._generate(params, visual, prompts, self._banned)
+
+    def _read(self, items: Sequence[dict[str, Any]], found: Any) -> list[Prediction]:
+        """Waits for what `_ask` started; padding is last, and left out."""
+        found = self._layout.local_rows(found)
+        if self._choice in WEIGHED:
+            return [Prediction.weighed(*pair) for pair in zip(items, found, strict=False)]
         return [
             Prediction.of(item, self._text(ids[0]), [self._text(draw) for draw in draws])
-            for item, ids, draws in zip(items, greedy, sampled, strict=False)  # padding is last
+            for item, ids, draws in zip(items, *found, strict=False)
         ]
 
     def _videos(

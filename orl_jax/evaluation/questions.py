@@ -34,18 +34,13 @@ class Questions(Sequence):
         self._items = items
         self._choice = choice
         self._subtitles = subtitles
-        self._texts: dict[int, str] = {}  # found once, as videos are opened for them
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self._with_choices(self._items[index])
-        if self._subtitles is None:
-            return item
-        if index not in self._texts:
-            self._texts[index] = self._subtitles(item)
-        return item | {"subtitles": self._texts[index]}
+        return item if self._subtitles is None else item | {"subtitles": self._subtitles(item)}
 
     def _with_choices(self, item: dict[str, Any]) -> dict[str, Any]:
         if self._choice not in WEIGHED:

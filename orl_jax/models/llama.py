@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from orl_jax.models.dense import COLUMNS, ROWS, Storage
 from orl_jax.models.lora import LoRADense
-from orl_jax.models.rotary import RotaryScaling, rotary_angles, rotate
+from orl_jax.models.rotary import RotaryScaling, Rotation, rotary_angles, rotate
 from orl_jax.sharding.constrain import constrain
 from orl_jax.sharding.mesh import BATCH
 from orl_jax.sharding.order import row_major
@@ -161,11 +161,12 @@ class Llama(nn.Module):
             self.rope_scaling, self.rope_factor, self.rope_low_frequency,
             self.rope_high_frequency, self.rope_original_length,
         )  # fmt: skip
-        rotary = rotary_angles(positions, self.key_width, self.rope_base, scaling)
+        angles = rotary_angles(positions, self.key_width, self.rope_base, scaling)
+        rotation = Rotation.by(angles)
         layer_past = tuple((segment.keys, segment.values) for segment in past)
         through = self._scanned if self.stacked else self._one_by_one
         x, keys, values = through(
-            x.astype(self.dtype), rotary, tuple(masks), layer_past, last_only=last_only
+            x.astype(self.dtype), rotation, tuple(masks), layer_past, last_only=last_only
         )
         return self.norm(x), Segment(keys, values, mask)
 
@@ -176,13 +177,13 @@ class Llama(nn.Module):
 
     @nn.nowrap
     def _one_by_one(
-        self, x: Array, rotary: Array, masks: Any, past: Any, *, last_only: bool
+        self, x: Array, rotation: Rotation, masks: Any, past: Any, *, last_only: bool
     ) -> tuple[Array, Any, Any]:
         found = []
         for index, block in enumerate(self.blocks):
             own = tuple((keys[index], values[index]) for keys, values in past)
             only = last_only and index == self.layers - 1
-            x, segment = block(x, rotary, masks, own, only)
+            x, segment = block(x, rotation, masks, own, only)
             found.append(segment)
         return x, *zip(*found, strict=True)
 
@@ -204,7 +205,7 @@ class LlamaBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B G T D"],
-        rotary: Float[Array, "B G T half"],
+        rotation: Rotation,
         masks: tuple[Bool[Array, "B _ _ _"], ...],
         past: tuple[tuple[Array, Array], ...],
         last_only: bool = False,
@@ -221,14 +222,13 @@ class LlamaBlock(nn.Module):
             return constrain(y, BATCH, None, None, "tensor", None)
 
         y = RMSNorm(self.norm_epsilon, self.dtype, name="attention_norm")(x)
-        keys = heads_first(rotate(heads("k", self.kv_heads, y), rotary))
+        keys = heads_first(rotate(heads("k", self.kv_heads, y), rotation))
         values = heads_first(heads("v", self.kv_heads, y))
         if x.shape[2] == 1:  # a decoding step
             past = jax.tree.map(_as_stored, past)
         if last_only:
-            x, y, rotary = x[:, :, -1:], y[:, :, -1:], rotary[:, :, -1:]
-            masks = tuple(mask[:, :, -1:] for mask in masks)
-        queries = rotate(heads("q", self.heads, y), rotary)
+            x, y, rotation, masks = jax.tree.map(lambda a: a[:, :, -1:], (x, y, rotation, masks))
+        queries = rotate(heads("q", self.heads, y), rotation)
         y = attend(queries, (*past, (keys, values)), masks)
         y = y.reshape(*x.shape[:-1], self.heads * self.head_width)
         x = x + project("o", width, y, ROWS)

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from orl_jax.errors import UserError
+from orl_jax.sharding.mesh import BATCH
+from orl_jax.sharding.order import row_major
 
 SCALINGS = ("none", "linear", "llama3")
 
@@ -54,6 +56,22 @@ def rotary_angles(
     return positions[..., None].astype(jnp.float32) * scale_frequencies(base**-exponents, scaling)
 
 
+class Rotation(NamedTuple):
+    """Cosines and sines of rotary angles, float32."""
+
+    cos: Float[Array, "*batch half"]
+    sin: Float[Array, "*batch half"]
+
+    @classmethod
+    def by(cls, angles: Float[Array, "*batch half"]) -> "Rotation":
+        """By `angles`; computed here once, where XLA would fuse them into every use of every head.
+
+        Example: `Rotation.by(jnp.array([0.0]))` is ([1.0], [0.0]).
+        """
+        axes = (BATCH, *(None,) * (angles.ndim - 1))
+        return cls(row_major(jnp.cos(angles), *axes), row_major(jnp.sin(angles), *axes))
+
+
 def scale_frequencies(
     frequencies: Float[Array, " half"], scaling: RotaryScaling
 ) -> Float[Array, " half"]:
@@ -81,14 +99,12 @@ def scale_frequencies(
     return (1 - kept) * frequencies / scaling.factor + kept * frequencies
 
 
-def rotate(
-    x: Float[Array, "*batch H K"], angles: Float[Array, "*batch half"]
-) -> Float[Array, "*batch H K"]:
+def rotate(x: Float[Array, "*batch H K"], rotation: Rotation) -> Float[Array, "*batch H K"]:
     """Rotates the two halves of each head against each other, in float32; keeps the dtype of `x`.
 
     Example: a head [1, 2, 0, 0] by angles [π/2, π] becomes [0, -2, 1, 0].
     """
-    cos, sin = jnp.cos(angles)[..., None, :], jnp.sin(angles)[..., None, :]
+    cos, sin = rotation.cos[..., None, :], rotation.sin[..., None, :]
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)

@@ -58,6 +58,7 @@ def sample(
     temperature: float,
     end_id: int,
     pad_id: int,
+    greedy: int = 0,
 ) -> Rollout:
     """Draws `group_size` responses of at most `max_tokens` tokens for every prompt.
 
@@ -70,6 +71,7 @@ def sample(
         an answer depends on its own alone, whichever prompts it is sampled beside.
       temperature: 0 takes the most likely token; log-probabilities are then at temperature 1.
       end_id, pad_id: the end-of-sequence token, and the filler after it.
+      greedy: so many responses of each group, its first ones, are as at temperature 0 all the same.
 
     Pure; jit it with everything after `key` static.
     """
@@ -85,7 +87,7 @@ def sample(
     def step(state: LoopState) -> LoopState:
         return advance(
             model, params, banned, key, prefix, state,
-            temperature=temperature, end_id=end_id, pad_id=pad_id,
+            temperature=temperature, end_id=end_id, pad_id=pad_id, greedy=greedy,
         )  # fmt: skip
 
     return jax.lax.while_loop(unfinished, step, state).rollout
@@ -128,13 +130,16 @@ def advance(
     temperature: float,
     end_id: int,
     pad_id: int,
+    greedy: int = 0,
 ) -> LoopState:
     """One token for every response: the body of `sample`'s loop, and a step of `stream`."""
     with jax.named_scope("vocabulary"):
         logits = vocabulary_logits(state.hidden, prefix.kernel)
         fold = jax.random.fold_in
         noise = jax.vmap(fold, (0, None))(key, state.step) if key.ndim else fold(key, state.step)
-        token, log_prob = _choose(logits, banned, noise, temperature)
+        likely = _choose(logits[:, :greedy], banned, noise, 0.0)
+        drawn = _choose(logits[:, greedy:], banned, noise, temperature)
+        token, log_prob = jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), likely, drawn)
     token = jnp.where(state.done, pad_id, token)
     rollout = _record(state, token, log_prob)
     position = jnp.broadcast_to(prefix.length + state.step, token.shape)
@@ -199,7 +204,7 @@ def _record(state: LoopState, token: Array, log_prob: Array) -> Rollout:
 
 def _extend(cache: Segment, new: Segment, step: Array) -> Segment:
     def write(old: Array, new: Array) -> Array:
-        return old.at[..., step, :].set(new[..., 0, :])
+        return jax.lax.dynamic_update_slice_in_dim(old, new, step, axis=old.ndim - 2)
 
     past = jax.tree.map(write, cache[:2], new[:2])
     return Segment(*past, cache.mask.at[:, :, step].set(True))

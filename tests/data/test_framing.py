@@ -68,7 +68,7 @@ def test_evaluation_reads_as_the_checkpoint_says(tmp_path, monkeypatch, data, fr
     monkeypatch.setattr(evaluator_module, "batches", ask)
     evaluator = evaluator_module.Evaluator(config_of(tmp_path, **data), ASSEMBLY)
     with pytest.raises(Asked, match=framing):
-        evaluator.predict({}, [make_item(1, "wide.mp4")])
+        evaluator.predict({}, evaluator.read([make_item(1, "wide.mp4")]))
 
 
 @pytest.mark.parametrize(("data", "framing"), SETTINGS)

@@ -1,16 +1,22 @@
 """Prompts of like length together, and questions about one video side by side."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orl_jax.evaluation.buckets import WORTH, buckets
 
 
-def test_lengths_double_and_few_items_join_the_next():
-    sizes = [20] * 8 + [30] * 3 + [50] * 8  # 8 visual tokens: lengths 24, 40, 72
-    found = buckets(sizes, [str(i) for i in range(19)], visual=8, limit=72, batch_size=1)
-    assert [(bucket.length, len(bucket.places)) for bucket in found] == [(24, 8), (72, 11)]
-    assert found[1].places == list(range(8, 19))
+def test_lengths_double_and_what_saves_little_joins_the_next():
+    # 8 visual tokens: lengths 24, 40, 72. Twenty prompts of 24 in place of 40 tokens save 320
+    # tokens, just eight prompts of 40; three of 40 in place of 72 save 96.
+    sizes = [20] * 20 + [30] * 3 + [50] * 8
+    found = buckets(sizes, [str(i) for i in range(31)], visual=8, limit=72, batch_size=1)
+    assert [(bucket.length, len(bucket.places)) for bucket in found] == [(24, 20), (72, 11)]
+    assert found[1].places == list(range(20, 31))
+    one_less = buckets(sizes[1:], [str(i) for i in range(30)], visual=8, limit=72, batch_size=1)
+    assert [(bucket.length, len(bucket.places)) for bucket in one_less] == [(40, 22), (72, 8)]
 
 
 def test_the_limit_cuts_the_longest():
@@ -33,7 +39,10 @@ def test_every_item_is_asked_once_in_a_prompt_that_holds_it(items, batch_size):
     found = buckets(sizes, videos, visual=8, limit=300, batch_size=batch_size)
     assert sorted(place for bucket in found for place in bucket.places) == list(range(len(items)))
     assert all(sizes[place] <= bucket.length <= 300 for bucket in found for place in bucket.places)
-    assert all(len(bucket.places) >= WORTH * batch_size for bucket in found[:-1])
+    assert all(
+        len(here.places) * (after.length - here.length) >= WORTH * batch_size * after.length
+        for here, after in pairwise(found)
+    )
     for bucket in found:
         seen = [videos[place] for place in bucket.places]
         assert len({*zip(seen, seen[1:], strict=False)} - {(v, v) for v in videos}) == (

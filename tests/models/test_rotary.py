@@ -1,5 +1,6 @@
 """Rotary positions by hand, and their frequencies against `transformers`."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from orl_jax import config_rules
 from orl_jax.errors import UserError
 from orl_jax.models import rotary
-from orl_jax.models.rotary import RotaryScaling, rotary_angles, rotate, scale_frequencies
+from orl_jax.models.rotary import RotaryScaling, Rotation, rotary_angles, rotate, scale_frequencies
 
 
 def test_angles_by_hand():
@@ -69,7 +70,18 @@ def test_frequencies_of_released_models_are_those_of_transformers(kind, base, th
 def test_rotation_pairs_the_halves():
     x = jnp.array([1.0, 2.0, 0.0, 0.0]).reshape(1, 4)  # pairs (1, 0) and (2, 0)
     quarter_and_half_turn = jnp.array([jnp.pi / 2, jnp.pi])
-    np.testing.assert_allclose(rotate(x, quarter_and_half_turn), [[0, -2, 1, 0]], atol=1e-6)
+    turned = rotate(x, Rotation.by(quarter_and_half_turn))
+    np.testing.assert_allclose(turned, [[0, -2, 1, 0]], atol=1e-6)
+
+
+def test_a_rotation_is_computed_once_for_all_its_uses():
+    def both(first, second, angles):
+        rotation = Rotation.by(angles)
+        return rotate(first, rotation) + 1, rotate(second, rotation) - first
+
+    x, angles = jnp.ones((3, 2, 8)), jnp.ones((3, 4))
+    text = jax.jit(both).lower(x, x, angles).compile().as_text()
+    assert text.count(" cosine(") == text.count(" sine(") == 1
 
 
 @pytest.mark.parametrize(

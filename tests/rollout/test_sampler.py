@@ -110,6 +110,21 @@ def test_greedy_takes_the_most_likely_token_of_the_full_forward():
     assert len(set(rollout.ids[mask].tolist())) > 2
 
 
+def test_the_first_of_a_group_can_be_greedy_beside_drawn_ones():
+    def draw(**changes):
+        settings = {"max_tokens": T, "temperature": 1.0, "end_id": END, "pad_id": PAD} | changes
+        keys = jax.random.split(jax.random.key(3), B)
+        return sampler.sample(
+            make_vlm(), make_params(), *make_prompts(B), BANNED, keys, **settings
+        )  # fmt: skip
+
+    both = draw(group_size=5, greedy=2)
+    greedy, drawn = draw(group_size=2, temperature=0.0), draw(group_size=3)
+    for name in ("ids", "mask", "log_prob"):
+        apart = np.concatenate([getattr(greedy, name), getattr(drawn, name)], axis=1)
+        np.testing.assert_allclose(getattr(both, name), apart, atol=1e-5, err_msg=name)
+
+
 def test_keys_decide(sample):
     first, again, other = sample(seed=1), sample(seed=1), sample(seed=2)
     jax.tree.map(np.testing.assert_array_equal, first, again)

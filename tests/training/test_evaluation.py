@@ -44,7 +44,8 @@ def asks(sft, items, params=None, by_length=False, answered=None, **settings):
     changed = config.copy_and_resolve_references().unlock()
     changed.evaluation.update(settings)
     evaluator = Evaluator(changed, assembly)
-    return evaluator.predict(params or restored, items, by_length=by_length, answered=answered)
+    read = evaluator.read(items)
+    return evaluator.predict(params or restored, read, by_length=by_length, answered=answered)
 
 
 def with_options(items):
@@ -261,7 +262,7 @@ def test_validation_is_the_same_as_a_prediction(sft):
     evaluator = Evaluator(config, assembly)
     items = [dict(i) for i in open_split(config.data.folder, "validation")]
     items = items[: config.evaluation.validation_items]
-    found = evaluator.predict(params, items)
+    found = evaluator.predict(params, evaluator.read(items))
     metrics = evaluator.validation(params)
     assert metrics["validation/accuracy"] == np.mean([p.correct for p in found])
     assert dataclasses.asdict(found[0])["item_id"] == items[0]["item_id"]
