@@ -1,4 +1,4 @@
-"""How fast a config's RL step is, where the time goes, what a shared prompt saves; TRL beside it.
+"""How fast a config's RL step is, where the time goes, what a shared prompt saves; peers beside it.
 
     python scripts/benchmark.py --config=configs/demo.py --workdir=runs/benchmark
     python scripts/benchmark.py --config=configs/demo.py --workdir=runs/benchmark --only=prefix
@@ -21,7 +21,8 @@ STAGES = flags.DEFINE_list(
     "stages", [], "video, encode, prefill, decode, rollout, score, update, step; none is all."
 )
 CURVES = flags.DEFINE_list("curves", [], "frames | group | response | prefix | prompts.")
-PEER = flags.DEFINE_string("peer", "", "trl: one whole GRPO step beside TRL's.")
+PEER = flags.DEFINE_string("peer", "", "trl | tunix: one whole GRPO step beside theirs.")
+PEER_PYTHON = flags.DEFINE_string("peer_python", "", "Of an environment that has Tunix.")
 SIZES = flags.DEFINE_string(
     "sizes", "", "Of --peer: NAME=NUMBER with commas between, such as prompts=2,prompt=800."
 )
@@ -49,6 +50,7 @@ def main(config: ConfigDict, workdir: str) -> None:
         stages=tuple(STAGES.value),
         curves=tuple(CURVES.value),
         peer=PEER.value,
+        peer_python=PEER_PYTHON.value,
         sizes=Sizes.parse(SIZES.value),
         repeats=REPEATS.value,
         vocabulary=VOCABULARY.value,

@@ -32,7 +32,8 @@ class Request:
       parts: of `PARTS`; none is "stages", or the curves and the peer where these are named.
       stages: of `stages.NAMES`; none is all.
       curves: of `curves.AXES`.
-      peer: "trl", or "".
+      peer: of `peer.PEERS`, or "".
+      peer_python: of an environment with Tunix.
       sizes: of the peer's model and step.
       repeats: of each timing.
       vocabulary: tokens, where the config's tokenizer is not at hand.
@@ -44,6 +45,7 @@ class Request:
     stages: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
     peer: str = ""
+    peer_python: str = ""
     sizes: Sizes = Sizes()
     repeats: int = 5
     vocabulary: int = 32002
@@ -61,9 +63,9 @@ class Request:
                 "have flags of their own)"
             )
         if self.peer:
-            peer.check_name(self.peer)
+            peer.check_name(self.peer, self.peer_python)
         if self.sizes != Sizes() and not self.peer:
-            raise UserError("--sizes is of the model beside a peer's; add --peer=trl")
+            raise UserError("--sizes is of the model beside a peer's; add --peer")
         stages.check_names(self.stages)
         curves.check_axes(self.curves)
         named = {"curves": self.curves, "peer": self.peer, "stages": self.stages}
@@ -150,7 +152,10 @@ def _curves(config: ConfigDict, request: Request) -> dict[str, Any]:
 
 def _peer(config: ConfigDict, request: Request) -> dict[str, Any]:
     with tqdm(total=request.repeats, desc="steps of both", unit="step") as bar:
-        return peer.compare(request.peer, config, request.sizes, request.repeats, bar.update)
+        return peer.compare(
+            request.peer, config, request.sizes, request.repeats, bar.update,
+            python=request.peer_python,
+        )  # fmt: skip
 
 
 _MEASURES: dict[str, Callable[[ConfigDict, Request], dict[str, Any]]] = {

@@ -1,14 +1,16 @@
-"""One whole GRPO step beside TRL's: the same weights, the same tokens, in turn.
+"""One whole GRPO step beside a peer's: the same weights, the same tokens, in turn.
 
 Ours is a rollout, scores on the host, and the update with its reference. Text alone: no prompt
-holds a video, so that TRL can read it; ours still carries a row of media, which nothing attends to.
+holds a video, so that the peer can read it; ours still carries a row of media, which nothing
+attends to.
 """
 
 import pathlib
 import statistics
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ from ml_collections import ConfigDict
 
 from orl_jax.benchmark import peer_model
 from orl_jax.benchmark.held import Held
-from orl_jax.benchmark.peer_model import Sizes
+from orl_jax.benchmark.peer_model import Seconds, Sizes, reward
+from orl_jax.benchmark.peer_tunix import Tunix
 from orl_jax.benchmark.programs import Programs
 from orl_jax.benchmark.stages import call_of
 from orl_jax.benchmark.timing import Timing, ratios, seconds, timed
@@ -26,29 +29,51 @@ from orl_jax.models.params import count
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.scorer import Scorer
 
+PEERS = ("trl", "tunix")
 TOLERANCE = 1e-4  # nats, between log-probabilities of one token
 _PARTS = ("rollout", "reward", "update")
 
 
+class Peer(Protocol):
+    """What a peer does; a context, made from a model's folder, sizes and B prompts."""
+
+    def log_probs(self, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """[N, T] of answers [N, T] to prompts [N, L], at temperature 1."""
+
+    def train(self, steps: int, between: Callable[[], Any]) -> list[Seconds]:
+        """Seconds of each step, whole and by part; `between` is called after all but the last."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 def compare(
-    name: str, config: ConfigDict, sizes: Sizes, repeats: int, progress: Callable[[], Any]
+    name: str,
+    config: ConfigDict,
+    sizes: Sizes,
+    repeats: int,
+    progress: Callable[[], Any],
+    *,
+    python: str = "",
 ) -> dict[str, Any]:
     """Runs both sides in turn.
 
     Args:
-      name: "trl".
+      name: of `PEERS`.
       config: `configs/imported.py`.
       repeats: steps of each side after the first, which is the warm-up.
       progress: called after each pair of steps.
+      python: of an environment with Tunix.
 
     Returns:
       Seconds of both sides, whole and by part, their ratio, tokens a second, what was compared.
 
     Raises:
-      UserError: another peer; TRL is not installed; another config.
+      UserError: another peer; it is not installed; another config.
       Failure: the two sides are not the same model.
     """
-    trl = _peer(name)
+    peer = _peer(name, python)
     if "weights" not in config:
         raise UserError("--peer imports its model: take --config=configs/imported.py")
     config = config.copy_and_resolve_references().unlock()
@@ -57,39 +82,47 @@ def compare(
         prompts, ids = peer_model.texts(folder, sizes)
         shapes, params = peer_model.import_folder(config, folder, sizes)
         held = Held(shapes, Programs(shapes), params, ids)
-        gap = check_same(held, folder)
-        ours = OurSteps(held, trl.reward)
+        with peer(folder, sizes, prompts) as other:
+            gap = check_same(held, other)
+            ours = OurSteps(held)
 
-        def between() -> None:  # each of theirs but the warm-up follows one of ours
-            ours.run()
-            progress()
+            def between() -> None:  # each of theirs but the warm-up follows one of ours
+                ours.run()
+                progress()
 
-        theirs = trl.train(folder, prompts, sizes, repeats + 1, between)[1:]
+            theirs = other.train(repeats + 1, between)[1:]
         reference = timed(call_of("score", held), max(repeats // 2, 1))
-        return _summary(held, sizes, gap, ours, theirs, reference)
+        return {"peer": name, **_summary(held, sizes, gap, ours, theirs, reference)}
 
 
-def check_name(name: str) -> None:
-    """Refuses a peer that there is not.
+def check_name(name: str, python: str) -> None:
+    """Refuses a peer that there is not, or Tunix without its Python.
 
     Raises:
-      UserError: names the one that there is.
+      UserError: says which there are, or what is missing.
 
-    Example: `check_name("trl")`.
+    Example: `check_name("trl", "")`.
     """
-    if name != "trl":
-        raise UserError(f"--peer={name}; the one there is is trl")
+    if name not in PEERS:
+        raise UserError(f"--peer={name}; choose one of {', '.join(PEERS)}")
+    if name == "tunix" and not python:
+        raise UserError(
+            "--peer=tunix runs in an environment of its own: name its Python with --peer_python "
+            "(docs/speed.md)"
+        )
 
 
-def _peer(name: str) -> Any:
-    check_name(name)
+def _peer(name: str, python: str) -> Callable[..., Peer]:
+    check_name(name, python)
+    if name == "tunix":
+        return partial(Tunix, python=python)
     try:
-        from orl_jax.benchmark import peer_trl
+        from orl_jax.benchmark.peer_trl import Trl
     except ImportError as error:
         raise UserError(
             f"--peer=trl needs TRL, PEFT and torch ({error}): pip install -e '.[torch,peers]'"
         ) from error
-    return peer_trl
+    return Trl
 
 
 class OurSteps:
@@ -100,9 +133,9 @@ class OurSteps:
       compilation: seconds, of both programs.
     """
 
-    def __init__(self, held: Held, reward: Callable[..., list[float]]) -> None:
+    def __init__(self, held: Held) -> None:
         self.found: list[dict[str, float]] = []
-        self._held, self._reward = held, reward
+        self._held = held
         programs = [held.programs[name] for name in ("rollout", "update")]
         self._rollout, self._update = (program.run for program in programs)
         self.compilation = sum(program.seconds for program in programs)
@@ -127,10 +160,9 @@ class OurSteps:
 
     def _judge(self) -> Any:
         ids = self._held.shapes.layout.local_rows(self._sampled.ids)
-        flat = self._reward(completion_ids=ids.reshape(-1, ids.shape[-1]).tolist())
-        scores = np.array(flat, np.float32).reshape(ids.shape[:2])
+        scores = np.array([[reward(answer) for answer in group] for group in ids.tolist()])
         ranks, _, valid = self._held.judged(len(ids))
-        self._judged = self._held.shapes.layout.rows((ranks, scores, valid))
+        self._judged = self._held.shapes.layout.rows((ranks, scores.astype(np.float32), valid))
         return self._judged
 
     def _learn(self) -> Any:
@@ -140,14 +172,16 @@ class OurSteps:
         return self._state, rest
 
 
-def check_same(held: Held, folder: pathlib.Path) -> float:
+def check_same(held: Held, peer: Peer) -> float:
     """The largest gap between log-probabilities of the same tokens on both sides, in nats.
 
     Raises:
       Failure: it is above `TOLERANCE`.
     """
-    ours, batch = our_log_probs(held), held.batch
-    gap = float(np.abs(ours - their_log_probs(folder, batch)).max())
+    ours, answers = our_log_probs(held), np.asarray(held.batch.response_ids)
+    prompts = np.repeat(np.asarray(held.batch.prompt_ids), answers.shape[1], axis=0)
+    theirs = peer.log_probs(prompts, answers.reshape(len(prompts), -1))
+    gap = float(np.abs(ours - theirs.reshape(ours.shape)).max())
     if not gap <= TOLERANCE:
         raise Failure(f"the two sides differ by {gap:.1e} nats in one token: not the same model")
     return gap
@@ -163,22 +197,6 @@ def our_log_probs(held: Held) -> np.ndarray:
     return np.asarray(jax.jit(score)(held.params, held.batch))
 
 
-def their_log_probs(folder: pathlib.Path, batch: RankedBatch) -> np.ndarray:
-    """[B, G, T], of transformers, each prompt and answer as one row."""
-    import torch
-
-    from orl_jax.benchmark.peer_trl import load
-
-    answers = np.asarray(batch.response_ids)
-    prompts = np.repeat(np.asarray(batch.prompt_ids), answers.shape[1], axis=0)
-    rows = torch.from_numpy(np.concatenate([prompts, answers.reshape(len(prompts), -1)], 1)).long()
-    length = answers.shape[-1]
-    with torch.no_grad():
-        logits = load(folder)(rows, logits_to_keep=length + 1).logits[:, :-1]
-    found = logits.log_softmax(-1).gather(-1, rows[:, -length:, None])[..., 0]
-    return found.numpy().reshape(answers.shape)
-
-
 def _summary(
     held: Held,
     sizes: Sizes,
@@ -190,7 +208,6 @@ def _summary(
     mine, other = _timing(ours.found, "total"), _timing(theirs, "total")
     rates = {name: sizes.tokens / t.median for name, t in (("ours", mine), ("theirs", other))}
     return {
-        "peer": "trl",
         "sizes": sizes.__dict__ | {"parameters": count(held.params["language"])},
         "largest_gap": gap,
         "ours": mine.to_dict() | {"parts": _parts(ours.found)},

@@ -11,19 +11,19 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from orl_jax.benchmark.peer_model import TARGETS, Sizes
+from orl_jax.benchmark.peer_model import TARGETS, Seconds, Sizes, reward
 from orl_jax.data.tokenizer import load_tokenizer
 
 PARTS = ("generation", "reference", "loss", "backward", "optimiser", "rest")
-Seconds = dict[str, float]
 
 
 class TimedTrainer(GRPOTrainer):
@@ -90,47 +90,63 @@ class Between(TrainerCallback):
         self._begin = time.perf_counter()
 
 
-def train(
-    folder: pathlib.Path,
-    prompts: Sequence[str],
-    sizes: Sizes,
-    steps: int,
-    between: Callable[[], Any],
-) -> list[Seconds]:
-    """Seconds of each of `steps` steps, whole and by `PARTS`; the first is the warm-up.
+class Trl:
+    """The peer as `peer.compare` wants one.
 
     Args:
       folder: of the model.
       prompts: B texts; every step sees all of them.
-      between: see `Between`.
     """
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    callback = Between(between, steps)
-    trainer = TimedTrainer(
-        model=load(folder),
-        args=_settings(str(folder.parent / "trl"), sizes, steps),
-        reward_funcs=reward,
-        train_dataset=Dataset.from_dict({"prompt": list(prompts) * steps}),
-        processing_class=load_tokenizer(folder),
-        peft_config=_lora(sizes),
-        callbacks=[callback],
-    )
-    trainer.remove_callback(PrinterCallback)
-    callback.trainer = trainer
-    trainer.train()
-    return callback.found
+
+    def __init__(self, folder: pathlib.Path, sizes: Sizes, prompts: Sequence[str]) -> None:
+        self._folder, self._sizes, self._prompts = folder, sizes, prompts
+
+    def log_probs(self, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """[N, T] of answers [N, T] to prompts [N, L], at temperature 1."""
+        rows = torch.from_numpy(np.concatenate([prompts, answers], axis=1)).long()
+        length = answers.shape[1]
+        with torch.no_grad():
+            logits = self._load()(rows, logits_to_keep=length + 1).logits[:, :-1]
+        found = logits.log_softmax(-1).gather(-1, rows[:, -length:, None])
+        return found[..., 0].numpy()
+
+    def train(self, steps: int, between: Callable[[], Any]) -> list[Seconds]:
+        """Seconds of each of `steps` steps, whole and by `PARTS`; the first is the warm-up.
+
+        Args:
+          between: see `Between`.
+        """
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+        callback = Between(between, steps)
+        trainer = TimedTrainer(
+            model=self._load(),
+            args=_settings(str(self._folder.parent / "trl"), self._sizes, steps),
+            reward_funcs=_rewards,
+            train_dataset=Dataset.from_dict({"prompt": list(self._prompts) * steps}),
+            processing_class=load_tokenizer(self._folder),
+            peft_config=_lora(self._sizes),
+            callbacks=[callback],
+        )
+        trainer.remove_callback(PrinterCallback)
+        callback.trainer = trainer
+        trainer.train()
+        return callback.found
+
+    def _load(self) -> Any:
+        """The folder as a model of transformers, float32."""
+        return AutoModelForCausalLM.from_pretrained(
+            self._folder, dtype=torch.float32, attn_implementation="sdpa"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held."""
 
 
-def load(folder: pathlib.Path) -> Any:
-    """The folder as a model of transformers, float32."""
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa"
-    )
-
-
-def reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
-    """Of each answer, from its ids alone, in no time."""
-    return [float(sum(ids) % 7) for ids in completion_ids]
+def _rewards(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+    return [reward(ids) for ids in completion_ids]
 
 
 def _lora(sizes: Sizes) -> LoraConfig:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 _MB = 10**6
+_NAMES = {"trl": "TRL", "tunix": "Tunix"}  # of peers
 
 
 def to_markdown(found: dict[str, Any]) -> str:
@@ -121,7 +122,7 @@ def _curves(part: dict[str, Any]) -> Iterator[str]:
 
 def _peer(part: dict[str, Any]) -> Iterator[str]:
     sizes, rates = part["sizes"], part["tokens_per_second"]
-    yield f"## One GRPO step beside {part['peer'].upper()}"
+    yield f"## One GRPO step beside {_NAMES[part['peer']]}"
     yield ""
     yield (
         f"{sizes['parameters'] / 1e6:.1f} M parameters, {sizes['prompts']} prompts x "
@@ -132,7 +133,7 @@ def _peer(part: dict[str, Any]) -> Iterator[str]:
     rows = [
         [label, _seconds(part[side]), f"{rates[side]:,.0f}",
          ", ".join(f"{name} {value:.3g}" for name, value in part[side]["parts"].items())]
-        for label, side in (("orl_jax", "ours"), (part["peer"].upper(), "theirs"))
+        for label, side in (("orl_jax", "ours"), (_NAMES[part["peer"]], "theirs"))
     ]  # fmt: skip
     yield from _table(("", "median (range)", "tokens/s", "seconds of its parts"), rows)
     yield ""

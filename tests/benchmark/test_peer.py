@@ -1,5 +1,6 @@
 import pathlib
 import runpy
+import sys
 
 import pytest
 
@@ -8,6 +9,7 @@ pytest.importorskip("trl")
 from orl_jax.benchmark import peer, peer_model
 from orl_jax.benchmark.held import Held
 from orl_jax.benchmark.peer_model import Sizes
+from orl_jax.benchmark.peer_trl import Trl
 from orl_jax.benchmark.programs import Programs
 from orl_jax.errors import Failure, UserError
 
@@ -34,12 +36,13 @@ def test_the_import_is_the_same_model(tmp_path, offline):
     shapes, params = peer_model.import_folder(imported(), folder, SIZES)
     assert shapes.tokens.vocabulary_size == 40
     held = Held(shapes, Programs(shapes), params, ids)
-    assert peer.check_same(held, folder) < peer.TOLERANCE
+    trl = Trl(folder, SIZES, prompts)
+    assert peer.check_same(held, trl) < peer.TOLERANCE
     layers = params["language"]["layers"]
     layers["q"]["kernel"] = 1.1 * layers["q"]["kernel"]
     other = Held(shapes, Programs(shapes), params, ids)
     with pytest.raises(Failure, match="not the same model"):
-        peer.check_same(other, folder)
+        peer.check_same(other, trl)
 
 
 @pytest.mark.slow
@@ -53,8 +56,13 @@ def test_steps_alternate(offline):
 
 
 def test_refusals(offline):
-    with pytest.raises(UserError, match="--peer=verl; the one there is is trl"):
+    with pytest.raises(UserError, match="--peer=verl; choose one of trl, tunix"):
         peer.compare("verl", imported(), SIZES, 1, lambda: None)
+    with pytest.raises(UserError, match="name its Python with --peer_python"):
+        peer.compare("tunix", imported(), SIZES, 1, lambda: None)
+    for python, said in (("no/python", "No such file"), (sys.executable, "No module named")):
+        with pytest.raises(UserError, match=f"--peer_python={python}.*{said}"):
+            peer.compare("tunix", imported(), SIZES, 1, lambda: None, python=python)
     config = imported()
     del config.weights
     with pytest.raises(UserError, match="configs/imported.py"):
