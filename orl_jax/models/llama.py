@@ -29,12 +29,12 @@ _MASKED = -1e30  # finite, so that a fully masked row gives no NaN
 class Segment(NamedTuple):
     """Keys and values of past tokens in every layer (N layers, C key-value heads of width K).
 
-    The group axis is G, or 1 where the group shares the segment. Heads are before it, so that what
-    a product of matrices reads lies in one piece. Where layers are modules of their own
-    (`Llama.stacked`), keys and values are tuples of N arrays instead.
+    The group axis is G, or 1 where the group shares the segment. Heads are before it, and keys have
+    their width before the tokens: what a product of matrices reads lies as it reads it. Where
+    layers are modules of their own (`Llama.stacked`), keys and values are tuples of N arrays.
     """
 
-    keys: Float[Array, "N B C G S K"] | tuple[Float[Array, "B C G S K"], ...]
+    keys: Float[Array, "N B C G K S"] | tuple[Float[Array, "B C G K S"], ...]
     values: Float[Array, "N B C G S K"] | tuple[Float[Array, "B C G S K"], ...]
     mask: Bool[Array, "B G S"]
 
@@ -47,7 +47,8 @@ class Llama(nn.Module):
     unrolled. `heads` must be a multiple of `kv_heads`; `embedding_std` is of fresh embeddings.
 
     Attributes:
-      stacked: false makes each layer a module of its own; see `orl_jax.models.unstacked`.
+      stacked: false makes each layer a module of its own, `turned` turns its kernels round; see
+        `orl_jax.models.unstacked` for both.
       head_width: K; 0 is width / heads.
       tied: the projection to logits is the embedding, transposed; no parameter `lm_head` then.
       rope_scaling, rope_factor, rope_low_frequency, rope_high_frequency, rope_original_length: see
@@ -82,6 +83,7 @@ class Llama(nn.Module):
     quantisation: str = "none"
     quantisation_block: int = 64
     stacked: bool = True
+    turned: bool = False
 
     def setup(self) -> None:
         """Declares the layers; shapes are those of `LlamaForCausalLM`, kernels transposed."""
@@ -97,7 +99,7 @@ class Llama(nn.Module):
         settings = (
             self.heads, self.kv_heads, self.key_width, self.mlp_width, self.norm_epsilon,
             self.lora_rank, self.lora_alpha, self.dtype,
-            Storage(self.quantisation, self.quantisation_block),
+            Storage(self.quantisation, self.quantisation_block, self.turned),
         )  # fmt: skip
         if self.stacked:
             scan = nn.scan(
@@ -140,6 +142,7 @@ class Llama(nn.Module):
         past: tuple[Segment, ...] = (),
         *,
         last_only: bool = False,
+        step: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "B G _ D"], Segment]:
         """Hidden states after the last norm, and the keys and values of the tokens in `x`.
 
@@ -150,6 +153,8 @@ class Llama(nn.Module):
           past: segments that every token of `x` may attend to.
           last_only: gives the hidden state of the last token alone, [B, G, 1, D]; layers that are
             not stacked then leave out what the last of them need not compute.
+          step: where in the last segment of `past` the one token of `x` belongs. What is returned
+            is then that segment with its keys and values.
 
         Raises:
           UserError: a `rope_scaling` that there is not.
@@ -157,6 +162,8 @@ class Llama(nn.Module):
         causal = jnp.tril(jnp.ones((x.shape[2], x.shape[2]), bool))
         masks = [segment.mask[:, :, None, :] for segment in past]
         masks.append(causal[None, None] & mask[:, :, None, :])
+        if step is not None:
+            mask = past[-1].mask.at[:, :, step].set(mask[..., 0])
         scaling = RotaryScaling(
             self.rope_scaling, self.rope_factor, self.rope_low_frequency,
             self.rope_high_frequency, self.rope_original_length,
@@ -166,24 +173,39 @@ class Llama(nn.Module):
         layer_past = tuple((segment.keys, segment.values) for segment in past)
         through = self._scanned if self.stacked else self._one_by_one
         x, keys, values = through(
-            x.astype(self.dtype), rotation, tuple(masks), layer_past, last_only=last_only
+            x.astype(self.dtype), rotation, tuple(masks), layer_past, last_only=last_only, step=step
         )
         return self.norm(x), Segment(keys, values, mask)
 
     @nn.nowrap  # no scope of its own in names of operations
-    def _scanned(self, x: Array, *context: Any, last_only: bool) -> tuple[Array, Any, Any]:
+    def _scanned(
+        self, x: Array, *context: Any, last_only: bool, step: Array | None
+    ) -> tuple[Array, Any, Any]:
         x, (keys, values) = self.blocks(x, *context)
+        if step is not None:
+            *_, past = context
+            keys, values = written(past[-1], (keys, values), step)
         return x[:, :, -1:] if last_only else x, keys, values
 
     @nn.nowrap
     def _one_by_one(
-        self, x: Array, rotation: Rotation, masks: Any, past: Any, *, last_only: bool
+        self,
+        x: Array,
+        rotation: Rotation,
+        masks: Any,
+        past: Any,
+        *,
+        last_only: bool,
+        step: Array | None,
     ) -> tuple[Array, Any, Any]:
         found = []
+        if step is not None:  # a token is written into its segment, then read from there
+            *masks, before, new = masks
+            masks = (*masks, before.at[..., step].set(new[..., 0]))
         for index, block in enumerate(self.blocks):
             own = tuple((keys[index], values[index]) for keys, values in past)
             only = last_only and index == self.layers - 1
-            x, segment = block(x, rotation, masks, own, only)
+            x, segment = block(x, rotation, masks, own, only, step)
             found.append(segment)
         return x, *zip(*found, strict=True)
 
@@ -209,6 +231,7 @@ class LlamaBlock(nn.Module):
         masks: tuple[Bool[Array, "B _ _ _"], ...],
         past: tuple[tuple[Array, Array], ...],
         last_only: bool = False,
+        step: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "B G _ D"], tuple[Array, Array]]:
         width = x.shape[-1]
 
@@ -222,14 +245,19 @@ class LlamaBlock(nn.Module):
             return constrain(y, BATCH, None, None, "tensor", None)
 
         y = RMSNorm(self.norm_epsilon, self.dtype, name="attention_norm")(x)
-        keys = heads_first(rotate(heads("k", self.kv_heads, y), rotation))
-        values = heads_first(heads("v", self.kv_heads, y))
-        if x.shape[2] == 1:  # a decoding step
+        keys = rotate(heads("k", self.kv_heads, y), rotation)
+        keys = _stored(keys, (0, 3, 1, 4, 2))
+        values = _stored(heads("v", self.kv_heads, y), (0, 3, 1, 2, 4))
+        if step is not None:
+            *past, before = past
+            keys, values = written(before, (keys, values), step)
+        elif x.shape[2] == 1:  # a decoding step in a loop over layers
             past = jax.tree.map(_as_stored, past)
         if last_only:
             x, y, rotation, masks = jax.tree.map(lambda a: a[:, :, -1:], (x, y, rotation, masks))
         queries = rotate(heads("q", self.heads, y), rotation)
-        y = attend(queries, (*past, (keys, values)), masks)
+        own = (keys, values) if step is None else jax.tree.map(_as_stored, (keys, values))
+        y = attend(queries, (*past, own), masks)
         y = y.reshape(*x.shape[:-1], self.heads * self.head_width)
         x = x + project("o", width, y, ROWS)
         y = RMSNorm(self.norm_epsilon, self.dtype, name="mlp_norm")(x)
@@ -238,11 +266,28 @@ class LlamaBlock(nn.Module):
         return constrain(x, BATCH, None, None, None), (keys, values)
 
 
+def written(
+    past: tuple[Array, Array], new: tuple[Array, Array], step: Int[Array, ""]
+) -> tuple[Array, Array]:
+    """Keys [..., K, S] and values [..., S, K] of which those at `step` are the `new` token's.
+
+    Example: `written((jnp.zeros((1, 3)), jnp.zeros((3, 1))), (jnp.ones((1, 1)),) * 2, 2)` is
+      [[0, 0, 1]] and [[0], [0], [1]].
+    """
+    write = jax.lax.dynamic_update_slice_in_dim
+    (keys, values), (new_keys, new_values) = past, new
+    return (
+        write(keys, new_keys, step, axis=keys.ndim - 1),
+        write(values, new_values, step, axis=values.ndim - 2),
+    )
+
+
 def _as_stored(past: Array) -> Array:
-    """A layer's part of a cache [B, C, G or 1, S, K] in the order of its memory.
+    """A layer's part of a cache [B, C, G or 1, ., .] in the order of its memory.
 
     A GPU is else free to choose, and turns round the whole cache before each loop over the layers:
-    a second cache, written anew for each token.
+    a second cache, written anew for each token. A CPU else writes a token twice, once into a copy
+    of the cache for each of what reads it.
     """
     return row_major(past, BATCH, "tensor", None, None, None)
 
@@ -261,9 +306,9 @@ class RMSNorm(nn.Module):
         return (y * scale).astype(self.dtype)
 
 
-def heads_first(x: Float[Array, "B G T C K"]) -> Float[Array, "B C G T K"]:
+def _stored(x: Float[Array, "B G T C K"], order: tuple[int, ...]) -> Float[Array, "B C G _ _"]:
     """Keys or values in the order of a `Segment`."""
-    return constrain(x.transpose(0, 3, 1, 2, 4), BATCH, "tensor", None, None, None)
+    return constrain(x.transpose(order), BATCH, "tensor", None, None, None)
 
 
 def attend(
@@ -271,8 +316,8 @@ def attend(
     segments: tuple[tuple[Array, Array], ...],
     masks: tuple[Bool[Array, "B _ _ _"], ...],
 ) -> Float[Array, "B G T H K"]:
-    """Attention over several segments of keys and values [B, C, G or 1, S, K], one softmax over
-    all.
+    """Attention over several segments of keys [B, C, G or 1, K, S] and values [B, C, G or 1, S, K],
+    one softmax over all.
 
     Masks [B, G or 1, T or 1, S] are true where a query may look. Scores and softmax are float32.
     The softmax is put together from its parts, so that nothing as large as the scores is copied.
@@ -301,11 +346,11 @@ def attend(
 
 
 def _scores(queries: Array, keys: Array) -> Array:
-    """[B, C, G, R, T, K] x [B, C, G or 1, S, K] -> float32 [B, C, G, R, T, S]."""
+    """[B, C, G, R, T, K] x [B, C, G or 1, K, S] -> float32 [B, C, G, R, T, S]."""
     if keys.shape[2] == 1:
-        out = jnp.einsum("bcgrtk,bcsk->bcgrts", queries, keys[:, :, 0])
+        out = jnp.einsum("bcgrtk,bcks->bcgrts", queries, keys[:, :, 0])
     else:
-        out = jnp.einsum("bcgrtk,bcgsk->bcgrts", queries, keys)
+        out = jnp.einsum("bcgrtk,bcgks->bcgrts", queries, keys)
     return out.astype(jnp.float32)
 
 

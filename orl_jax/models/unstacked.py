@@ -1,8 +1,8 @@
-"""Two other forms of a model and its parameters that compute the same, sooner.
+"""Other forms of a model and its parameters that compute the same, sooner.
 
-`unstacked` gives each layer its own module, and `merged` adds adapters to their kernels. Both are
-pure, are meant for inside of a jitted function, and leave alone what they don't fit: many layers
-in a loop, kernels that are quantised or rounded.
+`unstacked` gives each layer its own module, `merged` adds adapters to their kernels, and `turned`
+turns kernels round. All are pure, are meant for inside of a jitted function, and leave alone what
+they don't fit: many layers in a loop, kernels that are quantised or rounded.
 """
 
 from typing import Any
@@ -59,10 +59,7 @@ def merged(model: VLM, params: Params) -> tuple[VLM, Params]:
     Example: `model, params = merged(model, params)`; no path ends in lora_a.
     """
     language = model.language
-    kinds = {leaf.dtype for leaf in jax.tree.leaves(params["language"])} | {
-        jnp.dtype(language.dtype)
-    }
-    if not language.lora_rank or kinds != {jnp.dtype(jnp.float32)}:
+    if not language.lora_rank or not _float32(model, params):
         return model, params
     merge = _merge(language.lora_alpha / language.lora_rank)
     clone = model.clone(language=language.clone(lora_rank=0))
@@ -78,3 +75,39 @@ def _merge(scale: float) -> Any:
         return {"kernel": tree["kernel"] + scale * (tree["lora_a"] @ tree["lora_b"])}
 
     return merge
+
+
+def turned(model: VLM, params: Params) -> tuple[VLM, Params]:
+    """Kernels of the layers as [D_out, D_in], for passes over few tokens at a time.
+
+    A CPU then takes a token of some twenty answers through a kernel up to half again as fast; many
+    rows are as fast as before. Only where layers are one by one, without adapters, in float32.
+
+    Args:
+      model, params: see `VLM`.
+
+    Returns:
+      A model that reads its kernels so, and its parameters.
+
+    Example: `turned(*unstacked(*merged(model, params)))`; no path in a layer ends in kernel.
+    """
+    language = model.language
+    if language.turned or language.stacked or language.lora_rank or not _float32(model, params):
+        return model, params
+    clone = model.clone(language=language.clone(turned=True))
+    return clone, {**params, "language": _turn(params["language"])}
+
+
+def _turn(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    if "kernel" in tree:
+        return {"turned": tree["kernel"].T}
+    return {name: _turn(value) for name, value in tree.items()}
+
+
+def _float32(model: VLM, params: Params) -> bool:
+    """Whether the language model is, in storage and in arithmetic."""
+    leaves = jax.tree.leaves(params["language"])
+    kinds = {leaf.dtype for leaf in leaves} | {jnp.dtype(model.language.dtype)}
+    return kinds == {jnp.dtype(jnp.float32)}

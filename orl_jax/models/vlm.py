@@ -125,11 +125,14 @@ class VLM(nn.Module):
         token: Int[Array, "B G"],
         position: Int[Array, "B G"],
         past: tuple[Segment, ...],
+        step: Int[Array, ""],
     ) -> tuple[Float[Array, "B G D"], Segment]:
-        """One decoding step: the hidden state after `token`, and its keys and values."""
+        """One decoding step: the hidden state after `token`, and the last segment of `past`, which
+        has the token's keys and values at `step`.
+        """
         x = self.language.embed(token)[:, :, None]
         mask = jnp.ones((*token.shape, 1), bool)
-        hidden, segment = self.language(x, position[..., None], mask, past)
+        hidden, segment = self.language(x, position[..., None], mask, past, step=step)
         return hidden[:, :, 0], segment
 
     def vocabulary_kernel(self) -> Float[Array, "D V"]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from orl_jax.models.llama import Segment
-from orl_jax.models.unstacked import merged, unstacked
+from orl_jax.models.unstacked import merged, turned, unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import masked_logits, vocabulary_logits
 from orl_jax.sharding.constrain import constrain
@@ -95,7 +95,7 @@ def sample(
 
 def ready(model: VLM, params: dict) -> tuple[VLM, dict]:
     """The same policy in the form that samples fastest; see `orl_jax.models.unstacked`."""
-    return unstacked(*merged(model, params))
+    return turned(*unstacked(*merged(model, params)))
 
 
 def begin(
@@ -144,8 +144,7 @@ def advance(
     rollout = _record(state, token, log_prob)
     position = jnp.broadcast_to(prefix.length + state.step, token.shape)
     past = (prefix.prompt, state.cache)
-    hidden, new = _applier(model, params)(VLM.decode, token, position, past)
-    cache = _extend(state.cache, new, state.step)
+    hidden, cache = _applier(model, params)(VLM.decode, token, position, past, state.step)
     done = state.done | (token == end_id)
     return LoopState(state.step + 1, hidden, cache, rollout, done)
 
@@ -162,18 +161,22 @@ def _start(
 ) -> LoopState:
     shape = (len(hidden), group_size, max_tokens)
 
-    def empty(past: Array) -> Array:
-        *lead, _, _, width = past.shape
-        zeros = jnp.zeros((*lead, *shape[1:], width), past.dtype)
+    def empty(past: Array, tokens: int) -> Array:
+        *lead, _, _, _ = past.shape
+        size = [*past.shape[:-3], group_size, *past.shape[-2:]]
+        size[tokens] = max_tokens
+        zeros = jnp.zeros(size, past.dtype)
         return constrain(zeros, *(None,) * (len(lead) - 2), BATCH, "tensor", None, None, None)
 
+    keys = jax.tree.map(lambda past: empty(past, -1), prompt.keys)
+    values = jax.tree.map(lambda past: empty(past, -2), prompt.values)
     rollout = Rollout(
         jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32)
     )
     return LoopState(
         step=jnp.zeros((), jnp.int32),
         hidden=jnp.broadcast_to(hidden[:, None], (*shape[:2], hidden.shape[-1])),
-        cache=Segment(*jax.tree.map(empty, prompt[:2]), jnp.zeros(shape, bool)),
+        cache=Segment(keys, values, jnp.zeros(shape, bool)),
         rollout=rollout,
         done=jnp.zeros(shape[:2], bool),
     )
@@ -200,11 +203,3 @@ def _record(state: LoopState, token: Array, log_prob: Array) -> Rollout:
         mask.at[at].set(alive),
         log_probs.at[at].set(jnp.where(alive, log_prob, 0.0)),
     )
-
-
-def _extend(cache: Segment, new: Segment, step: Array) -> Segment:
-    def write(old: Array, new: Array) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(old, new, step, axis=old.ndim - 2)
-
-    past = jax.tree.map(write, cache[:2], new[:2])
-    return Segment(*past, cache.mask.at[:, :, step].set(True))

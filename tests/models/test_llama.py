@@ -248,7 +248,10 @@ def test_attention_by_hand():
     def column(value):
         return np.array([[[[[value, 0, 0, 0]]]]], np.float32)
 
-    segments = ((column(0), column(8)), (column(np.log(3)), column(4)))
+    def key(value):  # its width before the tokens
+        return column(value).swapaxes(-1, -2)
+
+    segments = ((key(0), column(8)), (key(np.log(3)), column(4)))
     attended = jax.jit(attend)
     seen, hidden = np.ones((1, 1, 1, 1), bool), np.zeros((1, 1, 1, 1), bool)
     both = attended(column(2), segments, (seen, seen))

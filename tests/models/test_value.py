@@ -11,7 +11,8 @@ HEAD = {"kernel": normal(8, seed=3), "bias": jnp.float32(0.5)}
 
 
 def of(function, responses, head=HEAD):
-    compiled = jax.jit(lambda *x: function(make_vlm(), make_params(), head, *x))
+    params = make_params()  # made here: what is made in a trace would be cached
+    compiled = jax.jit(lambda *x: function(make_vlm(), params, head, *x))
     return compiled(*make_prompts(), *responses)
 
 

@@ -23,6 +23,7 @@ from tiny_model import (
 )
 
 from configs import demo
+from orl_jax.models.llama import Segment
 from orl_jax.models.pooling import PoolAdapter
 from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
@@ -95,12 +96,15 @@ def test_decoding_step_by_step_is_the_full_forward(hidden):
 
     def decode(model):
         last, prompt = model.prefill(*prompts)
-        states, past = [jnp.broadcast_to(last[:, None], (3, 2, 8))], [prompt]
+        states = [jnp.broadcast_to(last[:, None], (3, 2, 8))]
+        keys, values = prompt.keys[..., :3], prompt.values[..., :3, :]  # room for three tokens
+        # What no token was written to is masked, whatever it holds.
+        past = Segment(*(x.repeat(2, axis=3) for x in (keys, values)), jnp.zeros((3, 2, 3), bool))
         for step in range(3):
             position = jnp.broadcast_to(prompts.mask.sum(axis=1)[:, None] + step, (3, 2))
-            state, segment = model.decode(responses.ids[..., step], position, tuple(past))
+            tokens = responses.ids[..., step]
+            state, past = model.decode(tokens, position, (prompt, past), jnp.int32(step))
             states.append(state)
-            past.append(segment)
         return jnp.stack(states, axis=2)
 
     out = jax.jit(partial(make_vlm().apply, method=decode))({"params": make_params()})
