@@ -1,3 +1,4 @@
+import os
 import pathlib
 import runpy
 import sys
@@ -45,10 +46,17 @@ def test_the_import_is_the_same_model(tmp_path, offline):
         peer.check_same(other, trl)
 
 
+TUNIX = os.environ.get("ORL_TUNIX_PYTHON", "")
+WITH_TUNIX = pytest.mark.skipif(
+    not TUNIX, reason="needs ORL_TUNIX_PYTHON, the Python of an environment with Tunix"
+)
+
+
 @pytest.mark.slow
-def test_steps_alternate(offline):
+@pytest.mark.parametrize("name", ["trl", pytest.param("tunix", marks=WITH_TUNIX)])
+def test_steps_alternate(offline, name):
     pairs = []
-    found = peer.compare("trl", imported(), SIZES, 2, lambda: pairs.append(0))
+    found = peer.compare(name, imported(), SIZES, 2, lambda: pairs.append(0), python=TUNIX)
     assert len(pairs) == 2 and found["largest_gap"] < peer.TOLERANCE
     for side in ("ours", "theirs"):
         assert len(found[side]["samples"]) == 2 and all(found[side]["parts"].values())
