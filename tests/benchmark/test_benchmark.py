@@ -127,8 +127,9 @@ def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
         ({"parts": ("peer",)}, "--only=peer; choose some of stages, prefix, vocabulary"),
         ({"stages": ("dream",)}, "no stage 'dream'; choose some of video, encode"),
         ({"curves": ("width",)}, "no curve 'width'; choose some of frames"),
-        ({"peer": "trll"}, "--peer=trll; the one there is is trl"),
-        ({"sizes": Sizes(prompts=1)}, "--sizes is of the model beside a peer's; add --peer=trl"),
+        ({"peer": "trll"}, "--peer=trll; choose one of trl, tunix"),
+        ({"peer": "tunix"}, "name its Python with --peer_python"),
+        ({"sizes": Sizes(prompts=1)}, "--sizes is of the model beside a peer's; add --peer"),
     ],
 )
 def test_refusals(changes, words):
