@@ -162,11 +162,11 @@ def _start(
     shape = (len(hidden), group_size, max_tokens)
 
     def empty(past: Array, tokens: int) -> Array:
-        *lead, _, _, _ = past.shape
-        size = [*past.shape[:-3], group_size, *past.shape[-2:]]
-        size[tokens] = max_tokens
+        size = list(past.shape)
+        size[-3], size[tokens] = group_size, max_tokens
+        layers = (None,) * (past.ndim - 5)
         zeros = jnp.zeros(size, past.dtype)
-        return constrain(zeros, *(None,) * (len(lead) - 2), BATCH, "tensor", None, None, None)
+        return constrain(zeros, *layers, BATCH, "tensor", None, None, None)
 
     keys = jax.tree.map(lambda past: empty(past, -1), prompt.keys)
     values = jax.tree.map(lambda past: empty(past, -2), prompt.values)
