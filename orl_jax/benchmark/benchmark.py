@@ -10,7 +10,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from orl_jax.benchmark import curves, peer, picture, prefix, stages, table, vocabulary
+from orl_jax.benchmark import curves, peer, peer_process, picture, prefix, stages, table, vocabulary
 from orl_jax.benchmark.held import Held
 from orl_jax.benchmark.machine import machine
 from orl_jax.benchmark.peer_model import Sizes
@@ -32,8 +32,8 @@ class Request:
       parts: of `PARTS`; none is "stages", or the curves and the peer where these are named.
       stages: of `stages.NAMES`; none is all.
       curves: of `curves.AXES`.
-      peer: of `peer.PEERS`, or "".
-      peer_python: of an environment with Tunix.
+      peer: of `peer_process.PEERS`, or "".
+      peer_python: of an environment with the peer; "" is this one.
       sizes: of the peer's model and step.
       repeats: of each timing.
       vocabulary: tokens, where the config's tokenizer is not at hand.
@@ -63,7 +63,7 @@ class Request:
                 "have flags of their own)"
             )
         if self.peer:
-            peer.check_name(self.peer, self.peer_python)
+            peer_process.check_name(self.peer, self.peer_python)
         if self.sizes != Sizes() and not self.peer:
             raise UserError("--sizes is of the model beside a peer's; add --peer")
         stages.check_names(self.stages)

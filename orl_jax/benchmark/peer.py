@@ -9,8 +9,7 @@ import pathlib
 import statistics
 import tempfile
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +18,9 @@ from ml_collections import ConfigDict
 
 from orl_jax.benchmark import peer_model
 from orl_jax.benchmark.held import Held
-from orl_jax.benchmark.peer_model import Seconds, Sizes, reward
-from orl_jax.benchmark.peer_tunix import Tunix
+from orl_jax.benchmark.peer_model import Sizes
+from orl_jax.benchmark.peer_process import PeerProcess, Seconds, check_name
+from orl_jax.benchmark.peers.reward import reward
 from orl_jax.benchmark.programs import Programs
 from orl_jax.benchmark.stages import call_of
 from orl_jax.benchmark.timing import Timing, ratios, seconds, timed
@@ -29,23 +29,8 @@ from orl_jax.models.params import count
 from orl_jax.training.ranked_batch import RankedBatch
 from orl_jax.training.scorer import Scorer
 
-PEERS = ("trl", "tunix")
 TOLERANCE = 1e-4  # nats, between log-probabilities of one token
 _PARTS = ("rollout", "reward", "update")
-
-
-class Peer(Protocol):
-    """What a peer does; a context, made from a model's folder, sizes and B prompts."""
-
-    def log_probs(self, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """[N, T] of answers [N, T] to prompts [N, L], at temperature 1."""
-
-    def train(self, steps: int, between: Callable[[], Any]) -> list[Seconds]:
-        """Seconds of each step, whole and by part; `between` is called after all but the last."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
 
 
 def compare(
@@ -60,11 +45,11 @@ def compare(
     """Runs both sides in turn.
 
     Args:
-      name: of `PEERS`.
+      name: of `peer_process.PEERS`.
       config: `configs/imported.py`.
       repeats: steps of each side after the first, which is the warm-up.
       progress: called after each pair of steps.
-      python: of an environment with Tunix.
+      python: of an environment with the peer; "" is this one.
 
     Returns:
       Seconds of both sides, whole and by part, their ratio, tokens a second, what was compared.
@@ -73,7 +58,7 @@ def compare(
       UserError: another peer; it is not installed; another config.
       Failure: the two sides are not the same model.
     """
-    peer = _peer(name, python)
+    check_name(name, python)
     if "weights" not in config:
         raise UserError("--peer imports its model: take --config=configs/imported.py")
     config = config.copy_and_resolve_references().unlock()
@@ -82,7 +67,7 @@ def compare(
         prompts, ids = peer_model.texts(folder, sizes)
         shapes, params = peer_model.import_folder(config, folder, sizes)
         held = Held(shapes, Programs(shapes), params, ids)
-        with peer(folder, sizes, prompts) as other:
+        with PeerProcess(name, folder, sizes, prompts, python) as other:
             gap = check_same(held, other)
             ours = OurSteps(held)
 
@@ -95,36 +80,6 @@ def compare(
         return {"peer": name, **_summary(held, sizes, gap, ours, theirs, reference)}
 
 
-def check_name(name: str, python: str) -> None:
-    """Refuses a peer that there is not, or Tunix without its Python.
-
-    Raises:
-      UserError: says which there are, or what is missing.
-
-    Example: `check_name("trl", "")`.
-    """
-    if name not in PEERS:
-        raise UserError(f"--peer={name}; choose one of {', '.join(PEERS)}")
-    if name == "tunix" and not python:
-        raise UserError(
-            "--peer=tunix runs in an environment of its own: name its Python with --peer_python "
-            "(docs/speed.md)"
-        )
-
-
-def _peer(name: str, python: str) -> Callable[..., Peer]:
-    check_name(name, python)
-    if name == "tunix":
-        return partial(Tunix, python=python)
-    try:
-        from orl_jax.benchmark.peer_trl import Trl
-    except ImportError as error:
-        raise UserError(
-            f"--peer=trl needs TRL, PEFT and torch ({error}): pip install -e '.[torch,peers]'"
-        ) from error
-    return Trl
-
-
 class OurSteps:
     """Our side: steps one after the other, each taken apart.
 
@@ -134,7 +89,7 @@ class OurSteps:
     """
 
     def __init__(self, held: Held) -> None:
-        self.found: list[dict[str, float]] = []
+        self.found: list[Seconds] = []
         self._held = held
         programs = [held.programs[name] for name in ("rollout", "update")]
         self._rollout, self._update = (program.run for program in programs)
@@ -172,7 +127,7 @@ class OurSteps:
         return self._state, rest
 
 
-def check_same(held: Held, peer: Peer) -> float:
+def check_same(held: Held, peer: PeerProcess) -> float:
     """The largest gap between log-probabilities of the same tokens on both sides, in nats.
 
     Raises:
@@ -202,7 +157,7 @@ def _summary(
     sizes: Sizes,
     gap: float,
     ours: OurSteps,
-    theirs: list[dict[str, float]],
+    theirs: list[Seconds],
     reference: Timing,
 ) -> dict[str, Any]:
     mine, other = _timing(ours.found, "total"), _timing(theirs, "total")
@@ -219,11 +174,11 @@ def _summary(
     }
 
 
-def _timing(found: list[dict[str, float]], name: str) -> Timing:
+def _timing(found: list[Seconds], name: str) -> Timing:
     return Timing(tuple(seconds[name] for seconds in found))
 
 
-def _parts(found: list[dict[str, float]]) -> dict[str, float]:
+def _parts(found: list[Seconds]) -> Seconds:
     """The median of each part."""
     names = [name for name in found[0] if name != "total"]
     return {name: statistics.median(step[name] for step in found) for name in names}

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,8 +16,6 @@ from orl_jax.training.assembly import load_encoder, load_params
 from orl_jax.weights.importing import import_weights
 
 ROPE_BASE = 1e6  # Tunix 0.1.7 knows no other, whatever its configuration says
-Seconds = dict[str, float]  # of a step, by part and "total"
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +73,16 @@ def make_folder(folder: pathlib.Path, sizes: Sizes) -> pathlib.Path:
 
     Returns:
       The folder.
+
+    Raises:
+      UserError: torch is not installed.
     """
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"torch writes the model of both sides ({error}): pip install -e '.[torch,peers]'"
+        ) from error
     from transformers import LlamaConfig, LlamaForCausalLM
 
     _tokenizer(sizes.vocabulary).save_pretrained(str(folder))
@@ -95,14 +100,6 @@ def make_folder(folder: pathlib.Path, sizes: Sizes) -> pathlib.Path:
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
-
-
-def reward(ids: Sequence[int]) -> float:
-    """Of an answer, from its ids alone, in no time.
-
-    Example: `reward([3, 5])` is 1.
-    """
-    return float(sum(ids) % 7)
 
 
 def _tokenizer(vocabulary: int) -> Any:

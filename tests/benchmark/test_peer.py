@@ -10,7 +10,7 @@ pytest.importorskip("trl")
 from orl_jax.benchmark import peer, peer_model
 from orl_jax.benchmark.held import Held
 from orl_jax.benchmark.peer_model import Sizes
-from orl_jax.benchmark.peer_trl import Trl
+from orl_jax.benchmark.peer_process import PeerProcess
 from orl_jax.benchmark.programs import Programs
 from orl_jax.errors import Failure, UserError
 
@@ -37,13 +37,13 @@ def test_the_import_is_the_same_model(tmp_path, offline):
     shapes, params = peer_model.import_folder(imported(), folder, SIZES)
     assert shapes.tokens.vocabulary_size == 40
     held = Held(shapes, Programs(shapes), params, ids)
-    trl = Trl(folder, SIZES, prompts)
-    assert peer.check_same(held, trl) < peer.TOLERANCE
-    layers = params["language"]["layers"]
-    layers["q"]["kernel"] = 1.1 * layers["q"]["kernel"]
-    other = Held(shapes, Programs(shapes), params, ids)
-    with pytest.raises(Failure, match="not the same model"):
-        peer.check_same(other, trl)
+    with PeerProcess("trl", folder, SIZES, prompts, "") as trl:
+        assert peer.check_same(held, trl) < peer.TOLERANCE
+        layers = params["language"]["layers"]
+        layers["q"]["kernel"] = 1.1 * layers["q"]["kernel"]
+        other = Held(shapes, Programs(shapes), params, ids)
+        with pytest.raises(Failure, match="not the same model"):
+            peer.check_same(other, trl)
 
 
 TUNIX = os.environ.get("ORL_TUNIX_PYTHON", "")
@@ -55,8 +55,8 @@ WITH_TUNIX = pytest.mark.skipif(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["trl", pytest.param("tunix", marks=WITH_TUNIX)])
 def test_steps_alternate(offline, name):
-    pairs = []
-    found = peer.compare(name, imported(), SIZES, 2, lambda: pairs.append(0), python=TUNIX)
+    pairs, python = [], TUNIX if name == "tunix" else ""
+    found = peer.compare(name, imported(), SIZES, 2, lambda: pairs.append(0), python=python)
     assert len(pairs) == 2 and found["largest_gap"] < peer.TOLERANCE
     for side in ("ours", "theirs"):
         assert len(found[side]["samples"]) == 2 and all(found[side]["parts"].values())

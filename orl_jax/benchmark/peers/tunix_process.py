@@ -1,21 +1,10 @@
-"""Tunix's side of a comparison: a program of its own, as Tunix pins versions of its libraries.
+"""Tunix's side of a comparison: whole steps of its `GRPOLearner`; 0.1.7 was tried.
 
-Started by `peer_tunix` with a Python that has Tunix (0.1.7 was tried), so nothing of this project
-is imported. Both sides talk in lines of JSON: the job is the only argument, and each request on
-standard input gets one reply on standard output.
-
-    {"log_probs": "batch.npz"}  -> {"log_probs": "found.npy"}
-    {"train": 6}                -> {}, then after each {"go": true} the seconds of one step
-
-Its settings are what is fastest there: float32, no rematerialisation, one batch a step without
+Settings are what is fastest there: float32, no rematerialisation, one batch a step without
 micro-batches, a cache as long as prompt and answer, full softmax sampling as on the other sides.
 """
 
-import collections
-import json
 import os
-import sys
-import time
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -26,6 +15,7 @@ import numpy as np
 import optax
 import qwix
 from flax import nnx
+from reward import reward
 from transformers import AutoTokenizer
 from tunix.models.llama3 import model as llama
 from tunix.models.llama3.params import create_model_from_safe_tensors
@@ -33,8 +23,8 @@ from tunix.rl import common
 from tunix.rl import rl_cluster as cluster
 from tunix.rl.grpo import grpo_learner as grpo
 from tunix.rl.rollout.base_rollout import RolloutConfig
+from turns import Turns
 
-PARTS = ("generation", "reference", "update", "rest")
 _ADAPTED = ".*q_proj|.*k_proj|.*v_proj|.*o_proj|.*gate_proj|.*up_proj|.*down_proj"
 _NEVER = 10**9
 
@@ -67,23 +57,14 @@ class Ids:
 
 def main() -> None:
     """Serves requests until standard input ends."""
-    job = json.loads(sys.argv[1])
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no reply
-
-    def reply(value: Any) -> None:
-        replies.write(json.dumps(value) + "\n")
-
+    turns = Turns()
     mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     with mesh:
-        model = _load(job, mesh)
-        reply({"ready": True})
-        for line in iter(sys.stdin.readline, ""):
-            request = json.loads(line)
-            if "log_probs" in request:
-                reply({"log_probs": _log_probs(model, request["log_probs"])})
-            else:
-                _train(job, mesh, model, request["train"], reply)
+        model = _load(turns.job, mesh)
+        turns.serve(
+            lambda prompts, answers: _log_probs(model, prompts, answers),
+            lambda steps: _train(turns, mesh, model, steps),
+        )
 
 
 def _load(job: dict[str, Any], mesh: Any) -> Any:
@@ -97,20 +78,17 @@ def _load(job: dict[str, Any], mesh: Any) -> Any:
     return create_model_from_safe_tensors(job["folder"], config, mesh, dtype=jnp.float32)
 
 
-def _log_probs(model: Any, path: str) -> str:
-    """Of the answers in a file of prompts [B, L] and answers [B, T]."""
-    batch = np.load(path)
-    ids = jnp.asarray(np.concatenate([batch["prompts"], batch["answers"]], axis=1))
+def _log_probs(model: Any, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    ids = jnp.asarray(np.concatenate([prompts, answers], axis=1))
     rows, length = ids.shape
     positions = jnp.broadcast_to(jnp.arange(length), (rows, length))
     causal = jnp.broadcast_to(jnp.tril(jnp.ones((length, length), bool)), (rows, length, length))
-    found = common.get_per_token_logps(model, ids, positions, causal, batch["answers"].shape[1])
-    target = path + ".found.npy"
-    np.save(target, np.asarray(found))
-    return target
+    found = common.get_per_token_logps(model, ids, positions, causal, answers.shape[1])
+    return np.asarray(found)
 
 
-def _train(job: dict[str, Any], mesh: Any, model: Any, steps: int, reply: Any) -> None:
+def _train(turns: Turns, mesh: Any, model: Any, steps: int) -> None:
+    job = turns.job
     adapted = qwix.apply_lora_to_model(
         model,
         qwix.LoraProvider(
@@ -131,8 +109,7 @@ def _train(job: dict[str, Any], mesh: Any, model: Any, steps: int, reply: Any) -
             num_generations=job["sizes"]["group"], num_iterations=1, beta=0.02, epsilon=0.2
         ),
     )  # fmt: skip
-    _take_times(learner, trained, reply)
-    reply({})
+    _take_turns(learner, trained, turns)
     learner.train([{"prompts": np.array(job["prompts"])}] * steps)
 
 
@@ -161,13 +138,11 @@ def _settings(job: dict[str, Any], mesh: Any, steps: int) -> Any:
 
 
 def _reward(completions: Any, **_: Any) -> list[float]:
-    """As `peer_model.reward`."""
-    return [float(sum(map(int, text.split())) % 7) for text in completions]
+    return [reward(map(int, text.split())) for text in completions]
 
 
-def _take_times(learner: Any, trained: Any, reply: Any) -> None:
-    """Waits for leave before each step, and says the seconds of its parts after it."""
-    spent: collections.Counter[str] = collections.Counter()
+def _take_turns(learner: Any, trained: Any, turns: Turns) -> None:
+    """Lets each step wait for its turn, and takes the seconds of its parts."""
 
     def actor() -> Any:
         return jax.tree.leaves(nnx.state(trained.actor_trainer.model))
@@ -175,14 +150,12 @@ def _take_times(learner: Any, trained: Any, reply: Any) -> None:
     def timed(name: str, part: str) -> None:
         call = getattr(trained, name)
 
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            begin = time.perf_counter()
+        def whole(*args: Any, **kwargs: Any) -> Any:
             result = call(*args, **kwargs)
             jax.block_until_ready(actor() if part == "update" else result)
-            spent[part] += time.perf_counter() - begin
             return result
 
-        setattr(trained, name, wrapped)
+        setattr(trained, name, lambda *a, **k: turns.timed(part, whole, *a, **k))
 
     timed("generate", "generation")
     timed("get_ref_per_token_logps", "reference")
@@ -190,15 +163,10 @@ def _take_times(learner: Any, trained: Any, reply: Any) -> None:
     step = learner._run_global_step
 
     def one(*args: Any, **kwargs: Any) -> None:
-        if not sys.stdin.readline():
-            raise SystemExit
-        spent.clear()
-        begin = time.perf_counter()
+        turns.begin()
         step(*args, **kwargs)
         jax.block_until_ready(actor())
-        total = time.perf_counter() - begin
-        known = {name: spent[name] for name in PARTS[:-1]}
-        reply({"total": total, **known, "rest": total - sum(known.values())})
+        turns.end()
 
     learner._run_global_step = one
 

@@ -1,56 +1,84 @@
-"""A whole step of Tunix's `GRPOLearner`, made by a process of its own; see `tunix_process`."""
+"""A peer in a process of its own, which talks to us in lines of JSON; see `peers.turns`.
+
+Both sides then have all of the machine while it is their turn: in one process, the threads and the
+memory of one side cost the other a third of its speed.
+"""
 
 import json
 import pathlib
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from orl_jax.benchmark.peer_model import ROPE_BASE, Seconds, Sizes
+from orl_jax.benchmark.peer_model import ROPE_BASE, Sizes
 from orl_jax.errors import Failure, UserError
 
-_PROGRAM = pathlib.Path(__file__).with_name("tunix_process.py")
-_INSTALL = "python -m venv tunix && tunix/bin/pip install google-tunix==0.1.7"
+Seconds = dict[str, float]  # of a step, by part and "total"
+_PROGRAMS = pathlib.Path(__file__).with_name("peers")
+_INSTALL = {
+    "trl": "pip install -e '.[torch,peers]'",
+    "tunix": "python -m venv tunix && tunix/bin/pip install google-tunix==0.1.7",
+}
+PEERS = tuple(_INSTALL)
 
 
-class Tunix:
-    """The peer as `peer.compare` wants one; a context that ends the process.
+def check_name(name: str, python: str) -> None:
+    """Refuses a peer that there is not, or Tunix without its Python.
+
+    Raises:
+      UserError: says which there are, or what is missing.
+
+    Example: `check_name("trl", "")`.
+    """
+    if name not in PEERS:
+        raise UserError(f"--peer={name}; choose one of {', '.join(PEERS)}")
+    if name == "tunix" and not python:
+        raise UserError(
+            "--peer=tunix runs in an environment of its own: name its Python with --peer_python "
+            "(docs/speed.md)"
+        )
+
+
+class PeerProcess:
+    """A peer that is asked for its part; a context that ends the process.
 
     Args:
+      name: of `PEERS`.
       folder: of the model.
       prompts: B texts; every step sees all of them.
-      python: of an environment with Tunix.
+      python: of an environment with the peer; "" is this one.
 
     Raises:
       UserError: the program can't be started there.
     """
 
     def __init__(
-        self, folder: pathlib.Path, sizes: Sizes, prompts: Sequence[str], python: str
+        self, name: str, folder: pathlib.Path, sizes: Sizes, prompts: Sequence[str], python: str
     ) -> None:
+        self._place, self._said = folder.parent, folder.parent / f"{name}.log"
         job = {
             "folder": str(folder), "sizes": sizes.__dict__, "heads": sizes.heads,
             "rope_base": ROPE_BASE, "prompts": list(prompts),
         }  # fmt: skip
-        self._place = folder.parent
-        self._said = self._place / "tunix.log"
+        command = [python or sys.executable, str(_PROGRAMS / f"{name}_process.py"), json.dumps(job)]
         try:
             with self._said.open("w") as said:
                 self._process = subprocess.Popen(
-                    [python, str(_PROGRAM), json.dumps(job)], stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE, stderr=said, text=True, bufsize=1,
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+                    text=True, bufsize=1,
                 )  # fmt: skip
         except OSError as error:
             raise UserError(f"--peer_python={python}: {error.strerror}") from error
         try:
             self._reply()
         except Failure as failure:
-            raise UserError(
-                f"--peer_python={python} can't run Tunix; name the Python of an environment that "
-                f"has it ({_INSTALL}). {failure}"
-            ) from failure
+            where = f"--peer_python={python}" if python else f"--peer={name}"
+            raise UserError(f"{where} can't run it; to install: {_INSTALL[name]}. {failure}") from (
+                failure
+            )
 
     def log_probs(self, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """[N, T] of answers [N, T] to prompts [N, L], at temperature 1."""
@@ -64,7 +92,7 @@ class Tunix:
         Args:
           between: called after each step but the last; not counted.
         """
-        self._ask({"train": steps})
+        self._say({"train": steps})
         found = [self._ask({"go": True})]
         while len(found) < steps:
             between()
@@ -79,8 +107,11 @@ class Tunix:
         self._process.communicate()
 
     def _ask(self, request: dict[str, Any]) -> Any:
-        self._process.stdin.write(json.dumps(request) + "\n")
+        self._say(request)
         return self._reply()
+
+    def _say(self, request: dict[str, Any]) -> None:
+        self._process.stdin.write(json.dumps(request) + "\n")
 
     def _reply(self) -> Any:
         """What the process says next.
@@ -92,4 +123,4 @@ class Tunix:
             return json.loads(line)
         self._process.wait()
         last = ["", *self._said.read_text().strip().splitlines()][-1]
-        raise Failure(f"Tunix's process ended with {self._process.returncode}: {last[:300]}")
+        raise Failure(f"its process ended with {self._process.returncode}: {last[:300]}")

@@ -1,0 +1,1 @@
+"""Programs of peers. Each runs with a Python of its own, and imports only what is beside it."""

@@ -1,0 +1,84 @@
+"""A peer's end of the lines of JSON between its process and ours (`peer_process`).
+
+The job is the program's only argument. A line says once that it is ready; then each request on
+standard input gets one reply on standard output, except that a training has one for each step:
+
+    {"log_probs": "batch.npz"}  -> {"log_probs": "found.npy"}
+    {"train": 6}                -> after each {"go": true} the seconds of one step
+"""
+
+import collections
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Turns:
+    """Steps that wait for their turn, and where their time goes.
+
+    Attributes:
+      job: what the parent said of the model and of a step.
+      spent: seconds of the running step, by part.
+    """
+
+    def __init__(self) -> None:
+        self.job: dict[str, Any] = json.loads(sys.argv[1])
+        self.spent: collections.Counter[str] = collections.Counter()
+        self._replies = os.fdopen(os.dup(1), "w", buffering=1)
+        self._begin = 0.0
+        os.dup2(2, 1)  # what libraries print is no reply
+
+    def serve(
+        self,
+        log_probs: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        train: Callable[[int], None],
+    ) -> None:
+        """Answers requests until standard input ends.
+
+        Args:
+          log_probs: [N, T] of answers [N, T] to prompts [N, L], at temperature 1.
+          train: makes so many steps, each between `begin` and `end`.
+        """
+        self._reply({"ready": True})
+        for line in iter(sys.stdin.readline, ""):
+            request = json.loads(line)
+            if "train" in request:
+                train(request["train"])
+                continue
+            batch, target = np.load(request["log_probs"]), request["log_probs"] + ".found.npy"
+            np.save(target, log_probs(batch["prompts"], batch["answers"]))
+            self._reply({"log_probs": target})
+
+    def begin(self) -> None:
+        """Waits for a step's turn; ends the program when there is no other.
+
+        Raises:
+          SystemExit: standard input has ended.
+        """
+        if not sys.stdin.readline():
+            raise SystemExit
+        self.spent.clear()
+        self._begin = time.perf_counter()
+
+    def end(self) -> None:
+        """Says the seconds of the step that began last."""
+        total = time.perf_counter() - self._begin
+        self._reply({"total": total, **self.spent, "rest": total - sum(self.spent.values())})
+
+    def timed(self, part: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a call returns; its seconds are those of a part.
+
+        Example: `turns.timed("reference", model, ids)`.
+        """
+        begin = time.perf_counter()
+        result = call(*args, **kwargs)
+        self.spent[part] += time.perf_counter() - begin
+        return result
+
+    def _reply(self, value: Any) -> None:
+        self._replies.write(json.dumps(value) + "\n")
