@@ -1,7 +1,6 @@
 """A peer in a process of its own, which talks to us in lines of JSON; see `peers.turns`.
 
-Both sides then have all of the machine while it is their turn: in one process, the threads and the
-memory of one side cost the other a third of its speed.
+It may need other versions of the libraries, and the side whose turn it isn't then holds no thread.
 """
 
 import json
