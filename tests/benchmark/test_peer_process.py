@@ -1,6 +1,7 @@
 """The lines between us and a peer's process: both ends, with a stand-in for the peer."""
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ print("no reply")
 def train(steps):
     for left in reversed(range(steps)):
         turns.begin()
+        open(f"begun_{left}", "w")
         turns.spent["left"] += left
         turns.timed("nothing", int)
         turns.end()
@@ -49,11 +51,16 @@ def test_log_probs_travel_as_arrays(peer):
     np.testing.assert_array_equal(found, [[0, -1]])
 
 
-def test_ours_is_between_two_of_theirs(peer):
-    turns = []
+def test_ours_is_between_two_of_theirs(peer, tmp_path):
+    begun = []
+
+    def ours():
+        time.sleep(0.3)  # theirs would have gone on by then, if it did not wait
+        begun.append(len(list(tmp_path.glob("begun_*"))))
+
     with peer() as other:
-        found = other.train(3, lambda: turns.append("ours"))
-        assert [step["left"] for step in found] == [2, 1, 0] and turns == ["ours"] * 2
+        found = other.train(3, ours)
+        assert [step["left"] for step in found] == [2, 1, 0] and begun == [1, 2]
         for step in found:
             assert step["total"] == pytest.approx(step["left"] + step["nothing"] + step["rest"])
         with pytest.raises(Failure, match="ended with 1: no step is left"):
