@@ -57,7 +57,8 @@ class PeerProcess:
     def __init__(
         self, name: str, folder: pathlib.Path, sizes: Sizes, prompts: Sequence[str], python: str
     ) -> None:
-        self._place, self._said = folder.parent, folder.parent / f"{name}.log"
+        self._name, self._place = name, folder.parent
+        self._said = self._place / f"{name}.log"
         job = {
             "folder": str(folder), "sizes": sizes.__dict__, "heads": sizes.heads,
             "rope_base": ROPE_BASE, "prompts": list(prompts),
@@ -110,16 +111,24 @@ class PeerProcess:
         return self._reply()
 
     def _say(self, request: dict[str, Any]) -> None:
-        self._process.stdin.write(json.dumps(request) + "\n")
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+        except BrokenPipeError as error:
+            raise self._ended() from error
 
     def _reply(self) -> Any:
         """What the process says next.
 
         Raises:
-          Failure: it has ended; quotes the last line that it said.
+          Failure: it has ended.
         """
         if line := self._process.stdout.readline():
             return json.loads(line)
+        raise self._ended()
+
+    def _ended(self) -> Failure:
+        """Quotes the last line that it said."""
         self._process.wait()
         last = ["", *self._said.read_text().strip().splitlines()][-1]
-        raise Failure(f"its process ended with {self._process.returncode}: {last[:300]}")
+        code = self._process.returncode
+        return Failure(f"the process of {self._name} ended with {code}: {last[:300]}")

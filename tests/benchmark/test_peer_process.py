@@ -65,6 +65,8 @@ def test_ours_is_between_two_of_theirs(peer, tmp_path):
             assert step["total"] == pytest.approx(step["left"] + step["nothing"] + step["rest"])
         with pytest.raises(Failure, match="ended with 1: no step is left"):
             other._ask({"go": True})
+        with pytest.raises(Failure, match="no step is left"):
+            other.train(1, ours)
 
 
 def test_no_process_is_left(peer):
