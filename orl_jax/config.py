@@ -6,7 +6,6 @@ a script that needs it finds out by itself. No jax is imported here: data worker
 
 import difflib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.config_rules import DIVIDES, GIVE_NO_SCORES, NEED_SCORES, RULES, Rule
 from orl_jax.errors import UserError
+from orl_jax.whole_file import write_whole
 
 MISSING = object()
 
@@ -93,11 +93,7 @@ def from_json(text: str) -> ConfigDict:
 
 def write(config: ConfigDict, workdir: str) -> None:
     """Writes WORKDIR/config.json, whole or not at all; makes the folder."""
-    path = Path(workdir) / "config.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(to_json(config) + "\n")
-    os.replace(partial, path)
+    write_whole(Path(workdir) / "config.json", to_json(config) + "\n")
 
 
 def keys(config: ConfigDict, prefix: str = "") -> Iterator[str]:

@@ -23,6 +23,7 @@ from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.report.html import write_report
 from orl_jax.report.table import accuracy_table
 from orl_jax.training import rl, sft, vision
+from orl_jax.whole_file import write_whole
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
             results[name] = evaluate(config, path, name=name, workdir=workdir)
     results["seconds"] = seconds | {"total": time.monotonic() - begin}
     results["config"] = config.to_dict()
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_whole(folder / "results.json", json.dumps(results, indent=2) + "\n")
     shutil.rmtree(folder / "compiled", ignore_errors=True)
     report = write_report(workdir, data_folder=config.data.folder)
     print(accuracy_table(results))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +11,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from orl_jax.errors import UserError
+from orl_jax.whole_file import write_whole
 
 FILE = "metrics.jsonl"
 
@@ -129,6 +129,4 @@ def drop_rows_after(path: Path, stage: str, step: int) -> None:
     last = step or -1  # a fresh start writes step 0 anew, too
     kept = [row for row in _read_rows(path) if row["stage"] != stage or row["step"] <= last]
     if path.exists():
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, path)
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))

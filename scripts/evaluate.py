@@ -17,6 +17,7 @@ from orl_jax import cli
 from orl_jax.errors import UserError
 from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.sharding import processes
+from orl_jax.whole_file import write_whole
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 SPLIT = flags.DEFINE_list("split", [], "Splits, with commas; test and composition where there.")
@@ -37,8 +38,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     if not processes.is_writer():
         return
     path = pathlib.Path(workdir) / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    write_whole(path, json.dumps(results, indent=2) + "\n")
     for split in results["splits"].values():
         _show(split)
     print(f"results are in {path}")

@@ -8,7 +8,6 @@ was stopped goes on when the same command is given again; a judge is asked nothi
 """
 
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -23,6 +22,7 @@ from orl_jax.scoring.predictions import read_predictions
 from orl_jax.scoring.protocols import PROTOCOLS, Protocol, comparison, score
 from orl_jax.scoring.submission import write_submission
 from orl_jax.scoring.table import comparison_table, table
+from orl_jax.whole_file import write_whole
 
 PREDICTIONS = flags.DEFINE_string("predictions", None, "A file of predictions.")
 PROTOCOL = flags.DEFINE_string("protocol", "text", f"{' | '.join(PROTOCOLS)}.")
@@ -58,7 +58,7 @@ def main(config: ConfigDict, workdir: str) -> None:
         summary["against"] = {AGAINST.value: found}
         print(f"\nagainst {AGAINST.value}:\n{comparison_table(found)}")
     earlier.setdefault(path.name, {})[PROTOCOL.value] = summary
-    _write(output, earlier)
+    write_whole(output, json.dumps(earlier, indent=1) + "\n")
     print(f"scores are in {output}")
 
 
@@ -73,14 +73,6 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     except (ValueError, AttributeError, OSError) as error:
         raise UserError(f"{path} holds no scores; choose another --output") from error
     return found
-
-
-def _write(path: pathlib.Path, scores: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(scores, indent=1) + "\n")
-    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from orl_jax.benchmark.programs import Programs
 from orl_jax.benchmark.roofline import measure_peak
 from orl_jax.errors import UserError
 from orl_jax.plan.shapes import Shapes, tokens_of
+from orl_jax.whole_file import write_whole
 
 PARTS = ("stages", "prefix", "vocabulary", "curves", "peer")
 _CHUNK = 512  # positions, where the config projects all at once
@@ -84,14 +85,12 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
     Example: `run(config, "runs/benchmark", Request("configs/demo.py"))["stages"]["rows"]`.
     """
     chosen, folder = request.chosen(), pathlib.Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     file = folder / "benchmark.json"
     found = _earlier(file)
     for name in chosen:
         found[name] = {"machine": machine(), **_MEASURES[name](config, request)}
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(found, indent=2) + "\n")
-        part.replace(file)
+        write_whole(file, json.dumps(found, indent=2) + "\n")
     (folder / "benchmark.md").write_text(table.to_markdown(found))
     picture.draw(found, folder / "benchmark.png")
     print(table.to_markdown({name: found[name] for name in chosen}))

@@ -11,6 +11,7 @@ from orl_jax.comparison import picture, schedule, summary, table
 from orl_jax.comparison.arms import make_jobs
 from orl_jax.config import write
 from orl_jax.errors import Failure, UserError
+from orl_jax.whole_file import write_whole
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         raise Failure(f"no run has a result; the first error: {next(iter(failed.values()))}")
     found = summary.summarise(results, start, config.compare.split, config.compare.baseline)
     found["failed"] = failed
-    (folder / "results.json").write_text(json.dumps(found, indent=2) + "\n")
+    write_whole(folder / "results.json", json.dumps(found, indent=2) + "\n")
     (folder / "table.md").write_text(table.to_markdown(found))
     picture.draw(found, folder / "comparison.png", title=f"{len(results)} runs, {workdir}")
     print(table.to_markdown(found))

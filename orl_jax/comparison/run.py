@@ -17,6 +17,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.metrics import read_metrics
 from orl_jax.training import rl, sft
+from orl_jax.whole_file import write_whole
 
 CURVES = ("validation/accuracy", "validation/sampled_accuracy")
 DIRECTION = "advantage/oracle_correlation"
@@ -45,9 +46,7 @@ def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.
         "splits": _evaluate(settings, checkpoint, cache, job.folder),
         **_history(job),
     }
-    partial = job.result.with_name("result.json.partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(job.result)
+    write_whole(job.result, json.dumps(result, indent=2) + "\n")
     jax.clear_caches()  # another arm is another program
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from orl_jax.data.prompt import IMAGE_TOKEN, strip_all
 from orl_jax.errors import UserError
+from orl_jax.whole_file import write_whole
 
 
 def preference(
@@ -46,11 +47,7 @@ def preference(
 
 def write_lines(path: str | os.PathLike[str], lines: Iterable[dict[str, Any]]) -> None:
     """Writes the file, whole or not at all; makes its folder."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(partial, path)
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from orl_jax.data.scene import Scene
 from orl_jax.data.scene_labels import scene_from_json
 from orl_jax.data.source import open_split
 from orl_jax.errors import UserError
+from orl_jax.whole_file import write_whole
 
 FILE = "video_mme/shapes.json"
 SPLIT = "test"
@@ -57,10 +58,7 @@ def write_video_mme(folder: str | os.PathLike[str]) -> pathlib.Path:
         name = pathlib.Path(item["video"]).stem
         video = {"video_id": name, **_ABOUT, "url": "", "videoID": name, "questions": []}
         videos.setdefault(name, video)["questions"].append(choice(item))
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(list(videos.values()), indent=1) + "\n")
-    partial.replace(path)
+    write_whole(path, json.dumps(list(videos.values()), indent=1) + "\n")
     return path
 
 
