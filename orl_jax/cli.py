@@ -11,15 +11,17 @@ monitor has halted; 128 + signal where SIGTERM or SIGINT stopped it. Messages go
 through `logging`; standard output is left to results.
 """
 
+import atexit
 import logging
 import os
 import re
 import runpy
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 from absl import logging as absl_logging
@@ -71,7 +73,11 @@ def run(
         message = f"{error.filename}: {error.strerror}; choose another folder"
         status = _report(UserError(message), debug=_asked_for("debug"))
     except KeyboardInterrupt:
-        status = 130
+        _leave_at_once(128 + signal.SIGINT)
+    except SystemExit as left:
+        if left.code != 128 + signal.SIGTERM:
+            raise
+        _leave_at_once(left.code)
     except Exception as error:
         status = 1
         if _joined() and processes().is_lost(error):
@@ -81,6 +87,19 @@ def run(
     if _joined():
         processes().leave(status)
     sys.exit(status)
+
+
+def _leave_at_once(status: int) -> NoReturn:
+    """Ends the process, exit functions and all, but does not take down the interpreter.
+
+    jaxlib (0.10.2) crashes when what an interrupted compilation was at is let go of: to be called
+    while the exception, whose traceback holds that, is still there.
+    """
+    print("interrupted", file=sys.stderr)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def _run(main: Main, default_config: str | None, default_workdir: str | None) -> int:

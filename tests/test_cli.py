@@ -42,6 +42,14 @@ SCRIPT = '''
         if do == "sleep":
             print("ready", flush=True)
             time.sleep(60)
+        if do == "compile":
+            import jax
+            def many(x):
+                for _ in range(3000):
+                    x = jax.numpy.sin(x) @ x
+                return x
+            print("ready", flush=True)
+            jax.jit(many)(jax.numpy.ones((64, 64)))
         if do == "loop":
             with StopSignal() as stop:
                 print("ready", flush=True)
@@ -230,9 +238,18 @@ def test_a_loop_stops_after_saving(folder: Folder, signum: signal.Signals) -> No
     assert "Traceback" not in result.err and f"stopped by {signum.name}" in result.err
 
 
+def test_a_compilation_that_is_interrupted_is_no_crash(folder: Folder) -> None:
+    process = folder.start(*GOOD, "--do=compile")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    time.sleep(4)  # traced by then, and compiling for some seconds yet
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (130, "interrupted\n")
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_outside_a_loop_ends_the_script(folder: Folder, signum: signal.Signals) -> None:
-    assert _stopped(folder, "sleep", signum) == Result(128 + signum, "", "")
+    assert _stopped(folder, "sleep", signum) == Result(128 + signum, "", "interrupted\n")
 
 
 def test_the_command_line_needs_no_jax(folder: Folder) -> None:

@@ -65,8 +65,9 @@ class Request:
             )
         if self.peer:
             peer_process.check_name(self.peer, self.peer_python)
-        if self.sizes != Sizes() and not self.peer:
-            raise UserError("--sizes is of the model beside a peer's; add --peer")
+        for name, given in (("sizes", self.sizes != Sizes()), ("peer_python", self.peer_python)):
+            if given and not self.peer:
+                raise UserError(f"--{name} is for the step beside a peer's; add --peer")
         stages.check_names(self.stages)
         curves.check_axes(self.curves)
         named = {"curves": self.curves, "peer": self.peer, "stages": self.stages}
@@ -87,23 +88,31 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
     chosen, folder = request.chosen(), pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)  # before minutes of measuring
     file = folder / "benchmark.json"
-    found = _earlier(file)
+    found, measured = _earlier(file), {}
     for name in chosen:
-        found[name] = {"machine": machine(), **_MEASURES[name](config, request)}
+        part = {"machine": machine(), **_MEASURES[name](config, request)}
+        measured[f"peer {request.peer}" if name == "peer" else name] = part
+        found = {**_earlier(file), **measured}  # another process may have written meanwhile
         write_whole(file, json.dumps(found, indent=2) + "\n")
     (folder / "benchmark.md").write_text(table.to_markdown(found))
     picture.draw(found, folder / "benchmark.png")
-    print(table.to_markdown({name: found[name] for name in chosen}))
+    print(table.to_markdown(measured))
     return found
 
 
 def _earlier(file: pathlib.Path) -> dict[str, Any]:
+    """Parts that were measured before."""
     try:
-        return json.loads(file.read_text()) if file.is_file() else {}
-    except ValueError as error:
+        found = json.loads(file.read_text()) if file.exists() else {}
+        if not all(isinstance(part["machine"], dict) for part in found.values()):
+            raise ValueError("a part without its machine")
+        table.to_markdown(found)
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise UserError(
-            f"{file} is no JSON ({error}); delete it, or choose another --workdir"
+            f"{file} holds no benchmark ({type(error).__name__}: {error}); delete it, or choose "
+            "another --workdir"
         ) from error
+    return found
 
 
 def _bar(label: str) -> Callable[[Sequence[Any]], Iterator[Any]]:
@@ -130,7 +139,13 @@ def _stages(config: ConfigDict, request: Request) -> dict[str, Any]:
         stages.measure(name, held, peak, request.repeats, request.clip or None).to_dict()
         for name in _bar("stage")(request.stages or stages.NAMES)
     ]
-    return {"config": request.source, "dtype": dtype, "peak": peak._asdict(), "rows": rows}
+    sizes = {
+        "prompts": config.rl.batch_size, "group": config.rl.group_size,
+        "prompt": config.data.prompt_tokens, "response": config.rl.max_response_tokens,
+        "frames": config.data.frames,
+    }  # fmt: skip
+    peak = peak._asdict()
+    return {"config": request.source, "sizes": sizes, "dtype": dtype, "peak": peak, "rows": rows}
 
 
 def _prefix(config: ConfigDict, request: Request) -> dict[str, Any]:
@@ -150,9 +165,14 @@ def _curves(config: ConfigDict, request: Request) -> dict[str, Any]:
 
 
 def _peer(config: ConfigDict, request: Request) -> dict[str, Any]:
-    with tqdm(total=request.repeats, desc="steps of both", unit="step") as bar:
+    with tqdm(total=request.repeats, desc="making the model, compiling", unit="step") as bar:
+
+        def progress() -> None:
+            bar.set_description("steps of both", refresh=False)
+            bar.update()
+
         return peer.compare(
-            request.peer, config, request.sizes, request.repeats, bar.update,
+            request.peer, config, request.sizes, request.repeats, progress,
             python=request.peer_python,
         )  # fmt: skip
 

@@ -15,7 +15,8 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def machine() -> dict[str, str]:
-    """Name -> value: processor, its load before the benchmark, devices, commit, date, versions.
+    """Name -> value: processor, its load before the benchmark, devices, commit, date, versions,
+    GLIBC_TUNABLES.
 
     Example: `machine()["devices"]` is "1 x NVIDIA H100 80GB HBM3".
     """
@@ -24,6 +25,7 @@ def machine() -> dict[str, str]:
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "commit": commit(),
         "processor": _processor(),
+        "allocator": os.environ.get("GLIBC_TUNABLES", ""),
         "load": f"{os.getloadavg()[0]:.1f}",
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         **environment(),

@@ -77,7 +77,8 @@ def compare(
 
             theirs = other.train(repeats + 1, between)[1:]
         reference = timed(call_of("score", held), max(repeats // 2, 1))
-        return {"peer": name, **_summary(held, sizes, gap, ours, theirs, reference)}
+        about = {"peer": name, "versions": other.versions}
+        return {**about, **_summary(held, sizes, gap, ours, theirs, reference)}
 
 
 class OurSteps:

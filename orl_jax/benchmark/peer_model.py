@@ -15,6 +15,7 @@ from orl_jax.plan.shapes import Shapes
 from orl_jax.training.assembly import load_encoder, load_params
 from orl_jax.weights.importing import import_weights
 
+_LEAST = {"group": 2, "prompt": 10}  # 1 for the others; a prompt has words around its question
 ROPE_BASE = 1e6  # Tunix 0.1.7 knows no other, whatever its configuration says
 
 
@@ -53,17 +54,19 @@ class Sizes:
         """Sizes from "width=256,prompt=800"; what is not named stays.
 
         Raises:
-          UserError: another name, a value that is no whole number above 0.
+          UserError: another name, a value that is no whole number or too small.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         found = {}
         for part in filter(None, text.split(",")):
             name, _, value = part.partition("=")
-            if name not in known or not value.isdigit() or int(value) < 1:
+            if name not in known or not value.isdigit():
                 raise UserError(
                     f"{part!r} is no size; write NAME=NUMBER with a name of "
                     f"{', '.join(sorted(known))}"
                 )
+            if int(value) < (least := _LEAST.get(name, 1)):
+                raise UserError(f"--sizes: {part} must be at least {least}")
             found[name] = int(value)
         return cls(**found)
 

@@ -50,6 +50,9 @@ class PeerProcess:
       prompts: B texts; every step sees all of them.
       python: of an environment with the peer; "" is this one.
 
+    Attributes:
+      versions: of the libraries there.
+
     Raises:
       UserError: the program can't be started there.
     """
@@ -73,12 +76,12 @@ class PeerProcess:
         except OSError as error:
             raise UserError(f"--peer_python={python}: {error.strerror}") from error
         try:
-            self._reply()
+            self.versions: dict[str, str] = self._reply()["versions"]
         except Failure as failure:
             where = f"--peer_python={python}" if python else f"--peer={name}"
-            raise UserError(f"{where} can't run it; to install: {_INSTALL[name]}. {failure}") from (
-                failure
-            )
+            raise UserError(
+                f"{where} can't run {name}; to install: {_INSTALL[name]}. {failure}"
+            ) from failure
 
     def log_probs(self, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """[N, T] of answers [N, T] to prompts [N, L], at temperature 1."""

@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from orl_jax.benchmark.table import in_order
+
 _BLUE, _GREY, _ORANGE = "#4477aa", "0.75", "#ee7733"
 
 
@@ -16,7 +18,7 @@ def draw(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
     Args:
       found: as `benchmark.run` returns it.
     """
-    panels = [(panel, found[name]) for name, panel in _PANELS.items() if name in found]
+    panels = [(_PANELS[name], part) for name, part in in_order(found, _PANELS)]
     if not panels:
         return
     figure = Figure(figsize=(5.4 * len(panels), 4.2), dpi=130, layout="constrained")

@@ -1,6 +1,6 @@
 """The benchmark as Markdown tables."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 _MB = 10**6
@@ -14,10 +14,20 @@ def to_markdown(found: dict[str, Any]) -> str:
       found: as `benchmark.run` returns it.
     """
     parts = ["# Benchmark"]
-    for name, render in _SECTIONS.items():
-        if name in found:
-            parts += ["\n".join(render(found[name])), _where(found[name]["machine"])]
+    for name, part in in_order(found, _SECTIONS):
+        parts += ["\n".join(_SECTIONS[name](part)), _where(part["machine"])]
     return "\n\n".join(parts) + "\n"
+
+
+def in_order(found: dict[str, Any], names: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The measured parts that are named, in this order; of "peer" there is one for each peer.
+
+    Example: `list(in_order({"peer trl": part}, ["peer"]))` is [("peer", part)].
+    """
+    for name in names:
+        for key, part in found.items():
+            if key.partition(" ")[0] == name:
+                yield name, part
 
 
 def _where(machine: dict[str, str]) -> str:
@@ -36,8 +46,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def _seconds(timing: dict[str, Any]) -> str:
     """The median with its range, in a unit that suits it."""
     scale, unit = (1, "s") if timing["median"] >= 1 else (1000, "ms")
-    low, middle, high = (f"{scale * timing[key]:.3g}" for key in ("low", "median", "high"))
+    low, middle, high = (_number(scale * timing[key], 3) for key in ("low", "median", "high"))
     return f"{middle} {unit} ({low}–{high})"
+
+
+def _number(value: float, digits: int) -> str:
+    """So many digits, or all of those before the point."""
+    return f"{value:,.0f}" if value >= 10**digits else f"{value:,.{digits}g}"
 
 
 def _ratio(timing: dict[str, Any]) -> str:
@@ -48,6 +63,9 @@ def _stages(part: dict[str, Any]) -> Iterator[str]:
     peak = part["peak"]
     yield f"## Stages of {part['config']}"
     yield ""
+    if sizes := part.get("sizes"):
+        yield f"{_step(sizes)}, {sizes['frames']} frames."
+        yield ""
     yield (
         f"Measured peak: {peak['flops'] / 1e9:,.0f} GFLOP/s in {part['dtype']}, "
         f"{peak['bandwidth'] / 1e9:,.1f} GB/s."
@@ -58,13 +76,20 @@ def _stages(part: dict[str, Any]) -> Iterator[str]:
     yield from _table(head, [_stage(row) for row in part["rows"]])
 
 
+def _step(sizes: dict[str, int]) -> str:
+    return (
+        f"{sizes['prompts']} prompts x {sizes['group']} answers, {sizes['prompt']} + "
+        f"{sizes['response']} tokens"
+    )
+
+
 def _stage(row: dict[str, Any]) -> list[str]:
-    cells = [row["name"], _seconds(row["timing"]), f"{row['rate']:,.4g} {row['unit']}/s"]
+    cells = [row["name"], _seconds(row["timing"]), f"{_number(row['rate'], 4)} {row['unit']}/s"]
     if row["cost"] is None:
         return [*cells, "", "", "", "", ""]
     flops, moved = row["cost"]["flops"] / 1e9, row["cost"]["bytes"] / _MB
     return [
-        *cells, f"{flops:,.4g}", f"{moved:,.4g}", f"{row['accessed'] / _MB:,.4g}",
+        *cells, *(_number(value, 4) for value in (flops, moved, row["accessed"] / _MB)),
         f"{row['share']:.0%}", f"{row['compilation']:.1f} s",
     ]  # fmt: skip
 
@@ -125,9 +150,8 @@ def _peer(part: dict[str, Any]) -> Iterator[str]:
     yield f"## One GRPO step beside {_NAMES[part['peer']]}"
     yield ""
     yield (
-        f"{sizes['parameters'] / 1e6:.1f} M parameters, {sizes['prompts']} prompts x "
-        f"{sizes['group']} answers, {sizes['prompt']} + {sizes['response']} tokens, LoRA "
-        f"{sizes['rank']}; log-probabilities differ by {part['largest_gap']:.1e} at most."
+        f"{sizes['parameters'] / 1e6:.1f} M parameters, {_step(sizes)}, LoRA {sizes['rank']}; "
+        f"log-probabilities differ by {part['largest_gap']:.1e} at most."
     )
     yield ""
     rows = [
@@ -139,9 +163,11 @@ def _peer(part: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"Ratio {_ratio(part['ratio'])}. Of our update the reference takes "
-        f"{part['reference_in_update']['median']:.3g} s. Compilation, once: "
+        f"{part['reference_in_update']['median']:.3g} s. Our compilation, once: "
         f"{part['compilation']:.1f} s."
     )
+    if versions := part.get("versions"):
+        yield f"The other side: {', '.join(f'{name} {v}' for name, v in versions.items())}."
 
 
 _SECTIONS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from orl_jax.benchmark import curves, stages, vocabulary
+from orl_jax.benchmark import benchmark, curves, stages, table, vocabulary
 from orl_jax.benchmark.benchmark import Request, run
 from orl_jax.benchmark.held import Held
 from orl_jax.benchmark.peer_model import Sizes
@@ -121,6 +121,33 @@ def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
     assert "| 500 |" in capsys.readouterr().out
 
 
+def test_what_another_process_wrote_meanwhile_stays(tmp_path, held, monkeypatch):
+    """Two runs into one folder, of which the second ends while the first measures."""
+    config = held.shapes.config
+
+    def slow(config, request):
+        run(config, str(tmp_path), Request("demo", stages=("video",), repeats=1))
+        return {"rows": []}
+
+    monkeypatch.setitem(benchmark._MEASURES, "vocabulary", slow)
+    found = run(config, str(tmp_path), Request("demo", parts=("vocabulary",)))
+    assert set(found) == {"stages", "vocabulary"}
+    assert found == json.loads((tmp_path / "benchmark.json").read_text())
+
+
+def test_numbers_are_written_out():
+    timing = {"median": 0.696, "low": 0.5751, "high": 1.5634}
+    assert table._seconds(timing) == "696 ms (575–1,563)"
+    assert table._seconds({"median": 4.7411, "low": 4.6, "high": 12.0}) == "4.74 s (4.6–12)"
+
+
+def test_a_part_for_each_peer():
+    found = {name: {"of": name} for name in ("peer tunix", "stages", "peer trl")}
+    order = list(table.in_order(found, ["stages", "prefix", "peer"]))
+    assert [part["of"] for _, part in order] == ["stages", "peer tunix", "peer trl"]
+    assert {kind for kind, _ in order} == {"stages", "peer"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -129,7 +156,8 @@ def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
         ({"curves": ("width",)}, "no curve 'width'; choose some of frames"),
         ({"peer": "trll"}, "--peer=trll; choose one of trl, tunix"),
         ({"peer": "tunix"}, "name its Python with --peer_python"),
-        ({"sizes": Sizes(prompts=1)}, "--sizes is of the model beside a peer's; add --peer"),
+        ({"sizes": Sizes(prompts=1)}, "--sizes is for the step beside a peer's; add --peer"),
+        ({"peer_python": "python"}, "--peer_python is for the step beside a peer's; add --peer"),
     ],
 )
 def test_refusals(changes, words):
@@ -142,9 +170,11 @@ def test_what_can_not_be_read_is_named(tmp_path, held):
     (tmp_path / "no.mp4").write_text("no clip")
     with pytest.raises(UserError, match=r"--clip=.*no\.mp4 can't be read"):
         run(config, str(tmp_path), dataclasses.replace(request, clip=str(tmp_path / "no.mp4")))
-    (tmp_path / "benchmark.json").write_text("{")
-    with pytest.raises(UserError, match=r"benchmark\.json is no JSON .*; delete it"):
-        run(config, str(tmp_path), request)
+    for text in ("{", "[1, 2]", '{"peer": 3}', '{"stages": {"machine": {}}}'):
+        (tmp_path / "benchmark.json").write_text(text)
+        with pytest.raises(UserError, match=r"benchmark\.json holds no benchmark .*; delete it"):
+            run(config, str(tmp_path), request)
+        assert (tmp_path / "benchmark.json").read_text() == text
 
 
 def test_parts_follow_the_flags():
@@ -155,8 +185,11 @@ def test_parts_follow_the_flags():
 
 def test_sizes():
     assert Sizes.parse("prompt=800,group=2").tokens == 4 * 2 * (800 + 64)
-    for text in ("depth=3", "prompt=0", "prompt"):
+    for text in ("depth=3", "prompt=-1", "prompt"):
         with pytest.raises(UserError, match="is no size"):
+            Sizes.parse(text)
+    for text, least in (("prompt=9", 10), ("group=1", 2), ("rank=0", 1)):
+        with pytest.raises(UserError, match=f"{text} must be at least {least}"):
             Sizes.parse(text)
 
 

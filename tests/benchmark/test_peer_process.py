@@ -29,7 +29,7 @@ def train(steps):
         turns.end()
     sys.exit("no step is left")
 
-turns.serve(lambda prompts, answers: prompts.sum() - answers, train)
+turns.serve(lambda prompts, answers: prompts.sum() - answers, train, ["numpy"])
 """.replace("PEERS", repr(str(peer_process._PROGRAMS)))
 
 
@@ -47,6 +47,7 @@ def peer(tmp_path, monkeypatch):
 
 def test_log_probs_travel_as_arrays(peer):
     with peer() as other:
+        assert other.versions == {"numpy": np.__version__}
         found = other.log_probs(np.array([[1, 2]]), np.array([[3, 4]]))
     np.testing.assert_array_equal(found, [[0, -1]])
 
@@ -80,5 +81,5 @@ def test_an_environment_without_it_is_named(peer):
     missing = "import no_such_module"
     with pytest.raises(UserError, match=r"_python=.*google-tunix==0.1.7.*No module named"):
         peer(missing)
-    with pytest.raises(UserError, match=r"--peer=tunix can't run it"):
+    with pytest.raises(UserError, match=r"--peer=tunix can't run tunix"):
         peer(missing, python="")

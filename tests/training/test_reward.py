@@ -145,7 +145,7 @@ def test_grpo_reads_scores_that_are_distorted(rewarded, workdir, kl_estimator):
     }  # fmt: skip
     rl.train(changed(rewarded[0], **overrides), workdir)
     rows = [row for row in read_metrics(workdir, "rl") if "loss" in row]
-    assert rows[-1]["kl"] >= 0
+    assert rows[-1]["kl"] >= -1e-6  # rounding
     lines = pathlib.Path(workdir, "rollouts", "1.jsonl").read_text().splitlines()
     for line in map(json.loads, lines):
         scores, advantages = np.array(line["oracle_scores"]), np.array(line["advantages"])

@@ -69,6 +69,7 @@ def main() -> None:
     turns.serve(
         lambda prompts, answers: _log_probs(model, prompts, answers),
         lambda steps: _train(turns, model, steps),
+        ("trl", "torch", "transformers", "peft"),
     )
 
 

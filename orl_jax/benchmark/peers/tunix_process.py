@@ -64,6 +64,7 @@ def main() -> None:
         turns.serve(
             lambda prompts, answers: _log_probs(model, prompts, answers),
             lambda steps: _train(turns, mesh, model, steps),
+            ("google-tunix", "jax", "flax", "qwix"),
         )
 
 

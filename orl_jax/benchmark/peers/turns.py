@@ -1,7 +1,7 @@
 """A peer's end of the lines of JSON between its process and ours (`peer_process`).
 
-The job is the program's only argument. A line says once that it is ready; then each request on
-standard input gets one reply on standard output, except that a training has one for each step:
+The job is the program's only argument. The first line tells versions. Then each request on standard
+input gets one reply on standard output, except that a training has one for each step:
 
     {"log_probs": "batch.npz"}  -> {"log_probs": "found.npy"}
     {"train": 6}                -> after each {"go": true} the seconds of one step
@@ -12,7 +12,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -37,14 +38,16 @@ class Turns:
         self,
         log_probs: Callable[[np.ndarray, np.ndarray], np.ndarray],
         train: Callable[[int], None],
+        libraries: Sequence[str],
     ) -> None:
         """Answers requests until standard input ends.
 
         Args:
           log_probs: [N, T] of answers [N, T] to prompts [N, L], at temperature 1.
           train: makes so many steps, each between `begin` and `end`.
+          libraries: whose versions are told.
         """
-        self._reply({"ready": True})
+        self._reply({"versions": {name: version(name) for name in libraries}})
         for line in iter(sys.stdin.readline, ""):
             request = json.loads(line)
             if "train" in request:
