@@ -33,10 +33,15 @@ def draw(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
 def _stages(axes: Axes, part: dict[str, Any]) -> None:
     rows = part["rows"][::-1]
     names = [row["name"] for row in rows]
-    axes.barh(names, [row["timing"]["median"] for row in rows], color=_GREY, label="measured")
+    bars = axes.barh(
+        names, [row["timing"]["median"] for row in rows], color=_GREY, label="measured"
+    )
+    shares = ["" if row["cost"] is None else f" {row['share']:.0%}" for row in rows]
+    axes.bar_label(bars, shares, fontsize=8)
     axes.barh(names, [row["bound"] for row in rows], color=_BLUE, label="roofline")
-    axes.set(xscale="log", xlabel="seconds", title="Stages of a step")
-    axes.legend(frameon=False)
+    axes.set(xscale="log", xlabel="seconds", title="Stages of a step, share of the roofline")
+    axes.set_ylim(-0.6, len(rows) + 0.3)  # the legend is above the bars
+    axes.legend(frameon=False, ncols=2, loc="upper left")
 
 
 def _curves(axes: Axes, part: dict[str, Any]) -> None:
