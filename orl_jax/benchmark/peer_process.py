@@ -66,7 +66,7 @@ class PeerProcess:
             "folder": str(folder), "sizes": sizes.__dict__, "heads": sizes.heads,
             "rope_base": ROPE_BASE, "prompts": list(prompts),
         }  # fmt: skip
-        command = [python or sys.executable, str(_PROGRAMS / f"{name}_process.py"), json.dumps(job)]
+        command = [python or sys.executable, str(_PROGRAMS / f"{name}_process.py")]
         try:
             with self._said.open("w") as said:
                 self._process = subprocess.Popen(
@@ -76,7 +76,7 @@ class PeerProcess:
         except OSError as error:
             raise UserError(f"--peer_python={python}: {error.strerror}") from error
         try:
-            self.versions: dict[str, str] = self._reply()["versions"]
+            self.versions: dict[str, str] = self._ask(job)["versions"]
         except Failure as failure:
             where = f"--peer_python={python}" if python else f"--peer={name}"
             raise UserError(

@@ -37,12 +37,18 @@ turns.serve(lambda prompts, answers: prompts.sum() - answers, train, ["numpy"])
 def peer(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def start(program=STAND_IN, python=sys.executable):
+    def start(program=STAND_IN, python=sys.executable, prompt="a b"):
         (tmp_path / "tunix_process.py").write_text(program)
         monkeypatch.setattr(peer_process, "_PROGRAMS", tmp_path)
-        return PeerProcess("tunix", tmp_path / "model", Sizes(width=64, group=3), ["a b"], python)
+        return PeerProcess("tunix", tmp_path / "model", Sizes(width=64, group=3), [prompt], python)
 
     return start
+
+
+def test_prompts_may_be_longer_than_an_argument(peer):
+    """Linux takes no argument above 128 KiB."""
+    with peer(STAND_IN.replace('["a b"]', '["a" * 200000]'), prompt="a" * 200_000) as other:
+        assert other.versions
 
 
 def test_log_probs_travel_as_arrays(peer):

@@ -1,8 +1,8 @@
 """A peer's end of the lines of JSON between its process and ours (`peer_process`).
 
-The job is the program's only argument. The first line tells versions. Then each request on standard
-input gets one reply on standard output, except that a training has one for each step:
+Each request on standard input gets one reply on standard output; a training has one for each step:
 
+    {"sizes": …, "prompts": …}  -> {"versions": {"jax": "0.10.2"}}, to the first line, the job
     {"log_probs": "batch.npz"}  -> {"log_probs": "found.npy"}
     {"train": 6}                -> after each {"go": true} the seconds of one step
 """
@@ -28,7 +28,7 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self.job: dict[str, Any] = json.loads(sys.argv[1])
+        self.job: dict[str, Any] = json.loads(sys.stdin.readline())
         self.spent: collections.Counter[str] = collections.Counter()
         self._replies = os.fdopen(os.dup(1), "w", buffering=1)
         self._begin = 0.0
