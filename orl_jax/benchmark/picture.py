@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orl_jax.benchmark.table import in_order
+from orl_jax.benchmark.table import PEER_NAMES, in_order
 
 _BLUE, _GREY, _ORANGE = "#4477aa", "0.75", "#ee7733"
 
@@ -65,7 +65,7 @@ def _peer(axes: Axes, part: dict[str, Any]) -> None:
             if value > 0.06 * part["theirs"]["median"]:
                 axes.text(left + value / 2, place, name, ha="center", va="center", fontsize=8)
             left += value
-    axes.set_yticks((0, 1), (part["peer"].upper(), "orl_jax"))
+    axes.set_yticks((0, 1), (PEER_NAMES[part["peer"]], "orl_jax"))
     axes.set(xlabel="seconds", title=f"One GRPO step: {part['ratio']['median']:.2f} times as fast")
 
 

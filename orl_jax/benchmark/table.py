@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 _MB = 10**6
-_NAMES = {"trl": "TRL", "tunix": "Tunix"}  # of peers
+PEER_NAMES = {"trl": "TRL", "tunix": "Tunix"}
 
 
 def to_markdown(found: dict[str, Any]) -> str:
@@ -147,7 +147,7 @@ def _curves(part: dict[str, Any]) -> Iterator[str]:
 
 def _peer(part: dict[str, Any]) -> Iterator[str]:
     sizes, rates = part["sizes"], part["tokens_per_second"]
-    yield f"## One GRPO step beside {_NAMES[part['peer']]}"
+    yield f"## One GRPO step beside {PEER_NAMES[part['peer']]}"
     yield ""
     yield (
         f"{sizes['parameters'] / 1e6:.1f} M parameters, {_step(sizes)}, LoRA {sizes['rank']}; "
@@ -157,7 +157,7 @@ def _peer(part: dict[str, Any]) -> Iterator[str]:
     rows = [
         [label, _seconds(part[side]), f"{rates[side]:,.0f}",
          ", ".join(f"{name} {value:.3g}" for name, value in part[side]["parts"].items())]
-        for label, side in (("orl_jax", "ours"), (_NAMES[part["peer"]], "theirs"))
+        for label, side in (("orl_jax", "ours"), (PEER_NAMES[part["peer"]], "theirs"))
     ]  # fmt: skip
     yield from _table(("", "median (range)", "tokens/s", "seconds of its parts"), rows)
     yield ""
