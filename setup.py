@@ -51,7 +51,7 @@ EXTRAS = {
         "hypothesis>=6.150,<7",
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
         "scikit-learn>=1.6,<2",  # nDCG, a peer
-        "selenium>=4.40,<5",  # a headless browser on the page of orl_jax/people
+        "selenium>=4.40,<5",  # a headless browser on the page of orl_jax/oracles/people
         "ruff>=0.17.6,<0.18",  # a formatter's minor versions may format differently
         "pre-commit>=4,<5",
         "pyarrow>=18",  # tables of source.name=video_mme
@@ -77,9 +77,9 @@ setup(
     packages=find_packages(include=["orl_jax", "orl_jax.*"]),
     package_data={
         "orl_jax.report": ["*.html", "*.jinja", "*.css"],
-        "orl_jax.audit": ["*.jinja"],
-        "orl_jax.benchmark_report": ["*.jinja", "*.css"],
-        "orl_jax.people": ["*.html", "*.css", "*.js"],
+        "orl_jax.oracles.audit": ["*.jinja"],
+        "orl_jax.evaluation.benchmarks": ["*.jinja", "*.css"],
+        "orl_jax.oracles.people": ["*.html", "*.css", "*.js"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 DEMO = Path(__file__).with_name("demo.py")
 SIGNED = "signed 0.25"  # the default's name

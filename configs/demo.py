@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 ORACLES = runpy.run_path(str(Path(__file__).with_name("oracles.py")))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 HERE = Path(__file__).parent
 COMPARE = runpy.run_path(str(HERE / "compare.py"))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 IMPORTED = Path(__file__).with_name("imported.py")
 ADAPTERS = ("qformer", "pool")

@@ -11,9 +11,9 @@ Prints a table; writes a picture.
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.audit.gains import draw_gains, gain_table, read_point, read_start
-from orl_jax.errors import UserError
+from orl_jax.oracles.audit.gains import draw_gains, gain_table, read_point, read_start
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
 
 START = flags.DEFINE_string("start", None, "results.json of the checkpoint that training began at.")
 ORACLES = flags.DEFINE_multi_string("oracle", [], "NAME,AUDIT,EVALUATION; once for each Oracle.")

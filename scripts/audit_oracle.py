@@ -12,9 +12,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.audit.audit import audit
 from orl_jax.oracles import ORACLES, WRAPPERS
+from orl_jax.oracles.audit.audit import audit
+from orl_jax.run import cli
 
 
 def main(config: ConfigDict, workdir: str) -> None:
@@ -32,7 +32,7 @@ def _device_oracles(config: ConfigDict) -> dict[str, Any]:
     if all(name in known or ":" in name for name in names):
         return {}
     from orl_jax.data.frame_cache import FrameCache
-    from orl_jax.training.score_oracle import device_oracles
+    from orl_jax.rl.score_oracle import device_oracles
 
     return device_oracles(config, FrameCache(config.data.cache_mb))
 

@@ -5,8 +5,8 @@
         --config.audit.groups=vicuna80/groups.jsonl --config.audit.truth=recorded
 
 The folder is `table` of https://github.com/lm-sys/vicuna-blog-eval, or has its files beside each
-other: question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl. orl_jax/audit/vicuna.py
-says what is made of them.
+other: question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl.
+orl_jax/oracles/audit/vicuna.py says what is made of them.
 """
 
 import json
@@ -15,10 +15,10 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.audit.vicuna import vicuna_groups
-from orl_jax.errors import UserError
+from orl_jax.oracles.audit.vicuna import vicuna_groups
 from orl_jax.oracles.groups import to_row
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
 
 FOLDER = flags.DEFINE_string("folder", None, "Where question.jsonl and the answers are.")
 OUTPUT = flags.DEFINE_string("output", None, "The file of groups to be written.")

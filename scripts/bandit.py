@@ -16,10 +16,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from orl_jax.bandit import FORMS, NOISES, RATE, READINGS, History, bootstrap_interval, train
-from orl_jax.errors import UserError
+from orl_jax.experiments.bandit import (
+    FORMS,
+    NOISES,
+    RATE,
+    READINGS,
+    History,
+    bootstrap_interval,
+    train,
+)
 from orl_jax.report.environment import environment
-from orl_jax.stop import exit_on_sigterm
+from orl_jax.run.errors import UserError
+from orl_jax.run.stop import exit_on_sigterm
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("seeds", 8, "How many seeds: 0, 1, ...; a seed is a start and its draws.")
@@ -181,7 +189,7 @@ def _parse() -> None:
 
 
 def _run() -> int:
-    """The exit status, as of the other scripts (`orl_jax.cli`, which asks for a configuration)."""
+    """The exit status, as of the other scripts (`orl_jax.run.cli`, which needs a configuration)."""
     exit_on_sigterm()
     try:
         _parse()

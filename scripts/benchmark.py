@@ -13,8 +13,8 @@ import os
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from orl_jax import cli
-from orl_jax.errors import UserError
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
 
 ONLY = flags.DEFINE_list("only", [], "stages | prefix | vocabulary, with commas between.")
 STAGES = flags.DEFINE_list(
@@ -41,8 +41,8 @@ def main(config: ConfigDict, workdir: str) -> None:
     if CLIP.value and not os.path.isfile(CLIP.value):
         raise UserError(f"--clip={CLIP.value}: there is no such file")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the libraries that ask the hub
-    from orl_jax.benchmark.benchmark import Request, run
-    from orl_jax.benchmark.peer_model import Sizes
+    from orl_jax.performance.benchmark.benchmark import Request, run
+    from orl_jax.performance.benchmark.peer_model import Sizes
 
     request = Request(
         source=config_flags.get_config_filename(cli.FLAGS["config"]),

@@ -19,14 +19,14 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from orl_jax import cli
-from orl_jax.chat import Chat, converse
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.errors import UserError
-from orl_jax.evaluation.evaluate import stored_config
+from orl_jax.evaluation.chat import Chat, converse
+from orl_jax.evaluation.ranked_answers import answer_table, by_log_prob, by_oracle, check_reference
+from orl_jax.models.assembly import stored_config
 from orl_jax.oracles import Oracle, make_oracle
-from orl_jax.rollout.ranked_answers import answer_table, by_log_prob, by_oracle, check_reference
-from orl_jax.training.score_oracle import TRAINED, device_oracles
+from orl_jax.rl.score_oracle import TRAINED, device_oracles
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 VIDEO = flags.DEFINE_string("video", None, "A video file.")

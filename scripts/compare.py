@@ -9,8 +9,8 @@ Every arm ranks the same number of answers. Runs that are done are not run again
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.comparison import compare
+from orl_jax.experiments.comparison import compare
+from orl_jax.run import cli
 
 
 def main(config: ConfigDict, workdir: str) -> None:

@@ -5,11 +5,12 @@ python scripts/demo.py --config=configs/demo.py --workdir=runs/demo
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli, demo
+from orl_jax.experiments import demo
+from orl_jax.run import cli
 
 
 def main(config: ConfigDict, workdir: str) -> None:
-    """Runs the demo; see `orl_jax.demo`."""
+    """Runs the demo; see `orl_jax.experiments.demo`."""
     demo.run(config, workdir)
 
 

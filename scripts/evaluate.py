@@ -13,11 +13,10 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.errors import UserError
 from orl_jax.evaluation.evaluate import evaluate
-from orl_jax.sharding import processes
-from orl_jax.whole_file import write_whole
+from orl_jax.run import cli, processes
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_atomic
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 SPLIT = flags.DEFINE_list("split", [], "Splits, with commas; test and composition where there.")
@@ -38,7 +37,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     if not processes.is_writer():
         return
     path = pathlib.Path(workdir) / "results.json"
-    write_whole(path, json.dumps(results, indent=2) + "\n")
+    write_atomic(path, json.dumps(results, indent=2) + "\n")
     for split in results["splits"].values():
         _show(split)
     print(f"results are in {path}")

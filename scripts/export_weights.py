@@ -10,9 +10,9 @@ docs/weights_out.md. No `--workdir` is needed: only `--output` is written.
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.config_rules import DTYPES
-from orl_jax.errors import UserError
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
+from orl_jax.run.rules import DTYPES
 from orl_jax.weights.exporting import FORMS, Request, export
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")

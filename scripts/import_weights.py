@@ -8,7 +8,7 @@ Then train from it, --config=configs/imported.py:runs/llama2; see docs/weights.m
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli
+from orl_jax.run import cli
 from orl_jax.weights.importing import import_weights
 
 

@@ -7,8 +7,8 @@ Writes WORKDIR/preferences.jsonl, which scripts/train_reward.py reads.
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.rollout.preferences import make_preferences
+from orl_jax.rl.preferences import make_preferences
+from orl_jax.run import cli
 
 
 def main(config: ConfigDict, workdir: str) -> None:

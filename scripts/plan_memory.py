@@ -13,8 +13,8 @@ from absl import flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from orl_jax import cli
-from orl_jax.errors import Failure, UserError
+from orl_jax.run import cli
+from orl_jax.run.errors import Failure, UserError
 
 TARGET = flags.DEFINE_string(
     "target", "auto", "h100 | cpu; auto is h100 where JAX's CUDA plugin is installed."
@@ -36,8 +36,10 @@ def main(config: ConfigDict, _: str) -> None:
       Failure: it does not fit.
     """
     _check_flags()
-    from orl_jax.plan import plan as plans  # jax starts with the devices that the flags say
-    from orl_jax.plan.table import render
+    from orl_jax.performance.plan import (
+        plan as plans,  # jax starts with the devices that the flags say
+    )
+    from orl_jax.performance.plan.table import render
 
     plan = plans.make_plan(
         config,

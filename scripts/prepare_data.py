@@ -8,9 +8,9 @@ python scripts/prepare_data.py --config=configs/demo.py --config.source.name=msv
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
 from orl_jax.data.benchmarks.check import check, report
 from orl_jax.data.prepare import prepare
+from orl_jax.run import cli
 
 CHECK = flags.DEFINE_bool(
     "check", False, "Build nothing: count, open every video, look for duplicates and leaks."

@@ -13,7 +13,7 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
+from orl_jax.run import cli
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "To start from; by default config.rl.init_from, or WORKDIR/checkpoints/sft."
@@ -27,7 +27,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     """Records, then writes and prints the summary."""
     import jax
 
-    from orl_jax.profiling import page, recording, summary, trace
+    from orl_jax.performance.profiling import page, recording, summary, trace
 
     recorded = recording.record(
         config, workdir, base=CHECKPOINT.value, steps=STEPS.value, warmup=WARMUP.value

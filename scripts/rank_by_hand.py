@@ -15,12 +15,12 @@ import webbrowser
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.errors import UserError
 from orl_jax.oracles.groups import read_groups
-from orl_jax.people.orders import Orders
-from orl_jax.people.server import Server
-from orl_jax.people.session import Session
+from orl_jax.oracles.people.orders import Orders
+from orl_jax.oracles.people.server import Server
+from orl_jax.oracles.people.session import Session
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
 
 GROUPS = flags.DEFINE_string("groups", None, "Groups of answers, e.g. a table of rollouts.")
 VIDEOS = flags.DEFINE_string("videos", None, "What videos are relative to (config.data.folder).")

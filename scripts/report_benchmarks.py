@@ -13,14 +13,14 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.benchmark_report.benchmarks import read_benchmarks
-from orl_jax.benchmark_report.evaluations import choose_baseline, read_evaluations
-from orl_jax.benchmark_report.report import write_report
-from orl_jax.benchmark_report.summary import summary_table
-from orl_jax.errors import UserError
+from orl_jax.evaluation.benchmarks.benchmarks import read_benchmarks
+from orl_jax.evaluation.benchmarks.evaluations import choose_baseline, read_evaluations
+from orl_jax.evaluation.benchmarks.report import write_report
+from orl_jax.evaluation.benchmarks.summary import summary_table
+from orl_jax.evaluation.scoring.judging import Settings
 from orl_jax.report.frames import Frames
-from orl_jax.scoring.judging import Settings
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
 
 EVALUATION = flags.DEFINE_multi_string(
     "evaluation", [], "NAME=WORKDIR of scripts/evaluate.py; several, also of one NAME."

@@ -14,15 +14,15 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.errors import UserError
-from orl_jax.scoring.generation import DEFAULT
-from orl_jax.scoring.judging import Settings
-from orl_jax.scoring.predictions import read_predictions
-from orl_jax.scoring.protocols import PROTOCOLS, Protocol, comparison, score
-from orl_jax.scoring.submission import write_submission
-from orl_jax.scoring.table import comparison_table, table
-from orl_jax.whole_file import write_whole
+from orl_jax.evaluation.scoring.generation import DEFAULT
+from orl_jax.evaluation.scoring.judging import Settings
+from orl_jax.evaluation.scoring.predictions import read_predictions
+from orl_jax.evaluation.scoring.protocols import PROTOCOLS, Protocol, comparison, score
+from orl_jax.evaluation.scoring.submission import write_submission
+from orl_jax.evaluation.scoring.table import comparison_table, table
+from orl_jax.run import cli
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_atomic
 
 PREDICTIONS = flags.DEFINE_string("predictions", None, "A file of predictions.")
 PROTOCOL = flags.DEFINE_string("protocol", "text", f"{' | '.join(PROTOCOLS)}.")
@@ -58,7 +58,7 @@ def main(config: ConfigDict, workdir: str) -> None:
         summary["against"] = {AGAINST.value: found}
         print(f"\nagainst {AGAINST.value}:\n{comparison_table(found)}")
     earlier.setdefault(path.name, {})[PROTOCOL.value] = summary
-    write_whole(output, json.dumps(earlier, indent=1) + "\n")
+    write_atomic(output, json.dumps(earlier, indent=1) + "\n")
     print(f"scores are in {output}")
 
 

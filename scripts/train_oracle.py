@@ -8,8 +8,8 @@ Use it with --config.oracle.name=ranker --config.oracle.checkpoint=runs/demo/che
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.training import ranker
+from orl_jax.rl import ranker
+from orl_jax.run import cli
 
 
 def main(config: ConfigDict, workdir: str) -> None:

@@ -5,8 +5,8 @@ python scripts/train_rl.py --config=configs/demo.py --workdir=runs/demo
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli
-from orl_jax.training import rl
+from orl_jax.rl import stage as rl
+from orl_jax.run import cli
 
 
 def main(config: ConfigDict, workdir: str) -> None:

@@ -5,7 +5,7 @@ python scripts/train_vision.py --config=configs/demo.py --workdir=runs/demo
 
 from ml_collections import ConfigDict
 
-from orl_jax import cli
+from orl_jax.run import cli
 from orl_jax.training import vision
 
 

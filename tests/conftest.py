@@ -20,6 +20,7 @@ install_import_hook(["orl_jax.ops", "orl_jax.models"], "beartype.beartype")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+pytest_plugins = ["tiny_run"]
 SWITCHES = {"slow": "--slow", "real": "--real"}
 
 

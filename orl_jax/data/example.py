@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.prompt import asked
-from orl_jax.data.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt import asked
+from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.data.video import FRAMINGS, VideoError, read_frames
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 # Which text of an item is the response, by the name that `answers` has in the pipeline.
 ANSWERS = {"taught": "sft_answer", "clean": "answer", None: None}

@@ -18,9 +18,8 @@ import ml_dtypes  # noqa: F401  makes numpy know bfloat16
 import numpy as np
 
 from orl_jax.data.example import ExampleReader
-from orl_jax.data.video import VideoError
-from orl_jax.journal import Journal
-from orl_jax.served.cache import video_digest
+from orl_jax.data.video import VideoError, video_digest
+from orl_jax.run.files import Journal
 
 
 class Features:

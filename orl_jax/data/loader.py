@@ -25,7 +25,7 @@ from absl import flags
 from orl_jax.data.example import ExampleReader
 from orl_jax.data.shares import Share, begun, merge_states
 from orl_jax.data.source import Items
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 _READ_AHEAD_BYTES = 512_000_000
 _SHARED_MEMORY_BYTES = 4096  # smaller arrays are cheaper to send from a worker process as they are

@@ -7,8 +7,8 @@ from orl_jax.data.features import FeatureReader, Features
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import Items
-from orl_jax.data.tokenizer import PromptEncoder
-from orl_jax.errors import UserError
+from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.run.errors import UserError
 
 
 def make_loader(

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orl_jax.data.prompt import IMAGE_TOKEN, strip_all
-from orl_jax.errors import UserError
-from orl_jax.whole_file import write_whole
+from orl_jax.data.text.prompt import IMAGE_TOKEN, strip_all
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_atomic
 
 
 def preference(
@@ -47,7 +47,7 @@ def preference(
 
 def write_lines(path: str | os.PathLike[str], lines: Iterable[dict[str, Any]]) -> None:
     """Writes the file, whole or not at all; makes its folder."""
-    write_whole(path, "".join(json.dumps(line) + "\n" for line in lines))
+    write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -9,13 +9,13 @@ from ml_collections import ConfigDict
 
 from orl_jax.data.benchmarks.build import RECORD, build_benchmark
 from orl_jax.data.benchmarks.registry import SHAPES
-from orl_jax.data.question import VALUES, questions
-from orl_jax.data.scene import sample_scene
-from orl_jax.data.shapes_builder import build
-from orl_jax.data.shapes_choice import FILE, write_video_mme
-from orl_jax.data.tokenizer import build_word_tokenizer
-from orl_jax.data.world import World, rng_of
-from orl_jax.errors import UserError
+from orl_jax.data.text.tokenizer import build_word_tokenizer
+from orl_jax.data.world.question import VALUES, questions
+from orl_jax.data.world.scene import sample_scene
+from orl_jax.data.world.shapes_builder import build
+from orl_jax.data.world.shapes_choice import FILE, write_video_mme
+from orl_jax.data.world.world import World, rng_of
+from orl_jax.run.errors import UserError
 
 VOCABULARY_SCENES = 500  # drawn to collect every word that questions and answers can hold
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 FEATURES = (
     "item_id",

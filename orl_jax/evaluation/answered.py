@@ -12,9 +12,9 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from orl_jax.errors import UserError
 from orl_jax.evaluation.prediction import Prediction
-from orl_jax.journal import Journal
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import Journal
 
 _ABOUT = "about"
 

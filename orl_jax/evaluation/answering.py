@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
+from orl_jax.models.sampler import ready, sample
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
-from orl_jax.rollout.sampler import ready, sample
 
 
 class Prompts(NamedTuple):

@@ -1,30 +1,28 @@
 """Evaluates a checkpoint on the splits of a data set, restoring it on its own."""
 
-import json
 import logging
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from orl_jax.checkpoint import Checkpoints, Location, locate
-from orl_jax.config import from_json
 from orl_jax.data import source
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.source import Items
-from orl_jax.errors import UserError
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.evaluator import Evaluator, Read
 from orl_jax.evaluation.prediction import Prediction, rows, write_predictions
 from orl_jax.evaluation.questions import chosen
+from orl_jax.evaluation.scoring.official import write_official
 from orl_jax.evaluation.summary import summarise
-from orl_jax.scoring.official import write_official
-from orl_jax.sharding import processes
-from orl_jax.training.assembly import resolve_base, restore
+from orl_jax.models.assembly import resolve_base, restore, stored_config, stored_extra
+from orl_jax.run import processes
+from orl_jax.run.checkpoint import Location, locate
+from orl_jax.run.errors import UserError
 
 SCORING = ("oracle", "reward")  # stages of models that judge answers
 SPLITS = ("test", "composition")  # evaluated where nothing else is asked for, as far as there
@@ -32,24 +30,6 @@ SPLITS = ("test", "composition")  # evaluated where nothing else is asked for, a
 _DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")
 _EVALUATION = ("samples", "choice", "subtitles", "prompt_tokens", "response_tokens")
 _RL = ("temperature", "max_response_tokens")
-
-
-def stored_config(
-    path: str | os.PathLike[str], mesh: Mapping[str, int] | None = None
-) -> ConfigDict:
-    """The configuration that a checkpoint was trained with.
-
-    Args:
-      path: WORKDIR/checkpoints/STAGE[/STEP].
-      mesh: the section `mesh` of now, for the checkpoint's is of the machine that it was trained
-        on; by default all devices are along `data`.
-
-    Raises:
-      UserError: the checkpoint is missing or unreadable.
-    """
-    extra = _extra(locate(os.fspath(path)))
-    here = dict(mesh) if mesh else {"data": -1, "fsdp": 1, "tensor": 1}
-    return from_json(json.dumps({**extra["config"], "mesh": here}))
 
 
 def evaluate(
@@ -175,14 +155,9 @@ def _made_by(place: Location, settings: ConfigDict) -> dict[str, Any]:
 
 def _stamps(place: Location) -> list[int]:
     """When a checkpoint was written, and those that it builds on."""
-    base = _extra(place).get("base")
+    base = stored_extra(place).get("base")
     below = _stamps(locate(resolve_base(place.workdir, base))) if base else []
     return [place.stamp, *below]
-
-
-def _extra(place: Location) -> dict[str, Any]:
-    with Checkpoints(place.workdir, place.stage) as checkpoints:
-        return checkpoints.restore_extra(place.step)
 
 
 def _file(workdir: str | os.PathLike[str] | None, file: str, folder: str) -> pathlib.Path | None:

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.pipeline import batches
-from orl_jax.data.prompt import asked
 from orl_jax.data.source import Items, Selection, open_split, select
+from orl_jax.data.text.prompt import asked
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.answering import Prompts, generate, see, weigh
 from orl_jax.evaluation.buckets import Bucket, buckets
@@ -26,8 +26,8 @@ from orl_jax.evaluation.prediction import WEIGHED, Prediction
 from orl_jax.evaluation.questions import Questions, weighed_ids
 from orl_jax.evaluation.shown import Shown
 from orl_jax.evaluation.summary import summarise
-from orl_jax.sharding import processes
-from orl_jax.training.assembly import Assembly, banned_tokens
+from orl_jax.models.assembly import Assembly, banned_tokens
+from orl_jax.run import processes
 
 _HALVINGS = 3  # so many sizes of a batch's videos, at most, besides the whole
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from orl_jax.data.answer_text import is_correct
-from orl_jax.scoring.video_mme import LETTERS, strict_letter
+from orl_jax.data.text.answer_text import is_correct
+from orl_jax.evaluation.scoring.video_mme import LETTERS, strict_letter
 
 # How a multiple-choice question is answered: options are shown and a letter is generated; they are
 # shown and the likeliest letter is taken; they are not, and the likeliest of their texts is.

@@ -8,10 +8,10 @@ import numpy as np
 
 from orl_jax.data.source import Items, Selection, select
 from orl_jax.data.subset import spread
-from orl_jax.data.tokenizer import PromptEncoder
-from orl_jax.errors import UserError
+from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.evaluation.prediction import WEIGHED, options_of
-from orl_jax.scoring.video_mme import LETTERS, option_text
+from orl_jax.evaluation.scoring.video_mme import LETTERS, option_text
+from orl_jax.run.errors import UserError
 
 
 class Questions(Sequence):

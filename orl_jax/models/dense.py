@@ -9,10 +9,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from orl_jax.models.quantised import quantise, quantised_matmul
-from orl_jax.sharding.constrain import constrain
+from orl_jax.models.sharding.constrain import constrain
 
 # Which axis of a kernel, of its codes and of its scales stays cut over the mesh while it is used
-# (see `orl_jax.sharding.rules`); over "fsdp" it is gathered.
+# (see `orl_jax.models.sharding.rules`); over "fsdp" it is gathered.
 COLUMNS = (None, "tensor")
 ROWS = ("tensor", None)
 

@@ -18,9 +18,9 @@ from jaxtyping import Array, Bool, Float, Int
 from orl_jax.models.dense import COLUMNS, ROWS, Storage
 from orl_jax.models.lora import LoRADense
 from orl_jax.models.rotary import RotaryScaling, Rotation, rotary_angles, rotate
-from orl_jax.sharding.constrain import constrain
-from orl_jax.sharding.mesh import BATCH
-from orl_jax.sharding.order import row_major
+from orl_jax.models.sharding.constrain import constrain
+from orl_jax.models.sharding.mesh import BATCH
+from orl_jax.models.sharding.order import row_major
 
 _LAST_ONLY = 5  # the place of `last_only` among the arguments of a block, itself the first
 _MASKED = -1e30  # finite, so that a fully masked row gives no NaN

@@ -7,7 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from orl_jax.models.dense import COLUMNS, Storage, product
-from orl_jax.sharding.constrain import constrain
+from orl_jax.models.sharding.constrain import constrain
 
 
 class LoRADense(nn.Module):

@@ -11,10 +11,13 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 Flat = dict[str, Any]
 Rules = Sequence[tuple[str, str]]
+
+# What a stage trains next to the model, and what the model does without afterwards.
+AUXILIARY = ("heads", "value")
 
 
 def flatten(params: Mapping[str, Any]) -> Flat:
@@ -28,6 +31,11 @@ def combine(*parts: Mapping[str, Any]) -> dict[str, Any]:
     for part in parts:
         flat |= flatten(part)
     return unflatten_dict(flat, sep="/")
+
+
+def policy_of(trained: dict[str, Any]) -> dict[str, Any]:
+    """The model's own parameters among `trained`."""
+    return {name: tree for name, tree in trained.items() if name not in AUXILIARY}
 
 
 def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import qwix
 from jaxtyping import Array, Float, Shaped
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 KINDS = ("none", "nf4", "int8")
 # A kernel, or the codes of one, among the paths of parameters.

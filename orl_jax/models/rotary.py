@@ -10,9 +10,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from orl_jax.errors import UserError
-from orl_jax.sharding.mesh import BATCH
-from orl_jax.sharding.order import row_major
+from orl_jax.models.sharding.mesh import BATCH
+from orl_jax.models.sharding.order import row_major
+from orl_jax.run.errors import UserError
 
 SCALINGS = ("none", "linear", "llama3")
 

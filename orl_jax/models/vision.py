@@ -13,10 +13,10 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
-from orl_jax.errors import UserError
 from orl_jax.models.dense import ROWS, Dense, Storage
-from orl_jax.sharding.constrain import constrain
-from orl_jax.sharding.mesh import BATCH
+from orl_jax.models.sharding.constrain import constrain
+from orl_jax.models.sharding.mesh import BATCH
+from orl_jax.run.errors import UserError
 
 # Channel means and deviations of CLIP's training pictures, in units of full intensity.
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -1,6 +1,9 @@
-"""Advantages of a group of responses from the Oracle's and the policy's own ranks (GRPO_rank).
+"""Advantages of a group of responses: from the Oracle's ranks (GRPO_rank), or from scalar scores.
 
-Source: arXiv 2510.02561 ("printed"). Deviations, all deliberate:
+All are zero-sum over the last axis (the group, G >= 2), and zero where the Oracle ties the group.
+The forms from scores are GRPO and its relatives; none of them reads the policy's own order.
+
+GRPO_rank's source: arXiv 2510.02561 ("printed"). Deviations, all deliberate:
 
 * "signed" is our recommended form. As printed, a response that the Oracle puts first and the policy
   last gets the *most negative* advantage, so that the policy is rewarded for agreeing with itself.
@@ -129,3 +132,45 @@ def _mean_over_ties(values: Array, given: ArrayLike) -> Array:
 def _tied_whole(given: ArrayLike) -> Bool[Array, "..."]:
     given = jnp.asarray(given)
     return jnp.all(given == given[..., :1], axis=-1, keepdims=True)
+
+
+def standardised_advantages(
+    scores: Real[ArrayLike, "*batch G"], epsilon: float = 1e-4
+) -> Float[Array, "*batch G"]:
+    """GRPO's z-score: A_i = (s_i - mean_j(s_j)) / (std_j(s_j) + epsilon).
+
+    Source: arXiv 2402.03300, section 4.1.2. The paper does not say which deviation; this is the
+    sample's (G - 1 in the denominator) with TRL's epsilon, so that the two libraries agree. The
+    z-score removes a prompt's own offset and scale, but no other distortion of its scores.
+
+    Example: `standardised_advantages(jnp.array([1.0, 0.0]))` is about [0.707, -0.707].
+    """
+    centred = centred_advantages(scores)
+    size = centred.shape[-1]
+    variance = jnp.sum(centred**2, axis=-1, keepdims=True) / max(size - 1, 1)
+    return centred / (jnp.sqrt(variance) + epsilon)
+
+
+def centred_advantages(scores: Real[ArrayLike, "*batch G"]) -> Float[Array, "*batch G"]:
+    """Dr. GRPO's: A_i = s_i - mean_j(s_j); keeps the scale of the scores.
+
+    Source: arXiv 2503.20783, section 3.2.
+
+    Example: `centred_advantages(jnp.array([1.0, 0.0]))` is [0.5, -0.5].
+    """
+    scores = jnp.asarray(scores, jnp.float32)
+    equal = jnp.all(scores == scores[..., :1], axis=-1, keepdims=True)  # else rounding may be left
+    return jnp.where(equal, 0.0, scores - jnp.mean(scores, axis=-1, keepdims=True))
+
+
+def leave_one_out_advantages(scores: Real[ArrayLike, "*batch G"]) -> Float[Array, "*batch G"]:
+    """RLOO's: A_i = s_i - mean_{j != i}(s_j) = G / (G - 1) (s_i - mean_j(s_j)).
+
+    The baseline of a response is the mean of the *others*, so it does not depend on the response
+    and the estimate is unbiased. Source: arXiv 2402.14740, section 2.
+
+    Example: `leave_one_out_advantages(jnp.array([1.0, 0.0]))` is [1, -1].
+    """
+    centred = centred_advantages(scores)
+    size = centred.shape[-1]
+    return centred * (size / max(size - 1, 1))

@@ -22,18 +22,18 @@ import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from orl_jax.errors import UserError
-from orl_jax.oracles.degraded import CoarseOracle, ReversedOracle, TopOracle
-from orl_jax.oracles.delayed import DelayedOracle
-from orl_jax.oracles.distorted import DistortedOracle
 from orl_jax.oracles.ensemble import EnsembleOracle
 from orl_jax.oracles.function import FunctionOracle, load_function
 from orl_jax.oracles.graded import GradedOracle
-from orl_jax.oracles.noisy import NoisyOracle
 from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask, ask_again
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.recorded import RecordedOracle
 from orl_jax.oracles.reference import ReferenceOracle
+from orl_jax.oracles.wrappers.degraded import CoarseOracle, ReversedOracle, TopOracle
+from orl_jax.oracles.wrappers.delayed import DelayedOracle
+from orl_jax.oracles.wrappers.distorted import DistortedOracle
+from orl_jax.oracles.wrappers.noisy import NoisyOracle
+from orl_jax.run.errors import UserError
 
 __all__ = [
     "KEYS",

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from orl_jax.errors import UserError
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run.errors import UserError
 
 Encode = Callable[[list[str]], np.ndarray]  # texts to float [texts, width], each of length 1
 NEAR = ("reference", "others", "question")

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orl_jax.errors import UserError
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from orl_jax.data.answer_text import normalise
+from orl_jax.data.text.answer_text import normalise
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.reference import Level, ReferenceOracle, grade_responses

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orl_jax.errors import UserError
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run.errors import UserError
 
 
 class Group(NamedTuple):

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from orl_jax.errors import UserError
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run.errors import UserError
 
 _log = logging.getLogger(__name__)
 POLICIES = ("skip", "raise")

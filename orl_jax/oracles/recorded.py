@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from orl_jax.errors import UserError
 from orl_jax.oracles.groups import Group, read_groups
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run.errors import UserError
 
 Key = tuple[str, frozenset[str]]
 

@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orl_jax.data.answer_text import normalise
+from orl_jax.data.text.answer_text import normalise
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orl_jax.data.prompt import asked
+from orl_jax.data.text.prompt import asked
 from orl_jax.oracles.protocol import RankRequest
 
 Text = tuple[str, bool]  # of a response, and whether it is truncated; see `PromptEncoder.decode`

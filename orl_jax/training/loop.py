@@ -19,16 +19,16 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from orl_jax.checkpoint import Checkpoints
-from orl_jax.config import to_json, write
-from orl_jax.config_rules import ORACLE_MEANS
 from orl_jax.data.look_ahead import Batches
-from orl_jax.errors import TrainingHalted, UserError
-from orl_jax.metrics import MetricsWriter, drop_rows_after, read_metrics
-from orl_jax.monitors import Alarm, Monitors
-from orl_jax.sharding import processes
-from orl_jax.stop import StopRequested, StopSignal
-from orl_jax.training.clock import span
+from orl_jax.run import processes
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.clock import span
+from orl_jax.run.config import to_json, write
+from orl_jax.run.errors import TrainingHalted, UserError
+from orl_jax.run.metrics import MetricsWriter, drop_rows_after, read_metrics
+from orl_jax.run.rules import ORACLE_MEANS
+from orl_jax.run.stop import StopRequested, StopSignal
+from orl_jax.training.monitors import Alarm, Monitors
 from orl_jax.training.state import TrainState
 
 ALARMS = "alarms.jsonl"

@@ -17,19 +17,19 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.lesson import LessonReader, group_by_video
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import open_split, select
+from orl_jax.data.world.lesson import LessonReader, group_by_video
 from orl_jax.evaluation.evaluator import Evaluator
+from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.ops.losses import masked_mean
-from orl_jax.sharding import processes
-from orl_jax.training import assembly as assemblies
+from orl_jax.run import processes
+from orl_jax.run.clock import span
 from orl_jax.training import loop
-from orl_jax.training.clock import span
 from orl_jax.training.curriculum import Curriculum
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.state import TrainState, apply_gradients, shardings, start

@@ -8,10 +8,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from orl_jax.sharding.layout import Layout
-
-# What a stage trains beside the model, and what the model does without afterwards.
-AUXILIARY = ("heads", "value")
+from orl_jax.models.params import policy_of
+from orl_jax.models.sharding.layout import Layout
 
 
 class Sampled(NamedTuple):
@@ -62,11 +60,6 @@ class TrainState(NamedTuple):
     def step_key(self) -> Array:
         """The fresh random key of this step."""
         return jax.random.fold_in(jax.random.wrap_key_data(self.key), self.step)
-
-
-def policy_of(trained: dict[str, Any]) -> dict[str, Any]:
-    """The model's own parameters among `trained`."""
-    return {name: tree for name, tree in trained.items() if name not in AUXILIARY}
 
 
 def start(

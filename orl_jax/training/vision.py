@@ -1,9 +1,9 @@
 """The vision warm-up: a short pretraining of the embedded world's small encoder and adapter.
 
 In real use CLIP and the Q-Former come pretrained and this stage is left out. It has two phases, on
-the labels of `orl_jax.data.scene_labels`: first the encoder, from single frames (what does each
-patch show, and where is it?), then the adapter on the frozen encoder, from whole clips (what is the
-red object, what does it do, where is it at the start and at the end, when does it appear or
+the labels of `orl_jax.data.world.scene_labels`: first the encoder, from single frames (what does
+each patch show, and where is it?), then the adapter on the frozen encoder, from whole clips (what
+is the red object, what does it do, where is it at the start and at the end, when does it appear or
 vanish?). The first visual tokens answer for one colour each. The heads that read the answers are
 dropped afterwards.
 """
@@ -19,13 +19,13 @@ from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
-from orl_jax.data.scene import COLOURS
-from orl_jax.data.scene_example import SceneReader
-from orl_jax.data.scene_labels import OBJECT_CLASSES, PATCH_CLASSES
 from orl_jax.data.source import open_split
+from orl_jax.data.world.scene import COLOURS
+from orl_jax.data.world.scene_example import SceneReader
+from orl_jax.data.world.scene_labels import OBJECT_CLASSES, PATCH_CLASSES
+from orl_jax.models import assembly as assemblies
 from orl_jax.models.vlm import VLM
-from orl_jax.sharding import processes
-from orl_jax.training import assembly as assemblies
+from orl_jax.run import processes
 from orl_jax.training import loop
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.state import TrainState, apply_gradients, shardings, start

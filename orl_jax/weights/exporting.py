@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from orl_jax.data.tokenizer import load_tokenizer
-from orl_jax.errors import UserError
-from orl_jax.evaluation.evaluate import stored_config
+from orl_jax.data.text.tokenizer import load_tokenizer
+from orl_jax.models.assembly import load_params, stored_config
 from orl_jax.models.llama import Llama
 from orl_jax.models.params import Flat, flatten
-from orl_jax.training.assembly import load_params
+from orl_jax.run.errors import UserError
 from orl_jax.weights import names
 from orl_jax.weights.llama_config import generation_config, llama_config
 from orl_jax.weights.peft_names import CONFIG, SAFE, peft_config, peft_name
@@ -38,7 +37,7 @@ class Request(NamedTuple):
 
     Attributes:
       form: one of `FORMS`.
-      dtype: one of `orl_jax.config.DTYPES`, or "" for each parameter's own.
+      dtype: one of `orl_jax.run.config.DTYPES`, or "" for each parameter's own.
       base: in form "peft", name or folder of the base model, for its configuration.
       tokenizer: folder; "" is the one that the checkpoint was trained with.
       shard_bytes: the largest file of a language model.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 from orl_jax.weights import shard
 from orl_jax.weights.shard import Tensor
 

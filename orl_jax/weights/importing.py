@@ -22,13 +22,13 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from orl_jax import config as rules
-from orl_jax.checkpoint import Location
-from orl_jax.data.prompt import IMAGE_TOKEN
-from orl_jax.data.tokenizer import PromptEncoder, load_tokenizer
-from orl_jax.errors import UserError
+from orl_jax.data.text.prompt import IMAGE_TOKEN
+from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
 from orl_jax.models.params import flatten
 from orl_jax.models.vlm import build_vlm, visual_tokens
+from orl_jax.run import config as rules
+from orl_jax.run.checkpoint import Location
+from orl_jax.run.errors import UserError
 from orl_jax.weights.matching import Match, Target, arrays, grouped, match
 from orl_jax.weights.parts import Parts, find_parts, missing_parts
 from orl_jax.weights.peft import read_peft
@@ -74,7 +74,7 @@ def resolve(config: ConfigDict, parts: Parts, workdir: str) -> ConfigDict:
     """A copy of the config with what the folders say, and where the tokenizer will be.
 
     Raises:
-      UserError: the rules of `orl_jax.config` are broken.
+      UserError: the rules of `orl_jax.run.config` are broken.
     """
     out = config.copy_and_resolve_references().unlock()
     for section, values in parts.model.items():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from orl_jax.data.prompt import IMAGE_TOKEN
+from orl_jax.data.text.prompt import IMAGE_TOKEN
 from orl_jax.models.llama import Llama
 
 _POSITIONS = 2048  # rotary positions know no limit, but readers of the file ask for one
@@ -80,7 +80,7 @@ def rope_parameters(model: Llama) -> dict[str, Any]:
 def generation_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """How to sample: to the end token, and never the tokens that are banned in training, too.
 
-    Their rows in the embedding were never trained (`orl_jax.data.tokenizer.PromptEncoder`).
+    Their rows in the embedding were never trained (`orl_jax.data.text.tokenizer.PromptEncoder`).
     """
     special = {
         "bos_token_id": tokenizer.bos_token_id,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 from orl_jax.weights.folder import Folder
 from orl_jax.weights.names import Row, Table
 from orl_jax.weights.shard import FLOATS, Tensor

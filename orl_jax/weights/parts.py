@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 from orl_jax.weights import names, settings
 from orl_jax.weights.folder import Folder
 from orl_jax.weights.matching import Source

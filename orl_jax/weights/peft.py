@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from orl_jax.errors import UserError
 from orl_jax.models.llama import Llama
+from orl_jax.run.errors import UserError
 from orl_jax.weights import shard
 from orl_jax.weights.names import PROJECTIONS
 from orl_jax.weights.peft_names import CONFIG, KEY, PICKLED, SAFE

@@ -7,7 +7,7 @@ out are the defaults of the `transformers` configuration that it belongs to.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 # Theirs, ours, and the default where there is one.
 _LLAMA = (

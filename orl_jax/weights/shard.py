@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 # The letters of safetensors for the types that weights come in.
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -5,7 +5,7 @@ Orbax takes a tree of arrays, copies all of it and writes all of it at once. Her
 and metadata as ever; only where it would write an array, the pieces are written instead, so that
 no more than two of them are in memory, and what they are compressed to.
 
-What is written is read as all checkpoints are (`orl_jax.checkpoint`).
+What is written is read as all checkpoints are (`orl_jax.run.checkpoint`).
 """
 
 import asyncio
@@ -23,8 +23,8 @@ import orbax.checkpoint as ocp
 import tensorstore
 from absl import logging as absl_logging
 
-from orl_jax.checkpoint import Location
-from orl_jax.errors import UserError
+from orl_jax.run.checkpoint import Location
+from orl_jax.run.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

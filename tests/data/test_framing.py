@@ -10,10 +10,12 @@ from ml_collections import ConfigDict
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.video import FRAMINGS, read_frames
 from orl_jax.evaluation import evaluator as evaluator_module
+from orl_jax.models.sharding.layout import Layout
 from orl_jax.report.frames import Frames
 from orl_jax.report.html import _frames
-from orl_jax.sharding.layout import Layout
-from orl_jax.training import rl, score_model, sft
+from orl_jax.rl import score_model
+from orl_jax.rl import stage as rl
+from orl_jax.training import sft
 
 F, SIZE = 2, 16
 ASSEMBLY = SimpleNamespace(model=None, encoder=make_encoder(2), layout=Layout.of({}))

@@ -16,7 +16,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.pipeline import batches, make_loader
 from orl_jax.data.video import read_frames
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 N, B, F, SIZE = 10, 4, 3, 32
 ENCODER = make_encoder(N)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from orl_jax.data.preferences import preference, read_preferences, write_lines
-from orl_jax.data.tokenizer import PromptEncoder, build_word_tokenizer
-from orl_jax.errors import UserError
+from orl_jax.data.text.tokenizer import PromptEncoder, build_word_tokenizer
+from orl_jax.run.errors import UserError
 
 ITEM = {"item_id": "train/0-1", "video": "videos/train/0.mp4", "question": "What colour?"}
 

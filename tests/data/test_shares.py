@@ -11,7 +11,7 @@ from clips import write_clip
 from test_pipeline import BAD, B, N, assert_same, evaluation, items, loader, numbers, take
 
 from orl_jax.data.loader import Loader
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 from orl_jax.training.curriculum import Curriculum
 
 P = 2  # shares, unless a test says otherwise

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from clips import make_item
 
 from orl_jax.data.source import FEATURES, open_split, select
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 ITEMS = [make_item(number, f"videos/train/{number}.mp4") for number in range(7)]
 ITEMS[3] |= {"paraphrases": [], "question": "Où est le carré?"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orl_jax.errors import UserError
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.prediction import Prediction
+from orl_jax.run.errors import UserError
 
 ITEM = {
     "item_id": "a", "task_type": "colour", "video": "a.mp4", "question": "Which?",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from clips import make_encoder
 
-from orl_jax.errors import UserError
 from orl_jax.evaluation.questions import Questions, chosen, weighed_ids
+from orl_jax.run.errors import UserError
 
 ENCODER = make_encoder(2)
 

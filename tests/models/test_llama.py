@@ -10,10 +10,10 @@ import torch_weights
 from ml_collections import ConfigDict
 from tiny_model import make_llama, normal, random_params
 
-from orl_jax.config import validate
-from orl_jax.errors import UserError
 from orl_jax.models.llama import Llama, RMSNorm, attend
 from orl_jax.models.params import flatten
+from orl_jax.run.config import validate
+from orl_jax.run.errors import UserError
 
 B, G, T, D = 2, 2, 5, 8
 

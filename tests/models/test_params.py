@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tiny_model import FRAMES, make_prompts, make_vlm
 
 from configs import demo
-from orl_jax.errors import UserError
 from orl_jax.models.params import combine, count, flatten, masters, missing, partition
+from orl_jax.run.errors import UserError
 
 TREE = {
     "a": {"x": np.ones((2, 3), np.float32), "y": np.zeros(4, np.float32)},

@@ -8,14 +8,14 @@ import qwix
 from flax.traverse_util import unflatten_dict
 from tiny_model import make_llama, normal, random_params
 
-from orl_jax.checkpoint import Checkpoints
-from orl_jax.errors import UserError
 from orl_jax.models.dense import Storage
 from orl_jax.models.lora import LoRADense
 from orl_jax.models.params import flatten, partition
 from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.quantised import dequantise, quantise, quantise_like, quantised_matmul
 from orl_jax.models.vision import ClipVision
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.errors import UserError
 
 # Appendix E of arXiv 2305.14314.
 LEVELS = [

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orl_jax import config_rules
-from orl_jax.errors import UserError
 from orl_jax.models import rotary
 from orl_jax.models.rotary import RotaryScaling, Rotation, rotary_angles, rotate, scale_frequencies
+from orl_jax.run import rules as config_rules
+from orl_jax.run.errors import UserError
 
 
 def test_angles_by_hand():

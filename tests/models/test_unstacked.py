@@ -16,9 +16,9 @@ from tiny_model import (
 )  # fmt: skip
 
 from orl_jax.models.params import flatten
+from orl_jax.models.sampler import ready, sample
 from orl_jax.models.unstacked import merged, turned, unstacked
 from orl_jax.models.vlm import VLM
-from orl_jax.rollout.sampler import ready, sample
 
 UNROLLED = make_vlm(unroll=2)
 

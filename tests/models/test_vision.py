@@ -7,10 +7,10 @@ import pytest
 import torch_weights
 from tiny_model import normal, random_params
 
-from orl_jax import config_rules
-from orl_jax.errors import UserError
 from orl_jax.models.params import flatten
 from orl_jax.models.vision import ACTIVATIONS, ClipVision, normalise, quick_gelu
+from orl_jax.run import rules as config_rules
+from orl_jax.run.errors import UserError
 
 SIZES = {
     "width": 12, "layers": 3, "heads": 3, "mlp_width": 20, "patch_size": 4, "image_size": 12,

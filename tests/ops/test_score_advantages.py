@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from orl_jax.ops.advantages import linear_rank_advantages
-from orl_jax.ops.ranking import ranks
-from orl_jax.ops.score_advantages import (
+from orl_jax.ops.advantages import (
     centred_advantages,
     leave_one_out_advantages,
+    linear_rank_advantages,
     standardised_advantages,
 )
+from orl_jax.ops.ranking import ranks
 
 FORMS = (centred_advantages, leave_one_out_advantages, standardised_advantages)
 modes = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["plain", "jit"])

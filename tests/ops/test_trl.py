@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from orl_jax.ops.advantages import standardised_advantages
 from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, masked_mean
-from orl_jax.ops.score_advantages import standardised_advantages
 
 torch = pytest.importorskip("torch", reason="parity: pip install -e .[torch]")
 trainer = pytest.importorskip("trl.trainer.grpo_trainer", reason="parity: pip install -e .[peers]")

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import RankRequest, make_oracle
 from orl_jax.oracles.embedding import EmbeddingOracle
+from orl_jax.run.errors import UserError
 
 # Directions in the plane: degrees from the reference, by hand.
 DEGREES = {"exact": 0, "near": 10, "far": 60, "opposite": 180, "other": 70, "near other": 75}

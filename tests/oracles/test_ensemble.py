@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import EnsembleOracle, Ranking, RankRequest, make_oracle
 from orl_jax.oracles.function import FunctionOracle, load_function
+from orl_jax.run.errors import UserError
 
 REQUEST = RankRequest("p0", "Red?", ("yes", "no", "perhaps"), reference="no")
 

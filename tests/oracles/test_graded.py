@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import RankRequest, ReferenceOracle, make_oracle
 from orl_jax.oracles.graded import GradedOracle, nearness
+from orl_jax.run.errors import UserError
 
 NUMBERS = ("no", "one", "two", "three")
 TIMES = ("near the start", "halfway", "near the end")

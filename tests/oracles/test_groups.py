@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import Ranking, RankRequest
 from orl_jax.oracles.groups import read_groups, to_row
+from orl_jax.run.errors import UserError
 
 REQUEST = RankRequest(
     "p0", "Red?", ("yes", "no\u2028way", "no"), (False, True, False), video="videos/0.mp4",

@@ -3,7 +3,6 @@
 import ml_collections
 import pytest
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import (
     KEYS,
     CoarseOracle,
@@ -14,6 +13,7 @@ from orl_jax.oracles import (
     TopOracle,
     make_oracle,
 )
+from orl_jax.run.errors import UserError
 
 SECTION = {
     "overlap": False,

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import Oracle, OracleError, Ranking, RankRequest, ReferenceOracle, ask
+from orl_jax.run.errors import UserError
 
 REQUESTS = [RankRequest("p0", "?", ("a", "b", "c")), RankRequest("p1", "?", ("a", "b"))]
 GOOD = [Ranking.from_order([2, 0, 1], 3), Ranking.from_order([1, 0], 2)]

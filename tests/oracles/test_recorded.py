@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import Ranking, RankRequest, make_oracle
 from orl_jax.oracles.groups import to_row
+from orl_jax.run.errors import UserError
 
 QUESTION = "What colour?"
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orl_jax.data.question import VALUES, questions
-from orl_jax.data.scene import sample_scene
+from orl_jax.data.world.question import VALUES, questions
+from orl_jax.data.world.scene import sample_scene
 from orl_jax.oracles import Ranking, RankRequest, ReferenceOracle
 from orl_jax.oracles.reference import Grade, Level, grade_responses
 

@@ -10,10 +10,10 @@ import pytest
 from clips import write_clip
 from fault_server import asked, bad_reply, by_length, first_place, served
 
-from orl_jax.errors import UserError
 from orl_jax.oracles import RankRequest, ask, make_oracle
 from orl_jax.oracles.served import ServedOracle, Settings, prompt
 from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
+from orl_jax.run.errors import UserError
 
 ANSWERS = ("It moves up slowly.", "Up", "It moves up.", "Up", "No idea at all, sorry, really.")
 REQUEST = RankRequest("p0", "Where does it move?", ANSWERS, reference="Up")

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from orl_jax.data.video import read_frames
-from orl_jax.evaluation.evaluate import stored_config
-from orl_jax.metrics import MetricsWriter
+from orl_jax.models import assembly as assemblies
+from orl_jax.models.assembly import stored_config
+from orl_jax.models.sampler import sample
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.oracles import Ranking
-from orl_jax.rollout.sampler import sample
-from orl_jax.training import assembly as assemblies
-from orl_jax.training.asking import Asker
-from orl_jax.training.learner import Learner
+from orl_jax.rl.asking import Asker
+from orl_jax.rl.learner import Learner
+from orl_jax.run.metrics import MetricsWriter
 from orl_jax.weights.importing import import_weights
 
 pytestmark = pytest.mark.real

@@ -17,18 +17,18 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import numpy as np
 
-from orl_jax import config as configs
-from orl_jax.checkpoint import Checkpoints
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.source import open_split
-from orl_jax.metrics import MetricsWriter
+from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import flatten
+from orl_jax.models.sharding.layout import Layout
+from orl_jax.models.sharding.mesh import AXES, make_mesh
 from orl_jax.oracles import make_oracle
-from orl_jax.sharding.layout import Layout
-from orl_jax.sharding.mesh import AXES, make_mesh
-from orl_jax.training import assembly as assemblies
-from orl_jax.training import rl
-from orl_jax.training.asking import Asker
+from orl_jax.rl import stage as rl
+from orl_jax.rl.asking import Asker
+from orl_jax.run import config as configs
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.metrics import MetricsWriter
 
 STEPS = 5
 

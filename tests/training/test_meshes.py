@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from orl_jax import config as configs
+from orl_jax.run import config as configs
 
 ONE = "1x1x1"
 MESHES = ("4x1x1", "1x4x1", "1x1x4", "2x2x1", "2x1x2")  # data x fsdp x tensor

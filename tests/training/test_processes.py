@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from orl_jax.checkpoint import Checkpoints
-from orl_jax.metrics import read_metrics
-from orl_jax.sharding.processes import combine_metrics, gather, gather_rows
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.metrics import read_metrics
+from orl_jax.run.processes import combine_metrics, gather, gather_rows
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 240  # seconds that anything may take here

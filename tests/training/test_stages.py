@@ -10,15 +10,16 @@ import jax
 import numpy as np
 import pytest
 
-from orl_jax.checkpoint import Checkpoints
-from orl_jax.errors import UserError
 from orl_jax.evaluation.evaluate import evaluate
-from orl_jax.metrics import MetricsWriter, read_metrics
+from orl_jax.models import assembly as assemblies
 from orl_jax.oracles import ReferenceOracle
-from orl_jax.stop import StopRequested
-from orl_jax.training import assembly as assemblies
-from orl_jax.training import rl, sft
-from orl_jax.training.asking import Asker
+from orl_jax.rl import stage as rl
+from orl_jax.rl.asking import Asker
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.errors import UserError
+from orl_jax.run.metrics import MetricsWriter, read_metrics
+from orl_jax.run.stop import StopRequested
+from orl_jax.training import sft
 
 NAMES = """loss policy_loss kl entropy grad_norm learning_rate ratio/mean ratio/max
 clip/low_fraction clip/high_fraction advantage/abs_mean advantage/max advantage/min penalty/mean

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from orl_jax.checkpoint import Checkpoints
-from orl_jax.data.tokenizer import build_word_tokenizer, load_tokenizer
+from orl_jax.data.text.tokenizer import build_word_tokenizer, load_tokenizer
 from orl_jax.models.llama import Llama
+from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.weights import names
 
 RANK, ALPHA, LAYERS = 2, 3.0, 2

@@ -14,8 +14,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from orl_jax.data.tokenizer import build_word_tokenizer
-from orl_jax.errors import UserError
+from orl_jax.data.text.tokenizer import build_word_tokenizer
+from orl_jax.run.errors import UserError
 from orl_jax.weights.exporting import Request, export
 from orl_jax.weights.names import PROJECTIONS
 from orl_jax.weights.writing import NewTensor, write_file

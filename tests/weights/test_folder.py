@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 from orl_jax.weights.folder import Folder
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)

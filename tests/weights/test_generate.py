@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_model import FRAMES, make_llama, make_vlm, random_params
 
-from orl_jax.rollout.sampler import sample
+from orl_jax.models.sampler import sample
 
 torch = pytest.importorskip("torch", reason="the peer is transformers on torch")
 

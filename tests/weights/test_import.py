@@ -11,15 +11,15 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from orl_jax.checkpoint import Checkpoints
-from orl_jax.data.tokenizer import load_tokenizer
-from orl_jax.errors import UserError
+from orl_jax.data.text.tokenizer import load_tokenizer
+from orl_jax.models.assembly import load_params, restore
 from orl_jax.models.llama import Llama
 from orl_jax.models.params import flatten
 from orl_jax.models.qformer import QFormer
 from orl_jax.models.vision import ClipVision, normalise
 from orl_jax.models.vlm import VLM
-from orl_jax.training.assembly import load_params, restore
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.errors import UserError
 from orl_jax.weights import matching
 from orl_jax.weights.importing import import_weights
 

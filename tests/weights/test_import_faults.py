@@ -11,7 +11,7 @@ import hub_folders as folders
 import numpy as np
 import pytest
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 from orl_jax.weights import matching
 from orl_jax.weights.importing import import_weights
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from orl_jax.errors import UserError
 from orl_jax.models.llama import Llama
 from orl_jax.models.params import combine, flatten
+from orl_jax.run.errors import UserError
 from orl_jax.weights.exporting import Request, export
 from orl_jax.weights.names import PROJECTIONS
 from orl_jax.weights.peft import projection_shapes, read_peft

@@ -10,9 +10,9 @@ from transformers import (
     LlamaConfig,
 )
 
-from orl_jax.errors import UserError
 from orl_jax.models.llama import Llama
 from orl_jax.models.vision import ClipVision
+from orl_jax.run.errors import UserError
 from orl_jax.weights import settings
 
 LLAMA = {

@@ -10,8 +10,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from orl_jax.checkpoint import Checkpoints, Location
-from orl_jax.errors import UserError
+from orl_jax.run.checkpoint import Checkpoints, Location
+from orl_jax.run.errors import UserError
 from orl_jax.weights.streaming import Streamed, save
 
 RNG = np.random.default_rng(0)

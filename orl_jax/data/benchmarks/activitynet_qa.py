@@ -7,7 +7,7 @@ VIDEOS/v_NAME.{mp4,mkv,webm,...}
 
 from orl_jax.data.benchmarks.official_files import SPLITS, OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 TYPES = (
     "motion", "spatial", "temporal", "yes/no", "colour", "object", "location", "number", "other",

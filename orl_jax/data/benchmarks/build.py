@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from orl_jax.data.benchmarks.collect import Collected, collect
 from orl_jax.data.benchmarks.vlm_rlaif_pairs import write_pairs
 from orl_jax.data.items_builder import VideoQa, write_items
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 RECORD = "source.json"
 WORLD = "world.json"  # the record of the embedded world

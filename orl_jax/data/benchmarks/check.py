@@ -15,8 +15,8 @@ from orl_jax.data.benchmarks.collect import Collected, collect
 from orl_jax.data.benchmarks.registry import SHAPES
 from orl_jax.data.source import open_split
 from orl_jax.data.video import VideoError, read_frames
-from orl_jax.data.world import SPLITS
-from orl_jax.errors import UserError
+from orl_jax.data.world.world import SPLITS
+from orl_jax.run.errors import UserError
 
 PROBE_SIZE = 32  # pixels; a small frame is enough to see that a video decodes
 

@@ -11,7 +11,7 @@ from orl_jax.data.benchmarks.official_files import OfficialFiles
 from orl_jax.data.benchmarks.reading import Entry, Reading
 from orl_jax.data.benchmarks.registry import BENCHMARKS, Benchmark
 from orl_jax.data.benchmarks.video_files import VideoFiles
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 
 @dataclasses.dataclass

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from orl_jax.data.benchmarks.official_files import text_of
-from orl_jax.data.prompt import IMAGE_TOKEN, strip_all
+from orl_jax.data.text.prompt import IMAGE_TOKEN, strip_all
 
 SPEAKERS = (("human", "user"), ("gpt", "assistant"))  # of the first turn and of the second
 

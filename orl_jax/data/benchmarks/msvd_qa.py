@@ -8,7 +8,7 @@ VIDEOS/vid1.{avi,mp4,...} or VIDEOS/YOUTUBE_ID.{avi,mp4,...}
 from orl_jax.data.benchmarks.first_word import read_splits
 from orl_jax.data.benchmarks.official_files import OfficialFiles
 from orl_jax.data.benchmarks.reading import Reading
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 MAPPING = "youtube_mapping.txt"
 

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # official names to ours
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 FILES = ("items", "train", "validation", "test")
 SPLITS = FILES[1:]

@@ -16,7 +16,7 @@ from typing import Any
 from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
 from orl_jax.data.benchmarks.video_files import VideoFiles
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 OLDER = {
     "duration_category": "duration", "video_category": "domain",

@@ -17,7 +17,7 @@ from orl_jax.data.benchmarks.conversation import frame_folders, said, video_of
 from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
 from orl_jax.data.preferences import preference, write_lines
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 OFFICIAL = "RM_13b_v1_dataset_39k.json"
 LINES = "preferences.jsonl"

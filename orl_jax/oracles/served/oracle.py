@@ -20,14 +20,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from orl_jax.errors import UserError
+from orl_jax.data.video import video_digest
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.served import prompt
+from orl_jax.oracles.served.cache import RankCache, make_key
+from orl_jax.oracles.served.client import AskError, Client
 from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
-from orl_jax.oracles.wrapper import generator
-from orl_jax.served.cache import RankCache, make_key, video_digest
-from orl_jax.served.client import AskError, Client
+from orl_jax.oracles.wrappers.wrapper import generator
+from orl_jax.run.errors import UserError
 
 _log = logging.getLogger(__name__)
 MODES = ("listwise", "pairwise")

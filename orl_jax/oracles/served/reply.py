@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from orl_jax.served.json_values import json_values
+from orl_jax.oracles.served.json_values import json_values
 
 LIMIT = 200_000  # characters of a reply that are looked at; longer ones are refused
 

@@ -8,7 +8,7 @@ from layouts import activitynet, config_of, videos, write_json
 
 from orl_jax.data.prepare import prepare
 from orl_jax.data.source import open_split
-from orl_jax.errors import UserError
+from orl_jax.run.errors import UserError
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from layouts import activitynet, config_of, videos
 
 from orl_jax.data.benchmarks.check import check, report
 from orl_jax.data.items_builder import write_items
-from orl_jax.data.shapes_builder import ShapesVideoQa
-from orl_jax.data.world import SPLITS
-from orl_jax.errors import UserError
+from orl_jax.data.world.shapes_builder import ShapesVideoQa
+from orl_jax.data.world.world import SPLITS
+from orl_jax.run.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[3]
 

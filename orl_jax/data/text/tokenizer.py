@@ -1,0 +1,265 @@
+"""A word-level tokenizer for the embedded world, real ones from a folder, and prompts as arrays."""
+
+import copy
+import pathlib
+import re
+from collections.abc import Iterable
+
+import numpy as np
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from orl_jax.data.text.prompt import END_TOKEN, IMAGE_TOKEN, SYSTEM, format_prompt, strip_all
+from orl_jax.data.text.tokenizer_files import read_tokenizer
+from orl_jax.data.text.tokenizer_traits import traits
+from orl_jax.run.errors import UserError
+
+PAD_TOKEN = "<pad>"
+# The first three as LLaMA has them. The baseline pads with <unk>; here padding has its own token.
+_SPECIAL = ("<unk>", "<s>", END_TOKEN, PAD_TOKEN, IMAGE_TOKEN)
+
+
+def build_word_tokenizer(texts: Iterable[str], system: str = SYSTEM) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token for each word and each punctuation mark of `texts`.
+
+    Each sentence of the system prompt is one token of its own. That constant text then costs 2
+    tokens instead of 29: beside a question of ten words those would be most of a small model's
+    work, and all that it could learn from them is that they are always there.
+
+    Ids: `<unk>` 0, `<s>` 1, `</s>` 2, `<pad>` 3, `<image>` 4, then the words in alphabetical order,
+    the line break, the sentences. The same texts give the same ids, in whatever order they come.
+
+    Args:
+      texts: all questions and answers; words outside of them are `<unk>`.
+      system: the system prompt of `orl_jax.data.text.prompt`.
+
+    Returns:
+      A tokenizer for which `decode(encode(x))` is `x`, where x consists of known words with single
+      spaces between them. Save it with `save_pretrained(folder)`.
+
+    Example: "The circle moves." has 4 tokens: "▁The", "▁circle", "▁moves", ".".
+    """
+    spaces = pre_tokenizers.Metaspace(prepend_scheme="always")
+    split = pre_tokenizers.Sequence([spaces, pre_tokenizers.Punctuation("isolated")])
+    lines = {line for text in (*texts, "USER: ", " ASSISTANT:") for line in text.split("\n")}
+    words = {word for line in lines for word, _ in split.pre_tokenize_str(line)}
+    vocabulary = {word: i for i, word in enumerate((*_SPECIAL, *sorted(words)))}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = split
+    inner.decoder = decoders.Metaspace(prepend_scheme="always")
+    inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    inner.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
+    # A sentence keeps the space after it, so that decoding brings the space back.
+    sentences = re.split(r"(?<=[.!?] )", system)
+    inner.add_tokens([AddedToken(text, normalized=False) for text in ("\n", *sentences) if text])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token=END_TOKEN,
+        pad_token=PAD_TOKEN, clean_up_tokenization_spaces=False,
+    )  # fmt: skip
+
+
+def load_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
+    """A saved tokenizer, real or of `build_word_tokenizer`, with an `<image>` and a padding token.
+
+    Where one of the two is missing it is added *behind* the vocabulary: all other ids stay, and
+    `len(tokenizer)` grows by one each (LLaMA: 32000 to 32002). The model's embedding needs
+    `len(tokenizer)` rows. The new rows may hold anything: `<image>` is replaced by visual tokens,
+    padding is masked, and neither is ever sampled. A padding token that is also the end token is
+    replaced, as padding is banned from sampling and the end of an answer must not be.
+
+    Raises:
+      UserError: if the folder holds no tokenizer, or one without an end token.
+
+    Example: `len(load_tokenizer("vicuna-7b-v1.5")) == 32002`.
+    """
+    tokenizer = read_tokenizer(folder)
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    if IMAGE_TOKEN not in tokenizer.get_vocab():
+        tokenizer.add_tokens([AddedToken(IMAGE_TOKEN, special=True, normalized=False)])
+    return tokenizer
+
+
+class PromptEncoder:
+    """Questions and answers to arrays of fixed length, and sampled ids back to text.
+
+    Args:
+      tokenizer: has an end token, another padding token, and `<image>` (see `load_tokenizer`).
+      visual_tokens: number of prompt positions that a video takes.
+      prompt_length: L, visual tokens included.
+      response_length: T, end token included.
+
+    Attributes:
+      image_id, pad_id, end_id: ids of the tokens.
+      vocabulary_size: V, exactly `len(tokenizer)`.
+      banned_ids: bool [V], the ids that must never be sampled: padding, `<s>`, `<unk>`, `<image>`;
+        never the end token, which is one of them in some tokenizers (GPT-2).
+
+    Can be pickled, so it travels to worker processes.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        visual_tokens: int,
+        prompt_length: int,
+        response_length: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.visual_tokens = visual_tokens
+        self.prompt_length = prompt_length
+        self.response_length = response_length
+        self.image_id = tokenizer.get_vocab()[IMAGE_TOKEN]
+        self.pad_id = tokenizer.pad_token_id
+        self.end_id = tokenizer.eos_token_id
+        self.vocabulary_size = len(tokenizer)
+        banned = (self.pad_id, tokenizer.bos_token_id, tokenizer.unk_token_id, self.image_id)
+        self.banned_ids = np.zeros(self.vocabulary_size, bool)
+        self.banned_ids[[i for i in banned if i is not None]] = True
+        self.banned_ids[self.end_id] = False
+        self._traits = traits(tokenizer)
+        self._section = "data"  # of the config, where the lengths are set
+
+    def resized(
+        self, prompt_length: int, response_length: int, section: str = ""
+    ) -> "PromptEncoder":
+        """The same encoder with other lengths; `section` of the config is where they are set."""
+        other = copy.copy(self)
+        other._section = section or self._section
+        other.prompt_length, other.response_length = prompt_length, response_length
+        return other
+
+    def prompt_size(self, question: str) -> int:
+        """Tokens of the prompt of a question, the visual ones included, however many they are."""
+        return len(self._prompt(question))
+
+    def encode_prompt(self, question: str) -> tuple[np.ndarray, np.ndarray]:
+        """The prompt of a question, padded on the left.
+
+        The template is split at `<image>` and its parts are tokenised one by one, as the baseline
+        does; `visual_tokens` copies of the `<image>` id go between them, and one `<s>` to the start
+        if the tokenizer has it there (`tokenizer_image_token` in yonseivnl/vlm-rlaif).
+        Special tokens in the question are dropped.
+
+        Returns:
+          ids int32 [L] and mask bool [L] (True for tokens, False for padding).
+
+        Raises:
+          UserError: if the prompt has more than L tokens.
+        """
+        ids = self._prompt(question)
+        if len(ids) > self.prompt_length:
+            raise UserError(
+                f'the prompt of "{question}" has {len(ids)} tokens, {self.visual_tokens} of them '
+                f"visual; config.{self._section}.prompt_tokens is {self.prompt_length}: "
+                f"set it to {len(ids)} or more"
+            )
+        padding = self.prompt_length - len(ids)
+        mask = np.arange(self.prompt_length) >= padding
+        return np.array([self.pad_id] * padding + ids, np.int32), mask
+
+    def encode_opening(self) -> tuple[np.ndarray, np.ndarray]:
+        """What every prompt begins with, up to its visual tokens; `encode_turn` gives what follows.
+
+        Questions about one video share it: ids int32 [O] and an all-true mask.
+        """
+        before, _ = format_prompt("").split(IMAGE_TOKEN)
+        ids = self._opening(before)
+        return np.array(ids, np.int32), np.ones(len(ids), bool)
+
+    def encode_turn(self, question: str, answer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What follows the opening: the question, then the answer and the end token.
+
+        Opening and turn are exactly the prompt and the response of `encode_prompt` and
+        `encode_response`, without padding between them.
+
+        Returns:
+          ids int32 [U], padded on the right, U = L - O + T; mask bool [U], true for tokens; and
+          targets bool [U], true for the tokens of the answer.
+
+        Raises:
+          UserError: as `encode_prompt` and `encode_response`.
+        """
+        opening = len(self.encode_opening()[0])
+        prompt, prompt_mask = self.encode_prompt(question)
+        response, response_mask = self.encode_response(answer)
+        asked = prompt[prompt_mask][opening:]
+        ids = np.concatenate([asked, response[response_mask]])
+        padding = self.prompt_length - opening + self.response_length - len(ids)
+        places = np.arange(len(ids) + padding)
+        mask = places < len(ids)
+        ids = np.concatenate([ids, np.full(padding, self.pad_id)]).astype(np.int32)
+        return ids, mask, mask & (places >= len(asked))
+
+    def encode_response(self, answer: str) -> tuple[np.ndarray, np.ndarray]:
+        """An answer and the end token, padded on the right. Special tokens in it are dropped.
+
+        Returns:
+          ids int32 [T] and mask bool [T] (True for tokens, the end token among them).
+
+        Raises:
+          UserError: if they are more than T tokens.
+        """
+        ids = [*self._answer(answer), self.end_id]
+        if len(ids) > self.response_length:
+            raise UserError(
+                f'the answer "{answer}" has {len(ids)} tokens with its end; '
+                f"config.{self._section}.response_tokens is {self.response_length}: "
+                f"set it to {len(ids)} or more"
+            )
+        padding = self.response_length - len(ids)
+        mask = np.arange(self.response_length) < len(ids)
+        return np.array(ids + [self.pad_id] * padding, np.int32), mask
+
+    def encode_sampled(
+        self, text: str, truncated: bool, length: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """An answer that a model gave, padded on the right: the inverse of `decode`.
+
+        Without an end token where it is truncated; cut where it is longer than `length`, for what a
+        model says is data and no error.
+
+        Returns:
+          ids int32 [length] and mask bool [length] (True for tokens, the end token among them).
+        """
+        end = [] if truncated else [self.end_id]
+        ids = [*self._answer(text), *end][:length]
+        mask = np.arange(length) < len(ids)
+        return np.array(ids + [self.pad_id] * (length - len(ids)), np.int32), mask
+
+    def decode(self, ids: np.ndarray) -> tuple[str, bool]:
+        """Text of a response up to its first end token.
+
+        Args:
+          ids: int [T], a response without its prompt.
+
+        Returns:
+          The text, without special tokens and white space around it, and whether it is truncated:
+          whether no end token was found.
+
+        Example: `decode(encode_response("Two.")[0]) == ("Two.", False)`.
+        """
+        ids = np.asarray(ids).tolist()
+        truncated = self.end_id not in ids
+        if not truncated:
+            ids = ids[: ids.index(self.end_id)]
+        text = self.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text.strip(), truncated
+
+    def _prompt(self, question: str) -> list[int]:
+        before, after = format_prompt(strip_all(question, self._traits.markers)).split(IMAGE_TOKEN)
+        return self._opening(before) + self._tokens(after)
+
+    def _opening(self, before: str) -> list[int]:
+        image = [self.image_id] * self.visual_tokens
+        return self._traits.opening + self._tokens(before) + image
+
+    def _answer(self, text: str) -> list[int]:
+        """Ids that make "ASSISTANT: answer" behind a prompt; of an empty answer none."""
+        text = strip_all(text, self._traits.markers)
+        return self._tokens(self._traits.space + text) if text else []
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]

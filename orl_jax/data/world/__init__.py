@@ -1,0 +1,1 @@
+"""The embedded world: scenes, clips, questions and answers."""

@@ -1,0 +1,51 @@
+"""The embedded data set as a tensorflow-datasets builder.
+
+FOLDER/world.json                      the settings that it was built with
+FOLDER/videos/SPLIT/00012.mp4          real H.264 files
+FOLDER/shapes_video_qa/world/1.0.0/    array_record shards: random access, no tensorflow
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any, ClassVar
+
+from orl_jax.data.items_builder import TEXT, ItemsBuilder, write_items
+from orl_jax.data.world.world import World, make_clips
+from orl_jax.run.errors import UserError
+
+
+class ShapesVideoQa(ItemsBuilder):
+    """Video questions about moving shapes; "scene" is what a clip shows."""
+
+    EXTRA: ClassVar[dict[str, Any]] = {"scene": TEXT}
+
+
+def build(folder: str | os.PathLike[str], world: World, workers: int = 0) -> pathlib.Path:
+    """Builds the data set in `folder`, in `workers` processes (0: one a core), or finds it there.
+
+    Raises:
+      UserError: the folder holds a world that was built with other settings.
+    """
+    folder = pathlib.Path(folder)
+    settings = folder / "world.json"
+    if settings.is_file():
+        _check_same(world, json.loads(settings.read_text()), folder)
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    items = make_clips(world, folder, workers)
+    write_items(ShapesVideoQa, folder, "world", items)
+    settings.write_text(json.dumps(dataclasses.asdict(world), indent=2) + "\n")  # last: it is whole
+    return folder
+
+
+def _check_same(world: World, built: dict[str, Any], folder: pathlib.Path) -> None:
+    wanted = dataclasses.asdict(world)
+    other = [key for key in wanted if built.get(key) != wanted[key]]
+    if other:
+        key = other[0]
+        raise UserError(
+            f"{folder} was built with {key}={built.get(key)}, the config says {wanted[key]}; "
+            "delete the folder or choose another --config.data.folder"
+        )

@@ -1,0 +1,133 @@
+"""The embedded world as multiple choice, in the official form of Video-MME.
+
+FOLDER/video_mme/shapes.json    a list of videos, each with its questions, of the split "test"
+
+It is built by the reader of the real benchmark (`orl_jax.data.benchmarks.video_mme`), and the
+official script counts it: task types, duration, domain and sub-category are names that it knows.
+
+The options of a question are its reference answer and, of the answers for other values, at most
+three that are false. Not every other one is: what appears stays still, too.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from orl_jax.data.source import open_split
+from orl_jax.data.world.question import VALUES, Question, possible
+from orl_jax.data.world.scene import Scene
+from orl_jax.data.world.scene_labels import scene_from_json
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_atomic
+
+FILE = "video_mme/shapes.json"
+SPLIT = "test"
+TASK_TYPES = {
+    "action recognition": "Action Recognition",
+    "attribute perception": "Attribute Perception",
+    "counting": "Counting Problem",
+    "object recognition": "Object Recognition",
+    "spatial perception": "Spatial Perception",
+    "temporal perception": "Temporal Perception",
+}
+LETTERS = "ABCD"
+_MIDDLE = (0.4, 0.6)  # across the lanes, where an object is on neither side
+_ABOUT = {"duration": "short", "domain": "Film & Television", "sub_category": "Animation"}
+
+
+def write_video_mme(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Writes the test split of the world that is built in `folder`; the same bytes every time.
+
+    Returns:
+      FOLDER/video_mme/shapes.json.
+
+    Raises:
+      UserError: no world is built there, or an item is not what its scene says.
+
+    Example: `write_video_mme("data/shapes")`, then prepare_data.py with
+    `--config.source.name=shapes_choice --config.source.folder=data/shapes/video_mme
+    --config.source.videos=data/shapes/videos/test`.
+    """
+    path = pathlib.Path(folder) / FILE
+    items = sorted(open_split(folder, SPLIT), key=lambda item: item["item_id"])
+    videos: dict[str, dict[str, Any]] = {}
+    for item in items:
+        name = pathlib.Path(item["video"]).stem
+        video = {"video_id": name, **_ABOUT, "url": "", "videoID": name, "questions": []}
+        videos.setdefault(name, video)["questions"].append(choice(item))
+    write_atomic(path, json.dumps(list(videos.values()), indent=1) + "\n")
+    return path
+
+
+def choice(item: dict[str, Any]) -> dict[str, Any]:
+    """An item of the embedded world as one of Video-MME's questions.
+
+    Args:
+      item: with "item_id", "task_type", "question", "answer" and "scene".
+
+    Raises:
+      UserError: its scene has no such question and answer.
+
+    Example: `choice(item)["options"][0] == "A. The red circle bounces back."`.
+    """
+    scene = scene_from_json(item["scene"])
+    question = _question(item, scene)
+    wrong = _shuffled(false_values(question, scene), item["item_id"], "choice")
+    values = [question.value, *wrong[: len(LETTERS) - 1]]
+    values = _shuffled(values, item["item_id"], "order")
+    options = [
+        f"{letter}. {question.answers(value)[0]}"
+        for letter, value in zip(LETTERS, values, strict=False)
+    ]
+    return {
+        "question_id": item["item_id"].rpartition("/")[2],
+        "task_type": TASK_TYPES[item["task_type"]],
+        "question": item["question"],
+        "options": options,
+        "answer": LETTERS[values.index(question.value)],
+    }
+
+
+def false_values(question: Question, scene: Scene) -> list[str]:
+    """The values whose answer to a question is false of its scene.
+
+    Example: of a red circle that vanishes in the topmost row, at the left, "What does it do?" lacks
+    "vanish" and "still", and "Where is it?" lacks "left" and "top".
+    """
+    true = {question.value, *_also_true(question, scene)}
+    return [value for value in VALUES[question.task_type] if value not in true]
+
+
+def _also_true(question: Question, scene: Scene) -> Sequence[str]:
+    """Values that hold besides the reference: of what moves both ways, rests, or lies aside."""
+    if question.task_type == "action recognition":
+        ways = ("right", "left") if scene.rows else ("up", "down")
+        return {"bounce": ways, "appear": ("still",), "vanish": ("still",)}.get(question.value, ())
+    if question.task_type == "spatial perception":
+        (lane,) = (thing.lane for thing in scene.things if thing.name == question.subject)
+        first, last = ("top", "bottom") if scene.rows else ("left", "right")
+        return (first,) * (lane < _MIDDLE[0]) + (last,) * (lane > _MIDDLE[1])
+    return ()
+
+
+def _question(item: dict[str, Any], scene: Scene) -> Question:
+    wanted = item["task_type"], item["question"], item["answer"]
+    for question in (question for some in possible(scene) for question in some):
+        if (question.task_type, question.text, question.answers(question.value)[0]) == wanted:
+            return question
+    raise UserError(
+        f"item {item['item_id']} asks {item['question']!r}, which its scene does not answer by "
+        f"{item['answer']!r}; delete the data folder and prepare it anew"
+    )
+
+
+def _shuffled(values: Sequence[str], item_id: str, purpose: str) -> list[str]:
+    """An order that depends on the item's id alone, whatever library draws random numbers."""
+
+    def key(value: str) -> bytes:
+        return hashlib.sha256(f"{purpose}/{item_id}/{value}".encode()).digest()
+
+    return sorted(values, key=key)

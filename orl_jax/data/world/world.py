@@ -1,0 +1,98 @@
+"""The embedded world on disk: clips drawn to mp4 files in parallel, and the items about them.
+
+Deterministic in `seed`; every clip has a random stream of its own, every split streams of its own.
+The composition split shows colour-shape pairs that no other split has.
+"""
+
+import dataclasses
+import functools
+import multiprocessing
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from orl_jax.data.world.question import Question, questions, taught_value
+from orl_jax.data.world.render import render, write_mp4
+from orl_jax.data.world.scene import sample_scene
+from orl_jax.data.world.scene_labels import scene_to_json
+
+SPLITS = ("train", "validation", "test", "composition")
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """What the data set is built from. Counts are clips; a clip has up to six questions."""
+
+    seed: int
+    train: int
+    validation: int
+    test: int
+    composition: int
+    frames: int  # of a clip's file
+    rate: int  # frames a second
+    size: int  # pixels of a side
+    systematic_share: float  # of SFT answers to confusable values: the systematic wrong answer
+    random_share: float  # of all SFT answers: a wrong answer at random
+
+
+def rng_of(seed: int, split: str, index: int) -> np.random.Generator:
+    """The random stream of one clip; streams of different splits never meet."""
+    return np.random.default_rng([seed, *split.encode(), index])
+
+
+def make_clips(
+    world: World, folder: str | os.PathLike[str], workers: int = 0
+) -> dict[str, list[dict[str, Any]]]:
+    """Writes every clip under `folder`/videos and returns the items of each split.
+
+    Args:
+      workers: processes; 0 is one a core.
+    """
+    jobs = [(split, index) for split in SPLITS for index in range(getattr(world, split))]
+    clip = functools.partial(_make_clip, world, str(folder))
+    items: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    # spawn, because the caller may hold jax, whose threads do not survive a fork
+    with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
+        done = pool.imap(clip, jobs, chunksize=32)
+        for (split, _), made in zip(tqdm(jobs, "clips", unit="clip"), done, strict=True):
+            items[split].extend(made)
+    return items
+
+
+def _make_clip(world: World, folder: str, job: tuple[str, int]) -> list[dict[str, Any]]:
+    return make_clip(world, job[0], folder, job[1])
+
+
+def make_clip(world: World, split: str, folder: str, index: int) -> list[dict[str, Any]]:
+    """Draws clip `index` of a split, writes its mp4, and returns its items."""
+    rng = rng_of(world.seed, split, index)
+    scene = sample_scene(rng, composition=split == "composition")
+    video = f"videos/{split}/{index:05d}.mp4"
+    write_mp4(pathlib.Path(folder) / video, render(scene, world.frames, world.size), world.rate)
+    text = scene_to_json(scene)
+    return [
+        {"item_id": f"{split}/{index:05d}-{number}", "video": video, "scene": text}
+        | _item(question, rng, world)
+        for number, question in enumerate(questions(scene, rng))
+    ]
+
+
+def _item(question: Question, rng: np.random.Generator, world: World) -> dict[str, Any]:
+    answer, *paraphrases = question.answers(question.value)
+    taught = taught_value(
+        question,
+        rng,
+        systematic_share=world.systematic_share,
+        random_share=world.random_share,
+    )
+    return {
+        "question": question.text,
+        "answer": answer,
+        "paraphrases": paraphrases,
+        "sft_answer": question.answers(taught)[0],
+        "task_type": question.task_type,
+        "difficulty": question.difficulty,
+    }

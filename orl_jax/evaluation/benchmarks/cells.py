@@ -1,0 +1,131 @@
+"""The numbers of a table: means by group of items, differences from the baseline, tests.
+
+Means are over all items that a model has, differences over those that it shares with the baseline.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from orl_jax.evaluation.benchmarks.measures import Scored
+from orl_jax.evaluation.scoring.cells import RESAMPLES
+from orl_jax.evaluation.scoring.paired import compare, shared
+from orl_jax.evaluation.scoring.predictions import Item
+from orl_jax.report.intervals import SMALL
+from orl_jax.report.statistics import interval
+
+Row = dict[str, Any]
+Pairs = Mapping[str, Sequence[tuple[int, int]]]  # model -> places there and in the baseline
+
+
+def pair_up(scored: Mapping[str, Scored], baseline: str, title: str) -> dict[str, Any]:
+    """Places of the items that each other model shares with the baseline.
+
+    Args:
+      scored: by model; with the baseline.
+      title: of the benchmark, for messages.
+
+    Raises:
+      UserError: a model shares no item with it, or one has another question or reference.
+    """
+    base = scored[baseline].evaluation
+    return {
+        model: shared(
+            each.evaluation.items,
+            base.items,
+            (f"{model} on {title}", f"{baseline} ({base.path})"),
+        )
+        for model, each in scored.items()
+        if model != baseline
+    }
+
+
+def rows(
+    scored: Mapping[str, Scored],
+    baseline: str | None,
+    pairs: Pairs,
+    measures: Sequence[str],
+    group: Callable[[Item], str],
+) -> Iterator[Row]:
+    """A row for each name that `group` gives to items, in alphabetical order; not for "".
+
+    Example: `list(rows(scored, "SFT", pairs, ["official"], task_type))[0]["name"]`.
+    """
+    names = {group(item) for each in scored.values() for item in each.evaluation.items}
+    for name in sorted(names - {""}):
+        yield row(
+            name, scored, baseline, pairs, measures, lambda item, name=name: group(item) == name
+        )
+
+
+def row(
+    name: str,
+    scored: Mapping[str, Scored],
+    baseline: str | None,
+    pairs: Pairs,
+    measures: Sequence[str],
+    belongs: Callable[[Item], bool] = lambda item: True,
+) -> Row:
+    """The numbers of the items that belong to it.
+
+    Args:
+      name: of the row.
+      scored: by model.
+      baseline: a name of `scored`, or None: then there are no differences.
+      pairs: of `pair_up`.
+      measures: the first is the headline; models may lack others.
+      belongs: whether an item counts.
+
+    Returns:
+      {"name", "n": items of any model, "small": whether fewer than 100 numbers of a model count,
+      "models": {model: {measure: interval}}, "differences": {model: {measure: as
+      `paired.compare`, "excludes_0": whether the interval of the difference does}}}.
+
+    Example: `row("all", scored, "SFT", pairs, ["official"])["models"]["RL"]["official"]["mean"]`.
+    """
+    places = {
+        model: [place for place, item in enumerate(each.evaluation.items) if belongs(item)]
+        for model, each in scored.items()
+    }
+    ids = {scored[m].evaluation.items[p]["item_id"] for m, there in places.items() for p in there}
+    models = {
+        model: {
+            name: interval([each.measures[name][place] for place in places[model]], RESAMPLES)
+            for name in measures
+            if name in each.measures
+        }
+        for model, each in scored.items()
+    }
+    inside = {model: set(there) for model, there in places.items()}
+    differences = {
+        model: _differences(
+            scored[model], scored[baseline], [p for p in both if p[0] in inside[model]], measures
+        )
+        for model, both in pairs.items()
+        if baseline is not None
+    }
+    small = min(found[measures[0]]["n"] for found in models.values()) < SMALL
+    return {
+        "name": name, "n": len(ids), "small": small, "models": models, "differences": differences,
+    }  # fmt: skip
+
+
+def _differences(
+    model: Scored, baseline: Scored, pairs: Sequence[tuple[int, int]], measures: Sequence[str]
+) -> dict[str, Any]:
+    found = {}
+    for name in measures:
+        if name in model.measures and name in baseline.measures:
+            ours = [model.measures[name][place] for place, _ in pairs]
+            theirs = [baseline.measures[name][place] for _, place in pairs]
+            said = compare(ours, theirs)
+            found[name] = {**said, "excludes_0": _excludes_0(said["difference"])}
+    return found
+
+
+def _excludes_0(difference: Mapping[str, Any]) -> bool:
+    """Not of a few items that all say the same: resampling them shows no width."""
+    if difference["mean"] is None:
+        return False
+    if difference["low"] == difference["high"] and difference["n"] < SMALL:
+        return False
+    return difference["low"] > 0 or difference["high"] < 0

@@ -1,0 +1,229 @@
+"""Asking a checkpoint about a video file: the session behind `scripts/chat.py`.
+
+    chat = Chat(settings, "runs/demo/checkpoints/rl", "clip.mp4", max_tokens=12)
+    chat.say("What does the red circle do?")     # streams the answer to standard output
+    chat.sample("What does it do?", count=5)     # five answers with their log-probabilities
+
+A video is decoded and encoded once, whatever is asked about it, and functions are compiled once.
+Messages about what was read go through `logging`, hence to standard error.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import decord
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.video import VideoError, read_frames, uniform_indices
+from orl_jax.evaluation.ranked_answers import Answer
+from orl_jax.models.assembly import Assembly, banned_tokens, restore
+from orl_jax.models.sampler import sample
+from orl_jax.models.stream import Streamer, text_pieces
+from orl_jax.models.vlm import VLM
+from orl_jax.run.errors import Failure, UserError
+
+_log = logging.getLogger(__name__)
+PROMPT_LIMIT = 4096  # tokens of a prompt, where the configuration does not allow more
+_STEP = 64  # prompts longer than in training are padded to a multiple of it: few compilations
+
+
+class Prompt(NamedTuple):
+    """A question as arrays: int32 and bool [1, L]."""
+
+    ids: np.ndarray
+    mask: np.ndarray
+
+
+class Chat:
+    """A checkpoint with the video that it is asked about.
+
+    Args:
+      settings: the configuration of the checkpoint; reads `data`, `model`, `seed`.
+      checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
+      video: path of the first video.
+      max_tokens: T, the most tokens of an answer.
+      temperature: 0 takes the most likely token.
+      seed: of the noise; every question has noise of its own.
+
+    Attributes:
+      video: path of the current video.
+      encoder: of questions, and decoder of answers.
+
+    Raises:
+      UserError: an unreadable video; a checkpoint or tokenizer that is missing or does not fit.
+    """
+
+    def __init__(
+        self,
+        settings: ConfigDict,
+        checkpoint: str | os.PathLike[str],
+        video: str,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self._data = settings.data
+        frames, total = read_clip(video, self._data)  # first, as it is quick to fail
+        assembly, self._params = restore(settings, checkpoint)
+        self.encoder = assembly.encoder
+        self._wide = _with_room(self.encoder)
+        self._compile(assembly, max_tokens, temperature)
+        self._key = jax.random.key(seed)
+        self._turn = 0
+        self._look(video, frames, total)
+
+    def _compile(self, assembly: Assembly, max_tokens: int, temperature: float) -> None:
+        ids = {"end_id": self.encoder.end_id, "pad_id": self.encoder.pad_id}
+        how: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, **ids}
+        self._layout = assembly.layout
+        self._banned = banned_tokens(assembly)
+        self._see = jax.jit(partial(_see, assembly.model))
+        self._streamer = Streamer(assembly.model, self._params, self._banned, **how)
+        draw = partial(sample, assembly.model, **how)
+        self._sample = jax.jit(draw, static_argnames="group_size")
+
+    def watch(self, video: str) -> None:
+        """Changes the video; where it is unreadable the old one stays.
+
+        Raises:
+          UserError: it is missing, empty, broken or without frames.
+        """
+        self._look(video, *read_clip(video, self._data))
+
+    def _look(self, video: str, frames: np.ndarray, total: int) -> None:
+        self._visual = self._see(self._params, self._layout.replicate(frames[None]))
+        self.video = video
+        _log.info(
+            "%s: %d of %d frames read, %d visual tokens",
+            video, len(set(uniform_indices(total, len(frames)))), total, self._visual.shape[1],
+        )  # fmt: skip
+
+    def stream(self, question: str) -> Iterator[int]:
+        """Yields the tokens of an answer as they come; see `Streamer.stream`.
+
+        Raises:
+          UserError: the question is too long.
+        """
+        prompt = self._prompt(question)
+        return self._streamer.stream(self._visual, *prompt, self._next_key())
+
+    def say(self, question: str) -> None:
+        """Prints an answer to standard output as it comes, and whether it was broken off.
+
+        Raises:
+          UserError: the question is too long.
+        """
+        tokens: list[int] = []
+        for piece in text_pieces(self.encoder, _kept(self.stream(question), tokens)):
+            print(piece, end="", flush=True)
+        print(flush=True)
+        if tokens[-1] != self.encoder.end_id:
+            _log.info("broken off after %d tokens (--max_tokens)", len(tokens))
+
+    def sample(self, question: str, count: int) -> list[Answer]:
+        """Draws `count` answers at the chat's temperature.
+
+        Raises:
+          UserError: the question is too long.
+        """
+        rollout = self._sample(
+            self._params, self._visual, *self._prompt(question), self._banned, self._next_key(),
+            group_size=count,
+        )  # fmt: skip
+        ids, _, log_probs = jax.device_get(rollout)
+        return [
+            Answer(*self.encoder.decode(row), float(log_prob.sum()))
+            for row, log_prob in zip(ids[0], log_probs[0], strict=True)
+        ]
+
+    def _prompt(self, question: str) -> Prompt:
+        """The question on the device, padded as in training or, if it is longer, to more."""
+        ids, mask = self._wide.encode_prompt(question)
+        trained = self.encoder.prompt_length
+        count = int(mask.sum())
+        length = trained if count <= trained else -(-count // _STEP) * _STEP
+        unknown = int((ids[mask] == self.encoder.tokenizer.unk_token_id).sum())
+        _log.info(
+            "%d prompt tokens%s%s", count,
+            f", {unknown} of them unknown words" if unknown else "",
+            f"; the checkpoint was trained with {trained} at most" if count > trained else "",
+        )  # fmt: skip
+        return Prompt(*self._layout.replicate((ids[None, -length:], mask[None, -length:])))
+
+    def _next_key(self) -> jax.Array:
+        key = jax.random.fold_in(self._key, np.uint32(self._turn))
+        self._turn += 1
+        return key
+
+
+def read_clip(video: str, data: ConfigDict) -> tuple[np.ndarray, int]:
+    """Frames of a video for the model, and how many the file has.
+
+    Args:
+      video: path of the file.
+      data: reads `frames`, `image_size`, `framing`.
+
+    Returns:
+      uint8 [F, image_size, image_size, 3] and the number of frames in the file.
+
+    Raises:
+      UserError: the file is missing, empty, broken or without frames.
+
+    Example: `frames, total = read_clip("clip.mp4", config.data)`.
+    """
+    try:
+        framing = data.get("framing", "crop")
+        frames = read_frames(video, data.frames, data.image_size, framing)
+    except VideoError as error:
+        raise UserError(f"video {error}") from error
+    return frames, len(decord.VideoReader(video, num_threads=1))
+
+
+def converse(chat: Chat, lines: Iterable[str], respond: Callable[[str], None]) -> None:
+    """Answers one question a line, until an empty line, /quit or the end; /video changes the clip.
+
+    What a line gets wrong is said in one line, and the next one is read.
+
+    Args:
+      chat: whose video /video PATH changes.
+      lines: for example those of standard input.
+      respond: what to do with a question; may raise `UserError` or `Failure`.
+
+    Example: `converse(chat, sys.stdin, chat.say)`.
+    """
+    for line in map(str.strip, lines):
+        command, _, rest = line.partition(" ")
+        if line in ("", "/quit"):
+            return
+        try:
+            if command == "/video":
+                chat.watch(os.path.expanduser(rest.strip()))
+            elif command.startswith("/"):
+                raise UserError(f"{command} is no command; there are /video PATH and /quit")
+            else:
+                respond(line)
+        except (UserError, Failure) as error:
+            _log.error("error: %s", " ".join(str(error).split()))
+
+
+def _with_room(encoder: PromptEncoder) -> PromptEncoder:
+    """The same for prompts of up to `PROMPT_LIMIT` tokens, or of what the encoder itself allows."""
+    length = max(encoder.prompt_length, PROMPT_LIMIT)
+    return PromptEncoder(encoder.tokenizer, encoder.visual_tokens, length, encoder.response_length)
+
+
+def _see(model: VLM, params: dict[str, Any], frames: jax.Array) -> jax.Array:
+    return model.apply({"params": params}, frames, method=VLM.see)
+
+
+def _kept(tokens: Iterable[int], kept: list[int]) -> Iterator[int]:
+    for token in tokens:
+        kept.append(token)
+        yield token

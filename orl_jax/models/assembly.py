@@ -1,0 +1,206 @@
+"""Puts a run's pieces together: tokenizer, model, parameters of the stages before."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
+
+from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
+from orl_jax.models.params import combine, flatten, missing, policy_of
+from orl_jax.models.quantised import quantise_like
+from orl_jax.models.sharding.layout import Layout
+from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+from orl_jax.run.checkpoint import Checkpoints, Location, locate
+from orl_jax.run.config import from_json
+from orl_jax.run.errors import UserError
+
+
+class Assembly(NamedTuple):
+    """A model, the encoder of its prompts, and where its arrays live."""
+
+    model: VLM
+    encoder: PromptEncoder
+    layout: Layout
+
+
+def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
+    """The model and the prompt encoder of a config.
+
+    Args:
+      config: reads `data`, `model`, `mesh`.
+      lora: whether the language model has adapters.
+
+    Raises:
+      UserError: no data folder, no tokenizer where `config.data` says; a mesh that does not fit.
+    """
+    encoder = load_encoder(config)
+    model = build_vlm(
+        config,
+        vocabulary=encoder.vocabulary_size,
+        image_id=encoder.image_id,
+        lora_rank=config.model.lora.rank if lora else 0,
+    )
+    return Assembly(model, encoder, Layout.of(config))
+
+
+def load_encoder(config: ConfigDict) -> PromptEncoder:
+    """The prompt encoder of a config.
+
+    Raises:
+      UserError: no data folder, no tokenizer where `config.data` says.
+    """
+    if not config.data.tokenizer and not pathlib.Path(config.data.folder).is_dir():
+        raise UserError(
+            f"no data folder {config.data.folder}: run scripts/prepare_data.py first, or set "
+            "config.data.folder to where it was written"
+        )
+    folder = config.data.tokenizer or pathlib.Path(config.data.folder) / "tokenizer"
+    return PromptEncoder(
+        load_tokenizer(folder),
+        visual_tokens(config),
+        config.data.prompt_tokens,
+        config.data.response_tokens,
+    )
+
+
+def initial_params(
+    config: ConfigDict, assembly: Assembly, seed: int, pretrained: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Parameters of the model, each where it lives on the mesh: `pretrained` ones where given,
+    freshly drawn ones in the gaps.
+
+    Pretrained ones keep the type that they are stored in, but kernels that the model holds
+    quantised are quantised now; fresh ones are of `model.param_dtype`. Nothing is drawn that is not
+    used, and nothing is whole on one device that is not to stay so: a 7B checkpoint needs no second
+    7B of memory.
+
+    Raises:
+      UserError: a pretrained parameter does not fit the model, by name.
+    """
+    layout, key = assembly.layout, jax.random.key(seed)
+    draw = partial(draw_params, config, assembly)
+    shapes = jax.eval_shape(draw, key)
+    given = quantise_like(flatten(pretrained or {}), shapes)
+    gaps = missing(unflatten_dict(shapes, sep="/"), unflatten_dict(given, sep="/"))
+    fresh = {}
+    if gaps:
+        places = {path: layout.param(path, shapes[path].shape) for path in gaps}
+        # What is not returned is compiled away.
+        fresh = layout.jit(
+            lambda key: {path: draw(key)[path] for path in gaps}, out_shardings=places
+        )(key)
+    return combine(layout.place(unflatten_dict(given, sep="/")), fresh)
+
+
+def draw_params(config: ConfigDict, assembly: Assembly, key: jax.Array) -> dict[str, Any]:
+    """Fresh parameters by path. Codes keep their types, and scales, which are few, float32."""
+    size = config.data.image_size
+    frames = jnp.zeros((1, config.data.frames, size, size, 3), jnp.uint8)
+    ids, mask = (jnp.asarray(array[None]) for array in assembly.encoder.encode_prompt(""))
+    drawn = flatten(assembly.model.init(key, frames, ids, mask)["params"])
+    dtype = config.model.get("param_dtype", "float32")
+    return {
+        path: value if path.endswith(("/codes", "/scales")) else value.astype(dtype)
+        for path, value in drawn.items()
+    }
+
+
+def stored_config(
+    path: str | os.PathLike[str], mesh: Mapping[str, int] | None = None
+) -> ConfigDict:
+    """The configuration that a checkpoint was trained with.
+
+    Args:
+      path: WORKDIR/checkpoints/STAGE[/STEP].
+      mesh: the section `mesh` of now, for the checkpoint's is of the machine that it was trained
+        on; by default all devices are along `data`.
+
+    Raises:
+      UserError: the checkpoint is missing or unreadable.
+    """
+    extra = stored_extra(locate(os.fspath(path)))
+    here = dict(mesh) if mesh else {"data": -1, "fsdp": 1, "tensor": 1}
+    return from_json(json.dumps({**extra["config"], "mesh": here}))
+
+
+def stored_extra(place: Location) -> dict[str, Any]:
+    """What a checkpoint says of itself beside its arrays: its config, its base, its seconds."""
+    with Checkpoints(place.workdir, place.stage) as checkpoints:
+        return checkpoints.restore_extra(place.step)
+
+
+def load_params(path: str | os.PathLike[str], layout: Layout | None = None) -> dict[str, Any]:
+    """All parameters that a checkpoint stands for: what its stage trained over what it began from.
+
+    Args:
+      path: WORKDIR/checkpoints/STAGE[/STEP].
+      layout: where they live; each device reads its own part. Without one, numpy arrays.
+
+    Raises:
+      UserError: it, or a checkpoint that it builds on, is missing or unreadable.
+
+    Example: `load_params("runs/demo/checkpoints/rl")["language"]["lm_head"].shape`.
+    """
+    place = locate(os.fspath(path))
+    with Checkpoints(place.workdir, place.stage) as checkpoints:
+        extra = checkpoints.restore_extra(place.step)
+        where = None if layout is None else layout.param
+        trained = policy_of(checkpoints.restore_part("trained", place.step, where))
+    if not extra.get("base"):
+        return trained
+    return combine(load_params(resolve_base(place.workdir, extra["base"]), layout), trained)
+
+
+def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly, dict[str, Any]]:
+    """The model with the parameters of a checkpoint; it has adapters where the checkpoint has.
+
+    Raises:
+      UserError: missing, unreadable, not of the config's shapes, or of a stage without a whole
+        model.
+    """
+    pretrained = load_params(path, Layout.of(config))
+    if missing := {"vision", "adapter", "language"} - set(pretrained):
+        raise UserError(
+            f"{path} holds no {', '.join(sorted(missing))} parameters, so it cannot answer; "
+            "name a checkpoint of the sft or rl stage"
+        )
+    assembly = assemble(config, lora=any("/lora_" in name for name in flatten(pretrained)))
+    return assembly, initial_params(config, assembly, config.seed, pretrained)
+
+
+def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
+    """What a stage trained beside the model, such as the "heads" of a reward model.
+
+    Raises:
+      UserError: the checkpoint is missing, or holds no such parameters.
+    """
+    place = locate(os.fspath(path))
+    with Checkpoints(place.workdir, place.stage) as checkpoints:
+        trained = checkpoints.restore_part("trained", place.step)
+    if name not in trained:
+        raise UserError(f"{path} holds no {name} parameters; name a checkpoint of another stage")
+    return trained[name]
+
+
+def base_reference(workdir: str, path: str) -> str:
+    """How a checkpoint names its base: relative to its workdir, so that runs can move."""
+    place = locate(path)
+    return os.path.relpath(place.path.absolute(), pathlib.Path(workdir).absolute())
+
+
+def resolve_base(workdir: str, reference: str) -> str:
+    """The path that `base_reference` stands for."""
+    return os.path.normpath(os.path.join(workdir, reference))
+
+
+def banned_tokens(assembly: Assembly) -> jax.Array:
+    """The encoder's banned ids on the devices: bool [V]."""
+    return assembly.layout.replicate(np.asarray(assembly.encoder.banned_ids))

@@ -1,0 +1,205 @@
+"""Sampling: prefill once per prompt, then G responses from one shared prefix in a compiled loop.
+
+The loop is one `while_loop` that stops when every response has ended. The prompt's keys and values
+are stored once and attended to by the whole group; only the responses' own cache grows.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+
+from orl_jax.models.llama import Segment
+from orl_jax.models.sharding.constrain import constrain
+from orl_jax.models.sharding.mesh import BATCH
+from orl_jax.models.unstacked import merged, turned, unstacked
+from orl_jax.models.vlm import VLM
+from orl_jax.ops.log_probs import masked_logits, vocabulary_logits
+
+
+class Rollout(NamedTuple):
+    """Sampled responses; `mask` is true up to and including the end-of-sequence token."""
+
+    ids: Int[Array, "B G T"]
+    mask: Bool[Array, "B G T"]
+    log_prob: Float[Array, "B G T"]
+
+
+class Prefix(NamedTuple):
+    """What every decoding step reads: the prompts, their lengths, the projection to logits."""
+
+    prompt: Segment
+    length: Int[Array, " B"]
+    kernel: Float[Array, "D V"]
+
+
+class LoopState(NamedTuple):
+    """What one decoding step hands to the next. `cache` holds the responses' keys and values."""
+
+    step: Int[Array, ""]
+    hidden: Float[Array, "B G D"]
+    cache: Segment
+    rollout: Rollout
+    done: Bool[Array, "B G"]
+
+
+def sample(
+    model: VLM,
+    params: dict,
+    visual: Float[Array, "B N D"],
+    prompt_ids: Int[Array, "B L"],
+    prompt_mask: Bool[Array, "B L"],
+    banned: Bool[Array, " V"],
+    key: PRNGKeyArray | Key[Array, " B"],
+    *,
+    group_size: int,
+    max_tokens: int,
+    temperature: float,
+    end_id: int,
+    pad_id: int,
+    greedy: int = 0,
+) -> Rollout:
+    """Draws `group_size` responses of at most `max_tokens` tokens for every prompt.
+
+    Args:
+      model, params: see `VLM`.
+      visual: visual tokens of the videos.
+      prompt_ids, prompt_mask: left-padded prompts.
+      banned: tokens that are never sampled.
+      key: must be fresh for every call, or the same noise comes back. Of one for each prompt, [B],
+        an answer depends on its own alone, whichever prompts it is sampled beside.
+      temperature: 0 takes the most likely token; log-probabilities are then at temperature 1.
+      end_id, pad_id: the end-of-sequence token, and the filler after it.
+      greedy: so many responses of each group, its first ones, are as at temperature 0 all the same.
+
+    Pure; jit it with everything after `key` static.
+    """
+    model, params = ready(model, params)
+    prefix, state = begin(
+        model, params, visual, prompt_ids, prompt_mask,
+        group_size=group_size, max_tokens=max_tokens, pad_id=pad_id,
+    )  # fmt: skip
+
+    def unfinished(state: LoopState) -> Array:
+        return (state.step < max_tokens) & ~state.done.all()
+
+    def step(state: LoopState) -> LoopState:
+        return advance(
+            model, params, banned, key, prefix, state,
+            temperature=temperature, end_id=end_id, pad_id=pad_id, greedy=greedy,
+        )  # fmt: skip
+
+    return jax.lax.while_loop(unfinished, step, state).rollout
+
+
+def ready(model: VLM, params: dict) -> tuple[VLM, dict]:
+    """The same policy in the form that samples fastest; see `orl_jax.models.unstacked`."""
+    return turned(*unstacked(*merged(model, params)))
+
+
+def begin(
+    model: VLM,
+    params: dict,
+    visual: Float[Array, "B N D"],
+    prompt_ids: Int[Array, "B L"],
+    prompt_mask: Bool[Array, "B L"],
+    *,
+    group_size: int,
+    max_tokens: int,
+    pad_id: int,
+) -> tuple[Prefix, LoopState]:
+    """Reads the prompts and makes room for the responses: all of `sample` that comes before its
+    loop. See there for the arguments.
+    """
+    apply = _applier(model, params)
+    hidden, prompt = apply(VLM.prefill, visual, prompt_ids, prompt_mask)
+    kernel = apply(VLM.vocabulary_kernel)
+    prefix = Prefix(prompt, prompt.mask.sum(axis=-1), kernel)
+    return prefix, _start(hidden, prompt, group_size, max_tokens, pad_id)
+
+
+def advance(
+    model: VLM,
+    params: dict,
+    banned: Bool[Array, " V"],
+    key: PRNGKeyArray | Key[Array, " B"],
+    prefix: Prefix,
+    state: LoopState,
+    *,
+    temperature: float,
+    end_id: int,
+    pad_id: int,
+    greedy: int = 0,
+) -> LoopState:
+    """One token for every response: the body of `sample`'s loop, and a step of `stream`."""
+    with jax.named_scope("vocabulary"):
+        logits = vocabulary_logits(state.hidden, prefix.kernel)
+        fold = jax.random.fold_in
+        noise = jax.vmap(fold, (0, None))(key, state.step) if key.ndim else fold(key, state.step)
+        likely = _choose(logits[:, :greedy], banned, noise, 0.0)
+        drawn = _choose(logits[:, greedy:], banned, noise, temperature)
+        token, log_prob = jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), likely, drawn)
+    token = jnp.where(state.done, pad_id, token)
+    rollout = _record(state, token, log_prob)
+    position = jnp.broadcast_to(prefix.length + state.step, token.shape)
+    past = (prefix.prompt, state.cache)
+    hidden, cache = _applier(model, params)(VLM.decode, token, position, past, state.step)
+    done = state.done | (token == end_id)
+    return LoopState(state.step + 1, hidden, cache, rollout, done)
+
+
+def _applier(model: VLM, params: dict):
+    def apply(method, *args):
+        return model.apply({"params": params}, *args, method=method)
+
+    return apply
+
+
+def _start(
+    hidden: Array, prompt: Segment, group_size: int, max_tokens: int, pad_id: int
+) -> LoopState:
+    shape = (len(hidden), group_size, max_tokens)
+
+    def empty(past: Array, tokens: int) -> Array:
+        size = list(past.shape)
+        size[-3], size[tokens] = group_size, max_tokens
+        layers = (None,) * (past.ndim - 5)
+        zeros = jnp.zeros(size, past.dtype)
+        return constrain(zeros, *layers, BATCH, "tensor", None, None, None)
+
+    keys = jax.tree.map(lambda past: empty(past, -1), prompt.keys)
+    values = jax.tree.map(lambda past: empty(past, -2), prompt.values)
+    rollout = Rollout(
+        jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32)
+    )
+    return LoopState(
+        step=jnp.zeros((), jnp.int32),
+        hidden=jnp.broadcast_to(hidden[:, None], (*shape[:2], hidden.shape[-1])),
+        cache=Segment(keys, values, jnp.zeros(shape, bool)),
+        rollout=rollout,
+        done=jnp.zeros(shape[:2], bool),
+    )
+
+
+def _choose(logits: Array, banned: Array, key: Array, temperature: float) -> tuple[Array, Array]:
+    """A token for each row of logits [B, G, V], and its log-probability."""
+    allowed = masked_logits(logits, temperature or 1.0, banned)
+    if temperature == 0:
+        token = jnp.argmax(allowed, axis=-1)
+    else:
+        draw = jax.vmap(jax.random.categorical) if key.ndim else jax.random.categorical
+        token = draw(key, allowed)
+    log_prob = jax.nn.log_softmax(allowed)
+    return token, jnp.take_along_axis(log_prob, token[..., None], axis=-1)[..., 0]
+
+
+def _record(state: LoopState, token: Array, log_prob: Array) -> Rollout:
+    alive = ~state.done
+    ids, mask, log_probs = state.rollout
+    at = (slice(None), slice(None), state.step)
+    return Rollout(
+        ids.at[at].set(token),
+        mask.at[at].set(alive),
+        log_probs.at[at].set(jnp.where(alive, log_prob, 0.0)),
+    )

@@ -1,0 +1,153 @@
+"""A mesh and what lives where on it: parameters, states, rows of batches, whole arrays.
+
+All stages put their arrays on the devices through a `Layout`, and jit their functions through it.
+On one device it is what `jax.device_put` and `jax.jit` do.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from orl_jax.models.sharding.mesh import BATCH, make_mesh
+from orl_jax.models.sharding.rules import specification
+from orl_jax.run.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """See the module. `Layout.of(config)` makes the one of a config.
+
+    Attributes:
+      mesh: of all devices of all processes.
+    """
+
+    mesh: Mesh
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Layout":
+        """Of `config.mesh`; a config without one has all devices along `data`."""
+        return cls(make_mesh(config.get("mesh") or {"data": -1}))
+
+    @property
+    def whole(self) -> NamedSharding:
+        """Of an array that every device holds whole."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def batch(self) -> NamedSharding:
+        """Of an array [B, ...] whose rows are cut; what belongs to a row, as its group, stays."""
+        return NamedSharding(self.mesh, PartitionSpec(BATCH))
+
+    @property
+    def row_devices(self) -> int:
+        """Number of parts that the rows of a batch are cut into."""
+        return math.prod(self.mesh.shape[axis] for axis in BATCH)
+
+    def param(self, path: str, shape: tuple[int, ...]) -> NamedSharding:
+        """Of one parameter.
+
+        Raises:
+          UserError: no rule covers it.
+        """
+        return NamedSharding(self.mesh, specification(path, shape, self.mesh))
+
+    def params(self, tree: Any) -> Any:
+        """The shardings of nested parameters (or their shapes)."""
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: self.param(_name(path), leaf.shape), tree
+        )
+
+    def optimizer_state(self, optimizer: optax.GradientTransformation, params: Any) -> Any:
+        """The shardings of an optimiser's state: moments are cut as their parameters are."""
+        return optax.tree.map_params(
+            optimizer,
+            lambda _, sharding: sharding,
+            jax.eval_shape(optimizer.init, params),
+            self.params(params),
+            transform_non_params=lambda _: self.whole,
+        )
+
+    def rows(self, tree: Any) -> Any:
+        """Host arrays [rows of this process, ...] as arrays of the whole batch.
+
+        Raises:
+          UserError: the batch does not divide over the devices.
+        """
+        return jax.tree.map(self._rows, tree)
+
+    def replicate(self, tree: Any) -> Any:
+        """Host arrays, the same in every process, on every device."""
+        return jax.device_put(tree, self.whole)
+
+    def place(self, params: Any) -> Any:
+        """Nested parameters, on the host or anywhere, where they live."""
+        return jax.device_put(params, self.params(params))
+
+    def local_rows(self, tree: Any) -> Any:
+        """Arrays of the whole batch as host arrays of the rows of this process: undoes `rows`."""
+        return jax.tree.map(_local_rows, tree)
+
+    def jit(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        """`jax.jit` with the mesh set, which `constrain` reads."""
+        compiled = jax.jit(function, **options)
+        if self.mesh.size == 1:
+            return compiled
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with jax.set_mesh(self.mesh):
+                return compiled(*args, **kwargs)
+
+        return call
+
+    def check_rows(self, key: str, rows: int) -> None:
+        """Refuses a number of rows that does not divide over the devices.
+
+        Args:
+          key: the config's key that says how many.
+
+        Raises:
+          UserError: names the key, the value and the next numbers that would do.
+        """
+        parts = self.row_devices
+        if rows % parts:
+            below = rows // parts * parts
+            some = f"{below} or {below + parts}" if below else f"{parts}"
+            raise UserError(
+                f"config.{key} is {rows}, which does not divide over {parts} devices (mesh.data x "
+                f"mesh.fsdp); take {some}"
+            )
+
+    def _rows(self, array: np.ndarray) -> jax.Array:
+        rows, parts = len(array) * jax.process_count(), self.row_devices
+        if rows % parts:
+            raise UserError(
+                f"a batch of {rows} rows does not divide over {parts} devices (mesh.data x "
+                "mesh.fsdp); choose a batch size that does, or fewer devices along them"
+            )
+        if jax.process_count() == 1:
+            return jax.device_put(np.asarray(array), self.batch)
+        shape, first = (rows, *array.shape[1:]), len(array) * jax.process_index()
+        parts = [
+            jax.device_put(array[index[0].start - first : index[0].stop - first], device)
+            for device, index in self.batch.addressable_devices_indices_map(shape).items()
+        ]
+        return jax.make_array_from_single_device_arrays(shape, self.batch, parts)
+
+
+def _local_rows(array: jax.Array) -> np.ndarray:
+    if array.is_fully_addressable:
+        return jax.device_get(array)
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate(jax.device_get([parts[start] for start in sorted(parts)]))
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return "/".join(key.key for key in path)

@@ -1,0 +1,117 @@
+"""Streaming: one answer token by token as it is sampled, and its text piece by piece.
+
+The steps are those of `sampler.sample`, with a group of one. There they run in a compiled loop,
+here each is a call of its own, so that the host sees a token as soon as it is drawn. What a step
+changes (the cache above all) is donated: its memory is written in place, not copied.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.models.sampler import LoopState, Prefix, advance, begin
+from orl_jax.models.vlm import VLM
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # stands for bytes that are no character (yet)
+
+
+class Streamer:
+    """Streams answers to any number of prompts; compiled once for each length of prompt.
+
+    Args:
+      model, params: see `VLM`.
+      banned: bool [V], tokens that are never sampled.
+      max_tokens: T, the most tokens of an answer; its cache is made for so many.
+      temperature: 0 takes the most likely token.
+      end_id, pad_id: the end-of-sequence token, and padding.
+    """
+
+    def __init__(
+        self,
+        model: VLM,
+        params: dict[str, Any],
+        banned: Bool[Array, " V"],
+        *,
+        max_tokens: int,
+        temperature: float,
+        end_id: int,
+        pad_id: int,
+    ) -> None:
+        self._params = params
+        self._banned = banned
+        self._max_tokens = max_tokens
+        self._end_id = end_id
+        self._begin = jax.jit(
+            partial(begin, model, group_size=1, max_tokens=max_tokens, pad_id=pad_id)
+        )
+        ids = {"end_id": end_id, "pad_id": pad_id}
+        step = partial(_step, model, temperature=temperature, **ids)
+        self._step = jax.jit(step, donate_argnames="state")
+
+    def stream(
+        self,
+        visual: Float[Array, "1 N D"],
+        prompt_ids: Int[Array, "1 L"],
+        prompt_mask: Bool[Array, "1 L"],
+        key: PRNGKeyArray,
+    ) -> Iterator[int]:
+        """Yields the ids of one answer, the end token last, where it comes in time.
+
+        Args:
+          visual: visual tokens of the video.
+          prompt_ids, prompt_mask: one left-padded prompt.
+          key: of the noise; the tokens are those of `sample` with the same key and one response.
+
+        Example: `list(streamer.stream(visual, ids[None], mask[None], jax.random.key(0)))`.
+        """
+        prefix, state = self._begin(self._params, visual, prompt_ids, prompt_mask)
+        for _ in range(self._max_tokens):
+            state, drawn = self._step(self._params, self._banned, key, prefix, state)
+            token = int(jax.device_get(drawn))
+            yield token
+            if token == self._end_id:
+                return
+
+
+def _step(
+    model: VLM,
+    params: dict[str, Any],
+    banned: Array,
+    key: Array,
+    prefix: Prefix,
+    state: LoopState,
+    **settings: Any,
+) -> tuple[LoopState, Array]:
+    """The state after one more token, and that token."""
+    new = advance(model, params, banned, key, prefix, state, **settings)
+    return new, new.rollout.ids[0, 0, state.step]
+
+
+def text_pieces(encoder: PromptEncoder, tokens: Iterable[int]) -> Iterator[str]:
+    """The text of an answer as it grows: `encoder.decode` of all tokens, in pieces.
+
+    A token may be one byte of a character. A piece is held back until its last character is whole;
+    one that is still in parts at the end of the answer is left out.
+
+    Args:
+      encoder: decodes; what it leaves out (special tokens, white space at the ends) is left out.
+      tokens: ids of one answer, for example of `Streamer.stream`.
+
+    Example: `list(text_pieces(encoder, encoder.encode_response("Two.")[0])) == ["Two", "."]`.
+    """
+    ids: list[int] = []
+    shown = 0
+    text = ""
+    for token in tokens:
+        ids.append(token)
+        # All of it anew: what a token says depends on those before it (a space, a byte).
+        text = encoder.decode(ids)[0]
+        if len(text) > shown and not text.endswith(_REPLACEMENT):
+            yield text[shown:]
+            shown = len(text)
+    if rest := text[shown:].rstrip(_REPLACEMENT):
+        yield rest

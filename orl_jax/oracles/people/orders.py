@@ -1,0 +1,174 @@
+"""A person's orders in a file of JSON lines, in the schema of `orl_jax.oracles.groups`.
+
+A line holds a group with its order (`oracle_ranks`), and besides `ranker`, who gave it, and
+`seconds`, how long the group was on the screen. A skipped group is an invalid one with its reason.
+
+What is entered is never lost: every order is one line, appended by one write and synced before the
+page is told. Lines are not changed. An order that is corrected is a further line, and **the last
+line of a group wins**, here and in the `recorded` Oracle; `close` then leaves one line a group, by
+a new file that takes the old one's place at once. One process at a time writes a file.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from orl_jax.oracles.groups import read_groups, to_row
+from orl_jax.oracles.protocol import RankRequest
+from orl_jax.oracles.ranking import Ranking
+from orl_jax.run.errors import UserError
+
+_log = logging.getLogger(__name__)
+Key = tuple[str, str, tuple[str, ...]]
+
+
+class Entry(NamedTuple):
+    """What a person said about a group, and for how many seconds it was looked at."""
+
+    request: RankRequest
+    ranking: Ranking
+    seconds: float
+
+
+def key_of(request: RankRequest) -> Key:
+    """What makes two groups the same one: the prompt, its question and the answers."""
+    return request.prompt_id, request.question, request.responses
+
+
+class Orders:
+    """The orders in a file, and the file open for more.
+
+    Args:
+      path: made where there is none, with its folder.
+      ranker: whose orders these are; a file holds those of one person.
+
+    Attributes:
+      entries: key of a group -> its last entry.
+
+    Raises:
+      UserError: the file is another person's, no file of orders, or open in another process.
+
+    Example: `Orders("anna.jsonl", "anna").add(request, Ranking.from_order([1, 0], 2), seconds=9)`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], ranker: str):
+        self.path, self.ranker = Path(path), ranker
+        self.entries: dict[Key, Entry] = {}
+        self._lines = 0
+        if self.path.is_dir():
+            raise UserError(f"--output={path} is a folder; name a file, such as {path}/anna.jsonl")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: int | None = _open_locked(self.path)
+        try:
+            self._mend_end()
+            self._read()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def add(self, request: RankRequest, ranking: Ranking, seconds: float) -> None:
+        """Writes an order; on return it is on the disk.
+
+        Raises:
+          OSError: it could not be written (a full disk); the file is then as before. RuntimeError:
+            the file is closed.
+        """
+        if self._file is None:
+            raise RuntimeError(f"{self.path} is closed")
+        entry = Entry(request, ranking, round(seconds, 2))
+        size = os.fstat(self._file).st_size
+        try:
+            _write(self._file, self._line(entry))
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, size)  # no half a line before the next one
+            raise
+        self.entries[key_of(request)] = entry
+        self._lines += 1
+
+    def close(self) -> None:
+        """Leaves one line a group, and lets go of the file; a file without any goes."""
+        if self._file is None:
+            return
+        if not self.entries:
+            self.path.unlink(missing_ok=True)
+        elif self._lines > len(self.entries):
+            try:
+                self._rewrite()
+            except OSError as error:  # nothing is lost: the last lines still win
+                _log.warning("%s keeps its corrected lines (%s)", self.path, error)
+        os.close(self._file)
+        self._file = None
+
+    def _rewrite(self) -> None:
+        draft = self.path.with_name(self.path.name + ".tidied")
+        with open(draft, "wb") as file:
+            file.write(b"".join(map(self._line, self.entries.values())))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, self.path)
+
+    def _line(self, entry: Entry) -> bytes:
+        row = to_row(entry.request, entry.ranking)
+        return (json.dumps(row | {"ranker": self.ranker, "seconds": entry.seconds}) + "\n").encode()
+
+    def _mend_end(self) -> None:
+        """After a power cut the last line may be half a line: it is set aside, not read."""
+        content = self.path.read_bytes()
+        start = content.rfind(b"\n") + 1
+        if start == len(content):
+            return
+        try:
+            json.loads(content[start:])
+            _write(self._file, b"\n")
+        except ValueError:
+            aside = self.path.with_name(self.path.name + ".half")
+            with open(aside, "ab") as file:
+                file.write(content[start:] + b"\n")
+            os.ftruncate(self._file, start)
+            _log.warning("%s ended in half a line, which is now in %s", self.path, aside)
+
+    def _read(self) -> None:
+        lines = [line for line in self.path.read_bytes().split(b"\n") if line.strip()]
+        if not lines:
+            return
+        groups = read_groups(self.path)
+        for number, (line, group) in enumerate(zip(lines, groups, strict=True), 1):
+            row = json.loads(line)
+            self._check(number, row.get("ranker"), group.ranking)
+            entry = Entry(*group, float(row.get("seconds") or 0))
+            self.entries[key_of(group.request)] = entry
+        self._lines = len(lines)
+
+    def _check(self, number: int, ranker: object, ranking: Ranking | None) -> None:
+        if ranker is None or ranking is None:
+            raise UserError(
+                f"{self.path}, line {number}, is no order of a person's; name another --output"
+            )
+        if ranker != self.ranker:
+            raise UserError(
+                f"{self.path} holds the orders of {ranker}, not of {self.ranker}; name another "
+                f"--output, or go on with --ranker={ranker}"
+            )
+
+
+def _open_locked(path: Path) -> int:
+    """The file, to append to; no other process has it."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file).st_ino == os.stat(path).st_ino:  # not one that was just replaced
+            return file
+    os.close(file)
+    raise UserError(
+        f"{path} is open in another process that ranks; end that one or name another --output"
+    )
+
+
+def _write(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]

@@ -1,0 +1,243 @@
+"""The page's HTTP: its files, the groups as JSON, the clips, and the orders that come in.
+
+    GET  /                    the page; its style and scripts
+    GET  /groups/next         the next open group, or {"place": null} when all are done
+    GET  /groups/PLACE        a group; see `Session.view`
+    GET  /videos/PLACE        its clip, in parts where a Range header asks for them
+    POST /groups/PLACE        {"order": [[2], [0, 1]], "seconds": 9.5} or {"skip": true, ...};
+                              replies with the next open group
+
+No path of a URL ever names a file: clips go by the place of their group. A page of another site can
+neither read nor write here, nor can one whose name was made to point at this machine: the Host
+header must name an address or this host, and a post must come from the page itself.
+"""
+
+import ipaddress
+import json
+import logging
+import mimetypes
+import re
+import socket
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from orl_jax.oracles.people.ranges import parse_range
+from orl_jax.oracles.people.session import Session
+from orl_jax.run.errors import UserError
+
+_log = logging.getLogger(__name__)
+LARGEST_POST = 65536  # bytes
+SCRIPT = "text/javascript; charset=utf-8"
+FILES = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    **{f"/{name}": (name, SCRIPT) for name in ("page.js", "card.js", "drag.js", "order.js")},
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "media-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class Refusal(Exception):
+    """A request that gets no more than a status and a reason."""
+
+    def __init__(self, status: HTTPStatus, reason: str):
+        super().__init__(reason)
+        self.status = status
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a session's page; `serve_forever` runs it until Ctrl-C.
+
+    Args:
+      host, port: what to listen at; port 0 takes a free one.
+      session: the groups and the file.
+      folder: what the videos' paths are relative to.
+
+    Raises:
+      UserError: nothing can listen there.
+
+    Example: `Server("127.0.0.1", 0, session, "data/shapes").address` is "http://127.0.0.1:41234".
+    """
+
+    daemon_threads = True
+    request_queue_size = 128  # connections that wait; beyond the default of 5 they are reset
+
+    def __init__(self, host: str, port: int, session: Session, folder: str):
+        self.session, self.host = session, host
+        videos = [request.video for request in session.requests]
+        self.videos = [Path(folder, video) if video else None for video in videos]
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        try:
+            super().__init__((host, port), Handler)
+        except (OSError, OverflowError) as error:
+            raise UserError(
+                f"--host={host} --port={port}: {error}; choose another port, or 0 for a free one"
+            ) from error
+
+    @property
+    def address(self) -> str:
+        """The page's."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.server_port}"
+
+    @property
+    def missing(self) -> list[Path]:
+        """Videos that are not there; their groups can still be ranked by the text, or skipped."""
+        return [path for path in dict.fromkeys(self.videos) if path and not path.is_file()]
+
+    def is_here(self, host: str) -> bool:
+        """Whether a Host header names this machine, and no name that someone else controls."""
+        name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
+        if name in ("localhost", self.host.lower(), socket.gethostname().lower()):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    timeout = 60  # seconds, of a silent connection
+
+    def do_GET(self) -> None:
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        self._answer(self._post)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing: a line a request would bury what matters."""
+
+    def _answer(self, respond: Any) -> None:
+        try:
+            if not self.server.is_here(self.headers.get("Host", "")):
+                reason = "open the page by the address of this machine, or give --host its name"
+                raise Refusal(HTTPStatus.FORBIDDEN, reason)
+            respond()
+        except Refusal as refusal:
+            self._refuse(refusal.status, str(refusal))
+        except (ConnectionError, TimeoutError):  # the browser went away
+            self.close_connection = True
+        except OSError as error:  # a file that can't be read
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+    def _get(self) -> None:
+        kind, place = self._target()
+        if self.path in FILES:
+            name, content_type = FILES[self.path]
+            content = resources.files("orl_jax.oracles.people").joinpath(name).read_bytes()
+            self._send(HTTPStatus.OK, content, content_type)
+        elif self.path == "/groups/next":
+            self._send_group(self.server.session.next_open())
+        elif kind == "groups":
+            self._send_group(place)
+        elif kind == "videos":
+            self._send_video(self.server.videos[place])
+        else:
+            raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here")
+
+    def _post(self) -> None:
+        origin = self.headers.get("Origin")
+        if origin not in (None, f"http://{self.headers['Host']}"):
+            raise Refusal(HTTPStatus.FORBIDDEN, "the request comes from another page")
+        kind, place = self._target()
+        if kind != "groups":
+            raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here")
+        said, session = self._body(), self.server.session
+        try:
+            if said.get("skip") is True:
+                reason = session.skip(place, said.get("seconds"))
+            else:
+                reason = session.save(place, said.get("order"), said.get("seconds"))
+        except (OSError, RuntimeError) as error:  # a full disk; the server is ending
+            _log.warning("not saved: %s", error)
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not saved: {error}") from error
+        if reason:
+            raise Refusal(HTTPStatus.BAD_REQUEST, reason)
+        self._send_group(session.next_open(place))
+
+    def _target(self) -> tuple[str, int]:
+        """("groups" or "videos", place) of the URL; ("", 0) where it is neither."""
+        match = re.fullmatch(r"/(groups|videos)/([0-9]{1,9})", self.path)
+        if match is None:
+            return "", 0
+        place, count = int(match[2]), len(self.server.session.requests)
+        if place >= count:
+            raise Refusal(HTTPStatus.NOT_FOUND, f"there is no group {place}; there are {count}")
+        return match[1], place
+
+    def _body(self) -> dict[str, Any]:
+        if self.headers.get_content_type() != "application/json":
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content is not application/json")
+        length = self.headers.get("Content-Length", "")
+        if not re.fullmatch("[0-9]{1,9}", length):
+            raise Refusal(HTTPStatus.LENGTH_REQUIRED, "the length of the content is not told")
+        if int(length) > LARGEST_POST:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {LARGEST_POST} bytes")
+        try:
+            said = json.loads(self.rfile.read(int(length)))
+        except (ValueError, RecursionError) as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"no JSON: {error}") from error
+        if not isinstance(said, dict):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "no JSON object")
+        return said
+
+    def _send_group(self, place: int | None) -> None:
+        session = self.server.session
+        view = session.progress() | {"place": None} if place is None else session.view(place)
+        if place is not None:
+            video = self.server.videos[place]
+            view["missing_video"] = str(video) if video and not video.is_file() else None
+        self._send(HTTPStatus.OK, json.dumps(view).encode(), "application/json")
+
+    def _send_video(self, path: Path | None) -> None:
+        if path is None or not path.is_file():
+            raise Refusal(HTTPStatus.NOT_FOUND, "there is no video")
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            try:
+                part = parse_range(self.headers.get("Range"), size)
+            except ValueError as error:
+                raise Refusal(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, str(error)) from error
+            status, start, stop = HTTPStatus.OK, 0, size
+            more = {"Accept-Ranges": "bytes"}
+            if part is not None:
+                status, (start, stop) = HTTPStatus.PARTIAL_CONTENT, part
+                more["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+            self._head(status, mimetypes.guess_type(path)[0] or "video/mp4", stop - start, more)
+            if stop > start:
+                self.connection.sendfile(file, start, stop - start)
+
+    def _send(self, status: HTTPStatus, content: bytes, content_type: str) -> None:
+        self._head(status, content_type, len(content), {})
+        self.wfile.write(content)
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self.close_connection = True  # a body may be left unread
+        content = json.dumps({"error": reason}).encode()
+        self._head(status, "application/json", len(content), {"Connection": "close"})
+        self.wfile.write(content)
+
+    def _head(
+        self, status: HTTPStatus, content_type: str, length: int, more: dict[str, str]
+    ) -> None:
+        self.send_response(status)
+        headers = {"Content-Type": content_type, "Content-Length": str(length), **HEADERS, **more}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()

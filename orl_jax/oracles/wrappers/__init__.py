@@ -1,0 +1,1 @@
+"""Oracles that change what another Oracle says."""

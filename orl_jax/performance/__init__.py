@@ -1,0 +1,1 @@
+"""What it costs: memory plans, benchmarks, profiles."""

@@ -1,0 +1,142 @@
+"""What a run of the stage "rl" holds on its devices, with random numbers in it.
+
+The arrays have the shapes that `orl_jax.performance.plan.resident` gives. Prompts and answers fill
+all of their places, and the end token is banned, so that no answer ends early: every run does the
+same work.
+"""
+
+import dataclasses
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from orl_jax.models.params import combine, masters, partition
+from orl_jax.models.vlm import visual_tokens
+from orl_jax.performance.benchmark.drawn import draw
+from orl_jax.performance.benchmark.programs import Programs
+from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.shapes import Shapes
+from orl_jax.rl.algorithms import trained_parameters
+from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.training.state import TrainState, start
+
+
+@dataclasses.dataclass(frozen=True)
+class Held(Resident):
+    """Arrays, each made when asked for.
+
+    Attributes:
+      shapes: of the config.
+      programs: of the same shapes.
+      pretrained: parameters; what they lack is drawn.
+      text: ids of the prompts [B, L]; None draws them, a video's tokens among them.
+
+    Example: `Held(shapes, Programs(shapes)).media.shape`.
+    """
+
+    shapes: Shapes
+    programs: Programs
+    pretrained: dict[str, Any] | None = None
+    text: np.ndarray | None = None
+
+    @property
+    def _random(self) -> np.random.Generator:
+        return np.random.default_rng(self.shapes.config.seed)
+
+    @cached_property
+    def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        shapes, seed = self.shapes.params(self.model), self.shapes.config.seed
+        drawn = draw(shapes, seed, fresh_adapters=True)
+        params = combine(drawn, self.pretrained or {})
+        trained, frozen = partition(params, self.shapes.config.rl.trainable)
+        return masters(trained), frozen
+
+    @cached_property
+    def state(self) -> TrainState:
+        """Before the first step, as a run begins."""
+        shapes, config = self.shapes, self.shapes.config
+        width = config.model.language.width
+        trained = trained_parameters(config, self._split[0], width, shapes.layout)
+        return self.fresh(trained)
+
+    def fresh(self, trained: dict[str, Any]) -> TrainState:
+        """A state of its own, which may be donated; `trained` is copied."""
+        layout, config = self.shapes.layout, self.shapes.config
+        optimizer = self.shapes.optimizer(config.rl)
+        copied = jax.tree.map(lambda leaf: leaf.copy(), trained)
+        return start(copied, optimizer, config.seed, layout, with_reference=True)
+
+    @cached_property
+    def banned(self) -> jax.Array:
+        """Padding, media and the end token."""
+        tokens = self.shapes.tokens
+        banned = np.zeros(tokens.vocabulary_size, bool)
+        banned |= getattr(tokens, "banned_ids", False)
+        banned[[tokens.pad_id, tokens.image_id, tokens.end_id]] = True
+        return self.shapes.layout.replicate(banned)
+
+    def _ids(self, *shape: int) -> np.ndarray:
+        """Random tokens that may be sampled."""
+        allowed = np.flatnonzero(~np.asarray(self.banned))
+        return self._random.choice(allowed, shape).astype(np.int32)
+
+    @cached_property
+    def frames(self) -> jax.Array:
+        """Noise."""
+        shape = self.shapes.video(self.shapes.config.rl.batch_size).shape
+        return self.shapes.layout.rows(self._random.integers(0, 256, shape, np.uint8))
+
+    @cached_property
+    def prompts(self) -> tuple[jax.Array, jax.Array]:
+        """Ids, those of a video first, and a mask that is true everywhere."""
+        ids = self.text
+        if ids is None:
+            ids = self._ids(*self.shapes.text(self.shapes.config.rl.batch_size)[0].shape)
+            ids[:, : visual_tokens(self.shapes.config)] = self.shapes.tokens.image_id
+        return self.shapes.layout.rows((ids, np.ones(ids.shape, bool)))
+
+    @cached_property
+    def media(self) -> jax.Array:
+        """What the encoder makes of the frames; zeros beside a given text, which holds no video."""
+        if self.text is not None:
+            planned = Resident(self.shapes).media
+            return self.shapes.layout.rows(np.zeros(planned.shape, planned.dtype))
+        return self.programs["encode"].run(self.state.trained, self.frozen, self.frames)
+
+    def judged(self, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ranks, scores and validity on the host, of an Oracle that takes no time."""
+        group = self.shapes.config.rl.group_size
+        ranks = np.tile(np.arange(1, group + 1, dtype=np.float32), (rows, 1))
+        return ranks, group - ranks, np.ones(rows, bool)
+
+    @cached_property
+    def batch(self) -> RankedBatch:
+        """A rollout of random tokens."""
+        rows, section = self.shapes.layout.rows, self.shapes.config.rl
+        shape = (section.batch_size, section.group_size, section.max_response_tokens)
+        answers = (self._ids(*shape), np.ones(shape, bool), np.full(shape, -3.0, np.float32))
+        return RankedBatch(
+            self.media, *self.prompts, *rows(answers), *rows(self.judged(section.batch_size))
+        )
+
+    @cached_property
+    def sampled_params(self) -> dict[str, Any]:
+        """The policy's, as a rollout has them."""
+        return jax.jit(lambda params: self._ready(params)[1])(self.params)
+
+    @property
+    def begun(self) -> Any:
+        """Made anew each time: a decoding step takes its place, and its caches are large."""
+        return self.programs["prefill"].run(self.params, self.media, *self.prompts)
+
+    def filled(self, args: Any) -> Any:
+        """Arguments of a step; what is a shape still, such as the step's number, is zeros."""
+
+        def fill(leaf: Any) -> jax.Array:
+            if isinstance(leaf, jax.Array):
+                return leaf
+            return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
+
+        return jax.tree.map(fill, args)

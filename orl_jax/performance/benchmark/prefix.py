@@ -1,0 +1,149 @@
+"""What a shared prompt saves: of the prefill, of the caches, of the update.
+
+A prompt is read once for its G answers, and its keys and values are held once. Without sharing it
+is read and held G times. The update's gradients are the same but for rounding; how close they are
+is measured beside the time.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from orl_jax.models.params import flatten
+from orl_jax.models.sampler import begin
+from orl_jax.performance.benchmark.repeated import RepeatedGrpoRank
+from orl_jax.performance.benchmark.text_model import TextModel
+from orl_jax.performance.benchmark.timing import alternated, ratios
+from orl_jax.rl.grpo_rank import GrpoRank, Settings
+from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.training.state import TrainState, start
+
+PREFIXES, GROUP = (626, 1600), 5
+UPDATE, RESPONSE = 800, 64  # P, R of the update
+TOLERANCE = 1e-5  # between gradients in float32
+_RATE = 1e-4
+
+
+def measure(
+    config: ConfigDict,
+    vocabulary: int,
+    repeats: int,
+    progress: Callable[[Sequence[str]], Any] = iter,
+) -> dict[str, Any]:
+    """Rows of the prefill and of the update.
+
+    Args:
+      config: reads `model.language`, `model.lora`, `rl`.
+      vocabulary: V.
+      progress: wraps the names of the rows.
+
+    Example: `measure(config, 8192, 5)["update"]["ratio"]["median"]`.
+    """
+    model = TextModel(config, vocabulary)
+    found: dict[str, Any] = {"language": config.model.language.to_dict(), "prefill": []}
+    for name in progress([*(f"prefill {length}" for length in PREFIXES), "update"]):
+        if name == "update":
+            found["update"] = update_row(model, UPDATE, RESPONSE, GROUP, repeats)
+        else:
+            found["prefill"].append(prefill_row(model, int(name.split()[1]), GROUP, repeats))
+    return found
+
+
+def prefill_row(model: TextModel, prompt: int, group: int, repeats: int) -> dict[str, Any]:
+    """One prompt read once, and read `group` times, with the bytes of both caches."""
+    one = model.batch(prompts=1, group=group, prompt=prompt, response=RESPONSE)
+    many = model.batch(prompts=group, group=1, prompt=prompt, response=RESPONSE)
+    run = jax.jit(model.prefill)
+    calls = {
+        "shared": partial(run, model.params, one),
+        "repeated": partial(run, model.params, many),
+    }
+    times = alternated(calls, repeats)
+    return {
+        "prompt": prompt,
+        "group": group,
+        **{name: timing.to_dict() for name, timing in times.items()},
+        "ratio": ratios(times["repeated"], times["shared"]).to_dict(),
+        "cache_bytes": {"shared": _caches(model, one), "repeated": _caches(model, many)},
+    }
+
+
+def _caches(model: TextModel, batch: RankedBatch) -> dict[str, int]:
+    """Bytes of keys and values: of the prompts, of the answers."""
+    _, group, length = batch.response_ids.shape
+    prefix, state = jax.eval_shape(
+        partial(
+            begin, model.model, group_size=group, max_tokens=length, pad_id=0,
+        ),
+        model.params, *batch[:3],
+    )  # fmt: skip
+    return {"prompts": _bytes(prefix.prompt), "answers": _bytes(state.cache)}
+
+
+def _bytes(segment: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in (segment.keys, segment.values))
+
+
+def update_row(
+    model: TextModel, prompt: int, response: int, group: int, repeats: int
+) -> dict[str, Any]:
+    """The update of one prompt's answers, shared and repeated: seconds and gradients."""
+    batch = model.batch(prompts=1, group=group, prompt=prompt, response=response)
+    kinds = {"shared": GrpoRank, "repeated": RepeatedGrpoRank}
+    steps = {name: make_update(model, kind) for name, kind in kinds.items()}
+    state = initial_state(model)
+    compiled = {
+        name: jax.jit(step).lower(state, *_rest(model, batch)).compile()
+        for name, step in steps.items()
+    }
+    calls = {name: partial(run, state, *_rest(model, batch)) for name, run in compiled.items()}
+    grads = {name: gradient(call()[0]) for name, call in calls.items()}
+    times = alternated(calls, repeats)
+    temporary = {name: run.memory_analysis().temp_size_in_bytes for name, run in compiled.items()}
+    return {
+        "prompt": prompt,
+        "response": response,
+        "group": group,
+        **{name: timing.to_dict() for name, timing in times.items()},
+        "ratio": ratios(times["repeated"], times["shared"]).to_dict(),
+        "temporary_bytes": temporary,
+        "largest_gradient": largest(grads["shared"]),
+        "largest_difference": largest(jax.tree.map(jnp.subtract, *grads.values())),
+    }
+
+
+def make_update(model: TextModel, kind: type[GrpoRank]) -> Callable[..., Any]:
+    """The step of a kind of update; its gradient is kept in the optimiser's state."""
+    settings = Settings.from_config(model.config, adapter_trained=False)
+    settings = dataclasses.replace(settings, micro_batch=0, algorithm="grpo_rank")
+    return kind(model.model, _optimizer(), settings).step
+
+
+def _optimizer() -> optax.GradientTransformation:
+    return optax.chain(optax.trace(decay=0.0), optax.adamw(_RATE))
+
+
+def initial_state(model: TextModel) -> TrainState:
+    """The adapters, and a reference that is another policy, so that the KL has a gradient."""
+    state = start(model.split[0], _optimizer(), 0, with_reference=True)
+    return state._replace(reference=jax.tree.map(lambda x: 0.9 * x, state.reference))
+
+
+def _rest(model: TextModel, batch: RankedBatch) -> tuple[Any, ...]:
+    return model.split[1], model.banned, batch
+
+
+def gradient(state: TrainState) -> dict[str, jax.Array]:
+    """What the last update was made of, by path."""
+    return flatten(state.opt_state[0].trace)
+
+
+def largest(tree: Any) -> float:
+    """Of all numbers by absolute value."""
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))

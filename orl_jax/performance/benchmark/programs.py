@@ -1,0 +1,85 @@
+"""The compiled functions of a config's RL step, as `orl_jax.performance.plan.steps` makes them."""
+
+import dataclasses
+import time
+from functools import cached_property
+from typing import Any
+
+from orl_jax.performance.benchmark.roofline import Cost
+from orl_jax.performance.plan import flops, steps
+from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.shapes import Shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """One of them.
+
+    Attributes:
+      run: takes arrays.
+      flops: of its matrix products, a loop without a known length counted once.
+      accessed: XLA's own count of bytes, results between its kernels included; it takes the body of
+        a loop once.
+      seconds: that the compilation took.
+    """
+
+    run: Any
+    flops: int
+    accessed: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The programs of a config, each compiled when it is first asked for.
+
+    Attributes:
+      shapes: of the config, on its devices.
+
+    Example: `Programs(shapes)["encode"].run(trained, frozen, frames)`.
+    """
+
+    shapes: Shapes
+
+    @cached_property
+    def _resident(self) -> Resident:
+        return Resident(self.shapes)
+
+    @cached_property
+    def _found(self) -> dict[str, Program]:
+        return {}
+
+    def __getitem__(self, name: str) -> Program:
+        if name not in self._found:
+            self._found[name] = self._compile(name)
+        return self._found[name]
+
+    def _compile(self, name: str) -> Program:
+        begin = time.perf_counter()
+        step = steps.make(name, self._resident)
+        with self.shapes.mesh_set():
+            traced = step.function.trace(*step.args)
+            compiled = traced.lower().compile()
+        seconds = time.perf_counter() - begin
+        count = flops.of_jaxpr(traced.jaxpr.jaxpr).count
+        return Program(compiled, count, _accessed(compiled), seconds)
+
+    def cost(self, name: str) -> Cost:
+        """Of one call; of a rollout, whose loop hides its turns, that of its parts.
+
+        Example: `programs.cost("encode").flops`.
+        """
+        if name == "rollout":
+            turns = self.shapes.config.rl.max_response_tokens
+            return self.cost("prefill") + self.cost("decode").times(turns)
+        program, devices = self[name], self.shapes.layout.mesh.size
+        sizes = program.run.memory_analysis()
+        moved = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+        moved -= sizes.alias_size_in_bytes
+        return Cost(program.flops, moved * devices)
+
+
+def _accessed(compiled: Any) -> float:
+    found = compiled.cost_analysis() or {}
+    found = found[0] if isinstance(found, list | tuple) else found
+    return float(found.get("bytes accessed", 0.0))

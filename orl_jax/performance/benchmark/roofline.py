@@ -1,0 +1,74 @@
+"""What the device does at most, measured in the same run, and which share of it a stage reaches.
+
+The bound of a stage is max(operations / matrix rate, bytes / bandwidth). Operations are those of
+its matrix products. Bytes are what must move at least: each argument read once, each result that
+takes no argument's place written once. So the bound is never above the time but for noise, and the
+share says how much a perfect program could still gain.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from orl_jax.performance.benchmark.timing import timed
+
+# Side of the product, numbers of the copy: large enough to be the peak, small enough to be quick.
+_SIZES = {"cpu": (2048, 2**26)}
+_LARGE = (8192, 2**29)
+
+
+class Peak(NamedTuple):
+    """Of one device.
+
+    Attributes:
+      flops: operations a second of a large product of matrices.
+      bandwidth: bytes a second of a large copy, read and written.
+    """
+
+    flops: float
+    bandwidth: float
+
+
+class Cost(NamedTuple):
+    """What a program needs, over all devices.
+
+    Attributes:
+      flops: operations of matrix products.
+      bytes: moved at least.
+    """
+
+    flops: float
+    bytes: float
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.flops + other.flops, self.bytes + other.bytes)
+
+    def times(self, turns: int) -> "Cost":
+        """The same `turns` times over."""
+        return Cost(self.flops * turns, self.bytes * turns)
+
+
+def measure_peak(dtype: DTypeLike, repeats: int = 5) -> Peak:
+    """The best of several runs on the first device.
+
+    Args:
+      dtype: of the matrices, as the model computes.
+
+    Example: `measure_peak("float32").flops`.
+    """
+    side, numbers = _SIZES.get(jax.default_backend(), _LARGE)
+    matrix, row = jnp.ones((side, side), dtype), jnp.ones(numbers, jnp.float32)
+    product, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
+    matrix_seconds = timed(lambda: product(matrix, matrix), repeats).best
+    copy_seconds = timed(lambda: copy(row), repeats).best
+    return Peak(2 * side**3 / matrix_seconds, 2 * row.nbytes / copy_seconds)
+
+
+def bound(cost: Cost, peak: Peak, devices: int = 1) -> float:
+    """Seconds that a program takes at least.
+
+    Example: `bound(Cost(10, 4), Peak(5, 1)) == 4`.
+    """
+    return max(cost.flops / peak.flops, cost.bytes / peak.bandwidth) / devices

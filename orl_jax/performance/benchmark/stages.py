@@ -1,0 +1,165 @@
+"""The stages of one RL step on a config's shapes: how long each takes, of what it could take.
+
+video    one clip from its file to frames, in one thread of the host
+encode   frames to visual tokens
+prefill  the prompts to keys and values
+decode   one token for all answers
+rollout  prefill, then T times decode, as one program
+score    log-probabilities of one policy
+update   the whole update; with its reference it holds one score and one backward pass or more
+step     encode, rollout and update, with made-up ranks from the host; no video, no Oracle
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from orl_jax.data.video import VideoError, read_frames
+from orl_jax.performance.benchmark.clip import write_clip
+from orl_jax.performance.benchmark.held import Held
+from orl_jax.performance.benchmark.roofline import Cost, Peak, bound
+from orl_jax.performance.benchmark.timing import Timing, timed
+from orl_jax.performance.plan import steps
+from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.run.errors import UserError
+
+NAMES = ("video", "encode", "prefill", "decode", "rollout", "score", "update", "step")
+# Of stages that donate their first argument: where its next value is in what they return.
+_NEXT: dict[str, Callable[[Any], Any]] = {"decode": lambda out: out, "update": lambda out: out[0]}
+_PARTS = ("encode", "rollout", "update")  # of a step
+Call = Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage, measured.
+
+    Attributes:
+      timing: seconds.
+      count, unit: what it works through in a call.
+      cost: operations and bytes; None on the host.
+      accessed: XLA's own count of bytes (`Program.accessed`).
+      compilation: seconds.
+      bound: seconds that it takes at least (`roofline.bound`).
+    """
+
+    name: str
+    timing: Timing
+    count: int
+    unit: str
+    cost: Cost | None = None
+    accessed: float = 0.0
+    compilation: float = 0.0
+    bound: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, with the rate and the share of the roofline."""
+        tree = dataclasses.asdict(self) | {"timing": self.timing.to_dict()}
+        tree["cost"] = self.cost._asdict() if self.cost else None
+        tree["rate"] = self.count / self.timing.median
+        return tree | {"share": self.bound / self.timing.median}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuses stages that there are not.
+
+    Raises:
+      UserError: names the first, and all that there are.
+    """
+    if unknown := [name for name in names if name not in NAMES]:
+        raise UserError(f"there is no stage {unknown[0]!r}; choose some of {', '.join(NAMES)}")
+
+
+def measure(name: str, held: Held, peak: Peak, repeats: int, clip: str | None = None) -> Stage:
+    """Compiles and times a stage.
+
+    Args:
+      name: one of `NAMES`.
+      held: the arrays.
+      peak: of a device.
+      clip: a video file; None writes one.
+
+    Example: `measure("encode", held, measure_peak("float32"), 5).timing.median`.
+    """
+    if name == "video":
+        return _video(held, repeats, clip)
+    parts = _PARTS if name == "step" else (name,)
+    programs = [held.programs[part] for part in parts]
+    timing = timed(step_call(held) if name == "step" else call_of(name, held), repeats)
+    cost = sum((held.programs.cost(part) for part in parts), Cost(0, 0))
+    return Stage(
+        name, timing, *_work(name, held), cost,
+        sum(program.accessed for program in programs),
+        sum(program.seconds for program in programs),
+        bound(cost, peak, held.shapes.layout.mesh.size),
+    )  # fmt: skip
+
+
+def call_of(name: str, held: Held) -> Call:
+    """A stage as a function without arguments. What it donates it gets back from itself."""
+    run = held.programs[name].run
+    first, *rest = held.filled(steps.make(name, held).args)
+    if name not in _NEXT:
+        return lambda: run(first, *rest)
+    kept = [held.fresh(held.state.trained) if name == "update" else first]
+    del first
+
+    def call() -> None:
+        out = run(kept.pop(), *rest)
+        kept.append(_NEXT[name](jax.block_until_ready(out)))
+
+    return call
+
+
+def step_call(held: Held) -> Call:
+    """A whole step as a function without arguments, which goes on from the state it left."""
+    encode, rollout, update = (held.programs[part].run for part in _PARTS)
+    layout, kept = held.shapes.layout, [held.fresh(held.state.trained)]
+    number = layout.replicate(jax.numpy.zeros((), jax.numpy.int32))
+
+    def call() -> None:
+        state = kept.pop()
+        media = encode(state.trained, held.frozen, held.frames)
+        sampled = rollout(state, held.frozen, held.banned, media, *held.prompts, number)
+        ids = layout.local_rows(sampled.ids)
+        judged = layout.rows(held.judged(len(ids)))
+        batch = RankedBatch(media, *held.prompts, *sampled, *judged)
+        state, *_ = update(state, held.frozen, held.banned, batch)
+        kept.append(jax.block_until_ready(state))
+
+    return call
+
+
+def _work(name: str, held: Held) -> tuple[int, str]:
+    """What a call works through."""
+    config = held.shapes.config
+    prompts, answers = config.rl.batch_size, config.rl.batch_size * config.rl.group_size
+    read, said = prompts * config.data.prompt_tokens, answers * config.rl.max_response_tokens
+    return {
+        "encode": (prompts * config.data.frames, "frames"),
+        "prefill": (read, "prompt tokens"),
+        "decode": (answers, "answer tokens"),
+        "rollout": (said, "answer tokens"),
+        "score": (read + said, "tokens"),
+        "update": (read + said, "tokens"),
+        "step": (said, "answer tokens"),
+    }[name]
+
+
+def _video(held: Held, repeats: int, clip: str | None) -> Stage:
+    data = held.shapes.config.data
+    with tempfile.TemporaryDirectory() as folder:
+        path = clip or write_clip(pathlib.Path(folder) / "clip.mp4")
+
+        def read() -> None:
+            read_frames(path, data.frames, data.image_size, data.get("framing", "crop"))
+
+        try:
+            timing = timed(read, repeats)
+        except VideoError as error:
+            raise UserError(f"--clip={path} can't be read: {error}") from error
+        return Stage("video", timing, data.frames, "frames")

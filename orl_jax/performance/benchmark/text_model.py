@@ -1,0 +1,93 @@
+"""A config's language model alone, with random parameters and prompts without a video."""
+
+import dataclasses
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from orl_jax.models.llama import Llama, Segment
+from orl_jax.models.params import partition
+from orl_jax.models.vlm import VLM, build_vlm
+from orl_jax.performance.benchmark.drawn import draw
+from orl_jax.rl.ranked_batch import RankedBatch
+
+_IMAGE = 1  # no prompt holds it
+
+
+@dataclasses.dataclass(frozen=True)
+class TextModel:
+    """See the module.
+
+    Attributes:
+      config: reads `model.language`, `model.lora`, `rl`.
+      vocabulary: V.
+
+    Example: `TextModel(config, 32000).batch(prompts=1, group=5, prompt=626, response=64)`.
+    """
+
+    config: ConfigDict
+    vocabulary: int
+
+    @cached_property
+    def model(self) -> VLM:
+        """Vision and adapter are there and have no parameters."""
+        rank = self.config.model.lora.rank
+        return build_vlm(self.config, vocabulary=self.vocabulary, image_id=_IMAGE, lora_rank=rank)
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Random ones, those of the adapters, too."""
+        row = (self._media(1), jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
+        init = partial(self.model.init, method=_touch)
+        shapes = jax.eval_shape(init, jax.random.key(0), *row)["params"]
+        dtype = self.config.model.get("param_dtype", "float32")
+        return draw(jax.tree_util.tree_map_with_path(partial(_typed, dtype), shapes))
+
+    @cached_property
+    def split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Trained and frozen ones."""
+        return partition(self.params, ((".*/lora_[ab]", "train"), (".*", "freeze")))
+
+    @property
+    def banned(self) -> jax.Array:
+        """The `<image>` token."""
+        return jnp.arange(self.vocabulary) == _IMAGE
+
+    def _media(self, rows: int) -> jax.Array:
+        language: Llama = self.model.language
+        return jnp.zeros((rows, 1, language.width), language.dtype)
+
+    def batch(self, *, prompts: int, group: int, prompt: int, response: int) -> RankedBatch:
+        """A rollout of random tokens, all places filled."""
+        rng = np.random.default_rng(0)
+
+        def ids(*shape: int) -> jax.Array:
+            return jnp.asarray(rng.integers(_IMAGE + 1, self.vocabulary, shape), jnp.int32)
+
+        answers = (prompts, group, response)
+        ranks = jnp.tile(jnp.arange(1.0, group + 1), (prompts, 1))
+        return RankedBatch(
+            self._media(prompts), ids(prompts, prompt), jnp.ones((prompts, prompt), bool),
+            ids(*answers), jnp.ones(answers, bool), jnp.full(answers, -3.0),
+            ranks, group - ranks, jnp.ones(prompts, bool),
+        )  # fmt: skip
+
+    def prefill(self, params: dict[str, Any], batch: RankedBatch) -> tuple[jax.Array, Segment]:
+        """`VLM.prefill` of a batch's prompts."""
+        return self.model.apply({"params": params}, *batch[:3], method=VLM.prefill)
+
+
+def _touch(model: nn.Module, *prompt: Any) -> Any:
+    """Touches every parameter of the language model once."""
+    return model.prefill(*prompt)[0] @ model.vocabulary_kernel()
+
+
+def _typed(dtype: str, path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:
+    """As a run holds them: trained ones are float32, codes and scales are what they are."""
+    own = path[-1].key in ("lora_a", "lora_b", "codes", "scales")
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype if own else dtype)

@@ -1,0 +1,152 @@
+"""What one step takes of each device's memory: compiled ahead of time, then read, never run."""
+
+import dataclasses
+import logging
+import pathlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+from orl_jax.performance.plan import flops, live
+from orl_jax.performance.plan.devices import Target
+from orl_jax.performance.plan.hlo import Instruction, Module
+from orl_jax.performance.plan.live import Account, Value
+from orl_jax.performance.plan.shapes import Shapes, bytes_per_device
+from orl_jax.performance.plan.steps import Step
+from orl_jax.performance.plan.widened import Widened
+
+# What says nothing in where an instruction comes from.
+_NOISE = re.compile(
+    r"jit\(.*?\)(?=/|$)|\b(while|body|cond|closed_call|checkpoint|rematted_computation)(?=/|$)"
+    r"|vmap\(\)|shard_map"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Arrays of one type and origin that are alive at a step's peak, its arguments aside.
+
+    Attributes:
+      type: such as bf16[32,64].
+      count: how many.
+      bytes: of all of them, on one device.
+      source: what computes them.
+    """
+
+    type: str
+    count: int
+    bytes: int
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Bytes on one device while a step runs; operations over all devices.
+
+    Attributes:
+      name, part_of, turns: as of `Step`.
+      arguments: of the compiled function; it drops those that it does not use.
+      beside: what a run holds meanwhile.
+      temporaries: of the function. On the target cpu without `widened`.
+      outputs: but those that take the place of arguments.
+      widened: more temporaries, which CPUs alone have (`orl_jax.performance.plan.widened`).
+      flops: of one turn.
+      open_loops: whether some of these are of a loop whose turns are unknown, and count once.
+      held: what makes up the temporaries and outputs, largest first.
+      seconds: that the compilation took.
+    """
+
+    name: str
+    part_of: str
+    turns: int
+    arguments: int
+    beside: int
+    temporaries: int
+    outputs: int
+    widened: int
+    flops: int
+    open_loops: bool
+    held: tuple[Held, ...]
+    seconds: float
+
+    @property
+    def total(self) -> int:
+        """All that is needed."""
+        return self.arguments + self.beside + self.temporaries + self.outputs
+
+
+def measure(step: Step, target: Target, shapes: Shapes) -> Measured:
+    """Compiles a step and reads its account.
+
+    Args:
+      shapes: of the config, on the devices of `target`.
+    """
+    begin = time.perf_counter()
+    with shapes.mesh_set(), tempfile.TemporaryDirectory() as folder:
+        traced = step.function.trace(*step.args)
+        dump = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+        stats = traced.lower().compile(target.options | dump).memory_analysis()
+        account = live.read(pathlib.Path(folder))
+    if account is None:
+        logging.warning("XLA gave no account of %s: its arrays are unknown", step.name)
+    size, widened = _sizes(account, target)
+    operations = flops.of_jaxpr(traced.jaxpr.jaxpr)
+    arguments = stats.argument_size_in_bytes
+    return Measured(
+        step.name, step.part_of, step.turns,
+        arguments=arguments,
+        beside=max(bytes_per_device((step.alive, step.args)) - arguments, 0),
+        temporaries=stats.temp_size_in_bytes - widened,
+        outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        widened=widened,
+        flops=operations.count,
+        open_loops=operations.open_loops,
+        held=tuple(_held(account, size)) if account else (),
+        seconds=time.perf_counter() - begin,
+    )  # fmt: skip
+
+
+def _sizes(account: Account | None, target: Target) -> tuple[Callable[[Value], int], int]:
+    """Bytes that a value counts, and how many fewer the peak has by that."""
+
+    def whole(value: Value) -> int:
+        return value.array.size
+
+    if account is None or target.name != "cpu":
+        return whole, 0
+    narrow = Widened(account.module).size
+    most, fewer = (sum(map(size, account.peak(size))) for size in (whole, narrow))
+    return narrow, most - fewer
+
+
+def _held(account: Account, size: Callable[[Value], int]) -> Iterator[Held]:
+    """Outputs, and temporaries at their peak, those of one type and source together."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for value in account.peak(size) + live.distinct_of(account.outputs, size):
+        if size(value):
+            source = _source(value.instruction, account.module)
+            groups.setdefault((str(value.array), source), []).append(size(value))
+    held = [Held(*key[:1], len(g), sum(g), key[1]) for key, g in groups.items()]
+    yield from sorted(held, key=lambda item: -item.bytes)
+
+
+def _source(item: Instruction, module: Module) -> str:
+    """What computes an array, in short: "VLM.decode/language/layers/q/dot_general".
+
+    Where XLA does not say, as of a copy that it makes, what reads it.
+    """
+    if item.opcode == "parameter" and (loop := module.caller(item.computation)):
+        return f"carried by a loop of {short_source(loop.source)}".removesuffix(" of ")
+    if source := short_source(item.source):
+        return source
+    read = (short_source(user.source) for user in module.users[item.name])
+    return next((f"{item.name} for {source}" for source in read if source), item.name)
+
+
+def short_source(source: str) -> str:
+    """Without what says nothing.
+
+    Example: `short_source("jit(f)/while/body/VLM.decode/mul") == "VLM.decode/mul"`.
+    """
+    return "/".join(part for part in _NOISE.sub("", source).split("/") if part)

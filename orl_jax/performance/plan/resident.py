@@ -1,0 +1,161 @@
+"""What a run of the stage "rl" holds on its devices between steps, as shapes with their places."""
+
+import dataclasses
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from orl_jax.models import sampler
+from orl_jax.models.params import combine, flatten, policy_of
+from orl_jax.models.sharding.mesh import BATCH
+from orl_jax.models.sharding.rules import fitting
+from orl_jax.models.vlm import VLM
+from orl_jax.performance.plan.shapes import Shapes
+from orl_jax.rl import learner
+from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.training.state import TrainState
+
+Shape = jax.ShapeDtypeStruct
+
+
+@dataclasses.dataclass(frozen=True)
+class Resident:
+    """The arrays of a config's RL run, each made when asked for.
+
+    Attributes:
+      shapes: of the config.
+    """
+
+    shapes: Shapes
+
+    @cached_property
+    def model(self) -> VLM:
+        """The policy."""
+        return self.shapes.assembly.model
+
+    @cached_property
+    def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.shapes.split(self.model, self.shapes.config.rl.trainable)
+
+    @cached_property
+    def frozen(self) -> dict[str, Any]:
+        """Parameters that are not trained."""
+        return self._split[1]
+
+    @cached_property
+    def state(self) -> TrainState:
+        """Trained parameters, reference and optimiser; PPO's value model, too."""
+        policy, section = self._split[0], self.shapes.config.rl
+        trained = policy
+        if section.algorithm == "ppo":
+            trained = {**policy, "value": self.shapes.value_model(policy)}
+        return self.shapes.state(trained, section, reference=True)
+
+    @cached_property
+    def adapter_trained(self) -> bool:
+        """Whether media are features that the adapter is yet to read."""
+        return any(path.startswith("adapter/") for path in flatten(self._split[0]))
+
+    @cached_property
+    def banned(self) -> Shape:
+        """Tokens that are never sampled."""
+        return self.shapes.whole((self.shapes.tokens.vocabulary_size,), bool)
+
+    @property
+    def always(self) -> tuple[Any, ...]:
+        """What is there whatever runs."""
+        return self.state, self.frozen, self.banned
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """The policy's parameters, frozen and trained."""
+        return combine(self.frozen, policy_of(self.state.trained))
+
+    @cached_property
+    def codes(self) -> dict[str, Shape]:
+        """Quantised kernels by path."""
+        return {p: leaf for p, leaf in flatten(self.frozen).items() if p.endswith("/codes")}
+
+    @cached_property
+    def frames(self) -> Shape:
+        """Of a step's videos."""
+        return self.shapes.video(self.shapes.config.rl.batch_size)
+
+    @cached_property
+    def prompts(self) -> tuple[Shape, Shape]:
+        """Ids and mask."""
+        return self.shapes.text(self.shapes.config.rl.batch_size)
+
+    @cached_property
+    def media(self) -> Shape:
+        """What the encoder makes of the frames."""
+        encode = partial(learner.encode, self.model, self.adapter_trained)
+        media = self.shapes.result(encode, self.state.trained, self.frozen, self.frames)
+        return self.shapes.rows(media.shape, media.dtype)
+
+    @property
+    def while_sampling(self) -> tuple[Any, ...]:
+        """What is there during a rollout, whose caches aside."""
+        return self.always, self.frames, self.media, self.prompts
+
+    @cached_property
+    def batch(self) -> RankedBatch:
+        """What the update reads of a rollout."""
+        section = self.shapes.config.rl
+        group = (section.batch_size, section.group_size)
+        answers = (*group, section.max_response_tokens)
+        shapes = [(answers, jnp.int32), (answers, bool), (answers, jnp.float32)]
+        shapes += [(group, jnp.float32)] * 2 + [(group[:1], bool)]
+        return RankedBatch(self.media, *self.prompts, *(self.shapes.rows(*s) for s in shapes))
+
+    def begin(self, params: dict[str, Any], media: Any, *prompts: Any) -> Any:
+        """`sampler.begin` as a rollout calls it: (params, media, ids, mask) -> (prefix, state)."""
+        section = self.shapes.config.rl
+        if self.adapter_trained:
+            media = self.model.apply({"params": params}, media, method=VLM.adapt)
+        return sampler.begin(
+            *self._ready(params), media, *prompts, group_size=section.group_size,
+            max_tokens=section.max_response_tokens, pad_id=self.shapes.tokens.pad_id,
+        )  # fmt: skip
+
+    @cached_property
+    def sampled_model(self) -> VLM:
+        """The policy as a rollout has it; see `sampler.ready`."""
+        models: list[VLM] = []
+        self.shapes.result(lambda params: models.append(self._ready(params)[0]), self.params)
+        return models[0]
+
+    @cached_property
+    def sampled_params(self) -> dict[str, Any]:
+        """Its parameters; where they are the policy's own, a run holds them once."""
+        if self.sampled_model is self.model:
+            return self.params
+        tree = self.shapes.result(lambda params: self._ready(params)[1], self.params)
+        return self.shapes.placed(tree, self.shapes.layout.params(tree))
+
+    def _ready(self, params: dict[str, Any]) -> tuple[VLM, dict[str, Any]]:
+        return sampler.ready(self.model, params)
+
+    @cached_property
+    def begun(self) -> Any:
+        """What it returns, where that lives in a rollout."""
+        tree = self.shapes.result(self.begin, self.params, self.media, *self.prompts)
+        return self.shapes.placed(tree, jax.tree.map(self._place, tree))
+
+    def _place(self, leaf: Any) -> jax.sharding.NamedSharding:
+        """Caches are cut by rows and heads, what has rows by these; others are whole.
+
+        A cache has six axes, or five where each layer's is an array of its own.
+        """
+        layout = self.shapes.layout
+        axes: tuple[Any, ...] = ()
+        if leaf.ndim == 6:
+            axes = (None, BATCH, "tensor", None, None, None)
+        elif leaf.ndim == 5:
+            axes = (BATCH, "tensor", None, None, None)
+        elif leaf.ndim and leaf.shape[0] == self.shapes.config.rl.batch_size:
+            axes = (BATCH, *(None,) * (leaf.ndim - 1))
+        cut = fitting(axes, leaf.shape, layout.mesh.shape) if axes else ()
+        return jax.sharding.NamedSharding(layout.mesh, jax.sharding.PartitionSpec(*cut))

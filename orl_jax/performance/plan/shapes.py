@@ -1,0 +1,215 @@
+"""The arrays of a run as shapes with their places: nothing is allocated."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
+
+from orl_jax.models import assembly as assemblies
+from orl_jax.models.params import masters, partition, policy_of
+from orl_jax.models.sharding.layout import Layout
+from orl_jax.models.sharding.mesh import make_mesh
+from orl_jax.models.value import initial_head
+from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+from orl_jax.run.errors import UserError
+from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.state import TrainState
+
+LLAMA_VOCABULARY = 32002  # LLaMA's 32,000 tokens, padding and <image>
+OPENING_TOKENS = 38  # of LLaMA's tokenizer, what stands before the video in every prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """What a plan reads of a `PromptEncoder`, where no tokenizer is at hand.
+
+    Attributes: as the encoder's, and `opening`, tokens before the question.
+    """
+
+    vocabulary_size: int
+    prompt_length: int
+    response_length: int
+    opening: int
+    end_id: int = 2
+
+    @property
+    def pad_id(self) -> int:
+        """The last but one, as `load_tokenizer` adds it."""
+        return self.vocabulary_size - 2
+
+    @property
+    def image_id(self) -> int:
+        """The last."""
+        return self.vocabulary_size - 1
+
+    def encode_prompt(self, _: str) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and mask of some prompt."""
+        return np.zeros(self.prompt_length, np.int32), np.ones(self.prompt_length, bool)
+
+    def encode_opening(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and mask of what all prompts begin with."""
+        return np.zeros(self.opening, np.int32), np.ones(self.opening, bool)
+
+
+def tokens_of(config: ConfigDict, vocabulary: int) -> Any:
+    """The config's prompt encoder, or a stand-in where its tokenizer is not at hand.
+
+    Args:
+      vocabulary: number of tokens of the stand-in.
+
+    Raises:
+      UserError: prompts that a video does not go into.
+    """
+    data, video = config.data, visual_tokens(config)
+    if video >= data.prompt_tokens:
+        raise UserError(
+            f"config.data.prompt_tokens is {data.prompt_tokens}, and a video takes {video} of "
+            f"them; set it to {video + 128} or more"
+        )
+    folder = data.tokenizer or pathlib.Path(data.folder) / "tokenizer"
+    if pathlib.Path(folder).is_dir():
+        return assemblies.load_encoder(config)
+    opening = min(video + OPENING_TOKENS, data.prompt_tokens)
+    return Tokens(vocabulary, data.prompt_tokens, data.response_tokens, opening)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """A config's arrays.
+
+    Attributes:
+      config: the whole config.
+      tokens: a prompt encoder, or what stands in for one.
+      devices: to lay the arrays on.
+    """
+
+    config: ConfigDict
+    tokens: Any
+    devices: Sequence[Any]
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of `config.mesh`.
+
+        Raises:
+          UserError: a mesh that does not take all devices.
+        """
+        return Layout(make_mesh(self.config.mesh, self.devices))
+
+    @cached_property
+    def assembly(self) -> assemblies.Assembly:
+        """The model with adapters, the stand-in of its encoder, and the layout."""
+        return assemblies.Assembly(self.model(lora=True), self.tokens, self.layout)
+
+    def model(self, *, lora: bool, quantisation: str = "") -> VLM:
+        """The model.
+
+        Args:
+          quantisation: another one than the config's, of all parts.
+        """
+        config = self.config
+        if quantisation:
+            config = config.copy_and_resolve_references().unlock()
+            for part in ("vision", "adapter", "language"):
+                config.model[part].quantisation = quantisation
+        return build_vlm(
+            config,
+            vocabulary=self.tokens.vocabulary_size,
+            image_id=self.tokens.image_id,
+            lora_rank=config.model.lora.rank if lora else 0,
+        )
+
+    def params(self, model: VLM) -> dict[str, Any]:
+        """All parameters as a run holds them: frozen ones of `model.param_dtype`, codes."""
+        assembly = assemblies.Assembly(model, self.tokens, self.layout)
+        draw = partial(assemblies.draw_params, self.config, assembly)
+        tree = unflatten_dict(jax.eval_shape(draw, jax.random.key(0)), sep="/")
+        return self.placed(tree, self.layout.params(tree))
+
+    def split(self, model: VLM, rules: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Trained parameters, float32, and frozen ones."""
+        trained, frozen = partition(self.params(model), rules)
+        tree = jax.eval_shape(masters, trained)
+        return self.placed(tree, self.layout.params(tree)), frozen
+
+    def state(self, trained: dict[str, Any], section: ConfigDict, *, reference: bool) -> TrainState:
+        """A stage's state before its first step, as `training.state.start` makes it.
+
+        Args:
+          section: of the stage, for its optimiser.
+        """
+        optimizer, layout = self.optimizer(section), self.layout
+        moments = self.placed(
+            jax.eval_shape(optimizer.init, trained), layout.optimizer_state(optimizer, trained)
+        )
+        copy = jax.tree.map(lambda leaf: leaf.update(), policy_of(trained)) if reference else {}
+        return TrainState(
+            self.whole((), jnp.int32), trained, copy, moments, self.whole((2,), jnp.uint32)
+        )
+
+    def optimizer(self, section: ConfigDict) -> Any:
+        """Of a stage; the number of its steps changes no shape."""
+        return make_optimizer(section, learning_rate(section, max(section.steps, 1)))
+
+    def value_model(self, policy: dict[str, Any]) -> dict[str, Any]:
+        """What PPO trains beside the policy: a copy of it and a head."""
+        head = jax.eval_shape(partial(initial_head, self.config.model.language.width))
+        copy = jax.tree.map(lambda leaf: leaf.update(), policy)
+        places = jax.tree.map(lambda _: self.layout.whole, head)
+        return {**copy, "head": self.placed(head, places)}
+
+    def placed(self, tree: Any, places: Any) -> Any:
+        """Shapes with shardings."""
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            tree, places,
+        )  # fmt: skip
+
+    def result(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Shapes of what `function` returns."""
+        with self.mesh_set():
+            return jax.eval_shape(function, *args)
+
+    def mesh_set(self) -> contextlib.AbstractContextManager[Any]:
+        """As `Layout.jit` has it while a function is traced."""
+        mesh = self.layout.mesh
+        return jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext()
+
+    def video(self, rows: int) -> jax.ShapeDtypeStruct:
+        """Frames of a batch."""
+        data = self.config.data
+        shape = (rows, data.frames, data.image_size, data.image_size, 3)
+        return self.rows(shape, jnp.uint8)
+
+    def text(self, rows: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+        """Ids and mask of a batch of prompts."""
+        shape = (rows, self.config.data.prompt_tokens)
+        return self.rows(shape, jnp.int32), self.rows(shape, bool)
+
+    def rows(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        """A batch, cut by its rows."""
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self.layout.batch)
+
+    def whole(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        """An array that every device holds whole."""
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self.layout.whole)
+
+
+def bytes_per_device(tree: Any) -> int:
+    """Bytes that one device holds of arrays, or of shapes with their shardings.
+
+    An array that comes up several times counts once.
+    """
+    leaves = {id(leaf): leaf for leaf in jax.tree.leaves(tree)}.values()
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves
+    )

@@ -1,0 +1,249 @@
+"""The jitted functions of a config with the shapes that a run gives them, and what else is alive.
+
+`Learner`, `sft.train` and `Evaluator` need weights, data and a tokenizer before they jit anything;
+here the same functions get shapes. Whole steps are programs that a run compiles; parts are pieces
+of one, compiled alone to show what they need. In the order of a run:
+
+    initialise  draws all parameters, where nothing is imported
+    quantise    turns a checkpoint's largest kernel into codes while the others wait
+    sft         one update of the stage "sft"
+    encode      frames to media
+    rollout     prompts to sampled answers: prefill, then up to T times decode
+    validate    greedy and sampled answers to `evaluation.batch_size` items
+    update      the update of `config.rl.algorithm`; score is one policy's log-probabilities in it
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from orl_jax.evaluation.answering import Prompts, generate, see
+from orl_jax.evaluation.evaluator import decoding
+from orl_jax.models import assembly as assemblies
+from orl_jax.models import sampler
+from orl_jax.models.params import flatten
+from orl_jax.models.quantised import quantise_stack
+from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.shapes import Shapes
+from orl_jax.rl import learner as learners
+from orl_jax.rl.algorithms import make_step
+from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.scorer import Scorer
+from orl_jax.training import sft
+from orl_jax.training.optimizer import learning_rate
+
+ROWS = ("rl.batch_size", "rl.micro_batch", "sft.batch_size", "evaluation.batch_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One function to compile.
+
+    Attributes:
+      name: see the module.
+      function: jitted.
+      args: shapes with shardings.
+      alive: what a run holds meanwhile, the arguments among it.
+      part_of: the whole step that it is a piece of; "" of whole steps.
+      turns: how often that step runs it at most.
+    """
+
+    name: str
+    function: Any
+    args: tuple[Any, ...]
+    alive: Any
+    part_of: str = ""
+    turns: int = 1
+
+
+def names(resident: Resident) -> list[str]:
+    """Of all steps that a config has, parts behind their whole."""
+    return [name for name in MAKERS if name != "quantise" or resident.codes]
+
+
+def make(name: str, resident: Resident) -> Step:
+    """One step by its name.
+
+    Raises:
+      UserError: rows that don't divide over the devices; rules that train nothing.
+    """
+    config, layout = resident.shapes.config, resident.shapes.layout
+    for key in ROWS:
+        section, own = key.split(".")
+        layout.check_rows(key, config[section][own])
+    return MAKERS[name](resident)
+
+
+def _initialise(resident: Resident) -> Step:
+    """As `assembly.initial_params` with nothing given."""
+    shapes = resident.shapes
+    draw = partial(assemblies.draw_params, shapes.config, shapes.assembly)
+    params = flatten(shapes.params(resident.model))
+    key = shapes.whole((2,), jnp.uint32)
+
+    def drawn(key: jax.Array) -> dict[str, Any]:
+        return draw(jax.random.wrap_key_data(key))
+
+    return Step("initialise", jax.jit(drawn, out_shardings=_places(params)), (key,), key)
+
+
+def _quantise(resident: Resident) -> Step:
+    """The largest kernel's turn in `quantise_like`: all others are still there, and all codes."""
+    shapes, stored = resident.shapes, flatten(resident.frozen)
+    path = max(resident.codes, key=lambda path: resident.codes[path].size)
+    prefix = path.removesuffix("codes")
+    kernels = flatten(shapes.params(shapes.model(lora=True, quantisation="none")))
+    kernel, scales = kernels[f"{prefix}kernel"], stored[f"{prefix}scales"]
+    kind = "nf4" if stored[path].dtype == jnp.uint8 else "int8"
+    quantise = partial(quantise_stack, kind=kind, block=kernel.shape[-2] // scales.shape[-2])
+    done = {
+        name: leaf
+        for name, leaf in stored.items()
+        if name.endswith(("/codes", "/scales")) and not name.startswith(prefix)
+    }
+    return Step("quantise", jax.jit(quantise), (kernel,), (kernels, done))
+
+
+def _sft(resident: Resident) -> Step:
+    """As `sft.train`: a batch of videos with their questions."""
+    shapes, settings = resident.shapes, resident.shapes.config.sft
+    model = shapes.model(lora=settings.lora)
+    trained, frozen = shapes.split(model, settings.trainable)
+    state = shapes.state(trained, settings, reference=False)
+    schedule = learning_rate(settings, settings.steps)
+    chunk = shapes.config.model.vocabulary_chunk
+    step = sft.make_step(model, shapes.optimizer(settings), schedule, chunk)
+    places = (_places(state), shapes.layout.whole)
+    args = (state, frozen, resident.banned, _lessons(shapes))
+    return Step("sft", jax.jit(step, donate_argnums=0, out_shardings=places), args, args)
+
+
+def _lessons(shapes: Shapes) -> sft.Lessons:
+    data, settings = shapes.config.data, shapes.config.sft
+    opening = len(shapes.tokens.encode_opening()[0])
+    turn = data.prompt_tokens - opening + data.response_tokens
+    turns = (settings.batch_size, settings.questions, turn)
+    return sft.Lessons(
+        shapes.video(settings.batch_size),
+        *(shapes.rows((settings.batch_size, opening), dtype) for dtype in (jnp.int32, bool)),
+        *(shapes.rows(turns, dtype) for dtype in (jnp.int32, bool, bool)),
+    )
+
+
+def _encode(resident: Resident) -> Step:
+    """As `Learner.encode`."""
+    encode = partial(learners.encode, resident.model, resident.adapter_trained)
+    function = jax.jit(encode, out_shardings=resident.shapes.layout.batch)
+    args = (resident.state.trained, resident.frozen, resident.frames)
+    alive = (resident.always, resident.frames, resident.prompts)
+    return Step("encode", function, args, alive)
+
+
+def _rollout(resident: Resident) -> Step:
+    """As `Learner.rollout`."""
+    shapes = resident.shapes
+    learner = SimpleNamespace(config=shapes.config, encoder=shapes.tokens)
+    draw = partial(learners.Learner._rollout, learner, resident.model, resident.adapter_trained)
+    function = jax.jit(draw, out_shardings=shapes.layout.batch)
+    number = shapes.whole((), jnp.int32)
+    args = (*resident.always, resident.media, *resident.prompts, number)
+    return Step("rollout", function, args, resident.while_sampling)
+
+
+def _prefill(resident: Resident) -> Step:
+    """`sampler.begin`."""
+    function = jax.jit(resident.begin, out_shardings=_places(resident.begun))
+    args = (resident.params, resident.media, *resident.prompts)
+    return Step("prefill", function, args, resident.while_sampling, part_of="rollout")
+
+
+def _decode(resident: Resident) -> Step:
+    """`sampler.advance`, its state donated."""
+    shapes, settings = resident.shapes, resident.shapes.config.rl
+    prefix, state = resident.begun
+    model = resident.sampled_model
+
+    def advance(state: Any, params: Any, banned: Any, key: Any, prefix: Any) -> Any:
+        return sampler.advance(
+            model, params, banned, jax.random.wrap_key_data(key), prefix, state,
+            temperature=settings.temperature, end_id=shapes.tokens.end_id,
+            pad_id=shapes.tokens.pad_id,
+        )  # fmt: skip
+
+    function = jax.jit(advance, donate_argnums=0, out_shardings=_places(state))
+    args = (state, resident.sampled_params, resident.banned, resident.state.key, prefix)
+    alive, turns = (resident.while_sampling, args), settings.max_response_tokens
+    return Step("decode", function, args, alive, part_of="rollout", turns=turns)
+
+
+def _validate(resident: Resident) -> Step:
+    """As `Evaluator` does while RL trains; its two programs as one, every video another."""
+    shapes, rows = resident.shapes, resident.shapes.config.evaluation.batch_size
+    settings = decoding(shapes.config, shapes.tokens)
+
+    def answer(params: Any, frames: Any, row: Any, prompts: Prompts, banned: Any) -> Any:
+        visual = see(resident.model, params, frames, row)
+        return generate(resident.model, params, visual, prompts, banned, **settings)
+
+    prompts = Prompts(*shapes.text(rows), shapes.rows((rows,), jnp.uint32))
+    row = shapes.rows((rows,), jnp.int32)
+    args = (resident.params, shapes.video(rows), row, prompts, resident.banned)
+    function = jax.jit(answer, out_shardings=shapes.layout.batch)
+    return Step("validate", function, args, (resident.always, args))
+
+
+def _update(resident: Resident) -> Step:
+    """As `Learner.update`."""
+    shapes, config = resident.shapes, resident.shapes.config
+    step = make_step(
+        config, resident.model, shapes.optimizer(config.rl),
+        adapter_trained=resident.adapter_trained, end_id=shapes.tokens.end_id,
+    )  # fmt: skip
+    places = (_places(resident.state), shapes.layout.whole, shapes.layout.batch)
+    args = (*resident.always, resident.batch)
+    return Step("update", jax.jit(step, donate_argnums=0, out_shardings=places), args, args)
+
+
+def _score(resident: Resident) -> Step:
+    """Log-probabilities of one policy, without gradient, as all algorithms take them."""
+    config, settings = resident.shapes.config, resident.shapes.config.rl
+    scorer = Scorer(
+        resident.model, settings.temperature, config.model.vocabulary_chunk,
+        settings.micro_batch, resident.adapter_trained,
+    )  # fmt: skip
+
+    def score(params: dict[str, Any], banned: Any, batch: RankedBatch) -> Any:
+        def of_part(part: RankedBatch) -> Any:
+            return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
+
+        return scorer.without_gradient(of_part, batch)
+
+    # The reference, and the old policy where that is not the current one.
+    turns = 1 + (settings.algorithm == "ppo" or settings.updates_per_rollout > 1)
+    function = jax.jit(score, out_shardings=resident.shapes.layout.batch)
+    args = (resident.params, resident.banned, resident.batch)
+    alive = (resident.always, resident.batch)
+    return Step("score", function, args, alive, part_of="update", turns=turns)
+
+
+MAKERS: dict[str, Callable[[Resident], Step]] = {
+    "initialise": _initialise,
+    "quantise": _quantise,
+    "sft": _sft,
+    "encode": _encode,
+    "rollout": _rollout,
+    "prefill": _prefill,
+    "decode": _decode,
+    "validate": _validate,
+    "update": _update,
+    "score": _score,
+}
+
+
+def _places(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)

@@ -1,0 +1,1 @@
+"""The paper's method, from a rollout to an update."""

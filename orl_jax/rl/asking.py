@@ -1,0 +1,97 @@
+"""How training asks its Oracle: at once, or in the background while the device works."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from orl_jax.oracles import Oracle, Ranking, RankRequest, ask, ask_again
+from orl_jax.run import processes
+from orl_jax.run.errors import TrainingHalted
+
+
+class Answer(NamedTuple):
+    """The Oracle's rankings of a step's groups, and what it tells of itself for the metrics."""
+
+    rankings: list[Ranking]
+    stats: dict[str, float]
+
+
+class Asker:
+    """Asks an Oracle about one step's groups after the other; close it, or use it with `with`.
+
+    Args:
+      oracle: is called from one thread at a time.
+      section: `config.oracle`; reads `policy`, `halt_above` and `pause_seconds`.
+      background: whether it is asked in a thread of its own, from `begin` on; else in `answer`.
+    """
+
+    def __init__(self, oracle: Oracle, section: ConfigDict, background: bool = False) -> None:
+        self._oracle = oracle
+        self._section = section
+        self._thread = ThreadPoolExecutor(1, "oracle") if background else None
+
+    def begin(self, requests: Sequence[RankRequest]) -> Callable[[], Answer]:
+        """Asks; what it returns waits for the answer, and is to be called by the main thread.
+
+        That raises `TrainingHalted` where too many groups have no ranking (`oracle.halt_above`),
+        and what `ask` raises.
+
+        Example: `asker.begin(requests)().rankings`.
+        """
+        if self._thread is None:
+            return lambda: self._checked(requests, self._ask(requests))
+        asked = self._thread.submit(self._ask, requests)
+        return lambda: self._checked(requests, asked.result())
+
+    def close(self) -> None:
+        """Drops what has not been begun; what is being asked ends by itself."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> "Asker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, requests: Sequence[RankRequest]) -> Answer:
+        rankings = ask(self._oracle, requests, self._section.policy)
+        return Answer(rankings, self._stats())
+
+    def _checked(self, requests: Sequence[RankRequest], answer: Answer) -> Answer:
+        limit = self._section.get("halt_above", 1.0)
+        if _invalid_share(answer.rankings) <= limit:
+            return answer
+        pause = self._section.pause_seconds
+        logging.warning("asking the Oracle again in %g seconds", pause)
+        time.sleep(pause)
+        rankings = self._again(requests, answer.rankings)
+        if (share := _invalid_share(rankings)) > limit:
+            reason = next((r.reason for r in rankings if not r.valid), "see the other processes")
+            raise TrainingHalted(
+                f"{share:.0%} of the groups have no ranking ({reason}), above oracle.halt_above = "
+                f"{limit:g}. Saved before the update; the same command asks again."
+            )
+        return Answer(rankings, answer.stats)
+
+    def _again(self, requests: Sequence[RankRequest], rankings: list[Ranking]) -> list[Ranking]:
+        """In the Oracle's thread where it has one: it may be busy with the next step's groups."""
+        arguments: tuple[Any, ...] = (self._oracle, requests, rankings, self._section.policy)
+        if self._thread is None:
+            return ask_again(*arguments)
+        return self._thread.submit(ask_again, *arguments).result()
+
+    def _stats(self) -> dict[str, float]:
+        # A local Oracle is asked once, and has no cache.
+        nothing = {"oracle/retries": 0.0, "oracle/cache_hit_fraction": 0.0}
+        return nothing | getattr(self._oracle, "take_stats", dict)()
+
+
+def _invalid_share(rankings: list[Ranking]) -> float:
+    """Of the groups of all processes."""
+    everyone = processes.gather_rows([ranking.valid for ranking in rankings])
+    return 1 - sum(everyone) / len(everyone)

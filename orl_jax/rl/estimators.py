@@ -1,0 +1,75 @@
+"""Which advantage a group's responses get: the algorithms `grpo_rank` and `grpo`, by their forms.
+
+grpo_rank  reads the Oracle's ranks: signed | printed (`ops.advantages`), linear (GOPO)
+grpo       reads the Oracle's scores: standardised | centred (Dr. GRPO) | leave_one_out (RLOO)
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from orl_jax.ops import advantages as forms
+from orl_jax.ops.ranking import ranks
+from orl_jax.rl.ranked_batch import Ranked, RankedBatch
+
+SCORE_FORMS = {
+    "standardised": forms.standardised_advantages,
+    "centred": forms.centred_advantages,
+    "leave_one_out": forms.leave_one_out_advantages,
+}
+RANK_FORMS = (*forms.FORMS, "linear")
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator:
+    """Advantages of whole groups.
+
+    Attributes:
+      algorithm: "grpo_rank" or "grpo".
+      form: one of `RANK_FORMS` or of `SCORE_FORMS`.
+      mix, discount: of the forms "signed" and "printed"; see `ops.advantages`.
+    """
+
+    algorithm: str = "grpo_rank"
+    form: str = "signed"
+    mix: float = 0.25
+    discount: str = "log2"
+
+    def __call__(self, old_log_prob: Float[Array, "B G T"], batch: RankedBatch) -> Ranked:
+        """Predicted ranks by descending log-probability, then penalties and advantages."""
+        log_probs, predicted, penalties = predict(old_log_prob, batch, self.form, self.discount)
+        return Ranked(log_probs, predicted, self._advantages(predicted, batch), penalties)
+
+    def _advantages(
+        self, predicted: Float[Array, "B G"], batch: RankedBatch
+    ) -> Float[Array, "B G"]:
+        if self.algorithm == "grpo":
+            return SCORE_FORMS[self.form](batch.scores)
+        if self.form == "linear":
+            return forms.linear_rank_advantages(batch.oracle_ranks)
+        return forms.rank_advantages(
+            batch.oracle_ranks, predicted, form=self.form, mix=self.mix, discount=self.discount
+        )
+
+
+def predict(
+    old_log_prob: Float[Array, "B G T"],
+    batch: RankedBatch,
+    form: str = "signed",
+    discount: str = "log2",
+) -> tuple[Float[Array, "B G"], Float[Array, "B G"], Float[Array, "B G"]]:
+    """Log-probabilities of the responses, their predicted ranks, and the penalties of these.
+
+    Penalties are a measure for the log in every algorithm: of the printed form where that is used,
+    else of the signed one.
+    """
+    log_probs = jnp.sum(old_log_prob * batch.response_mask, axis=-1)
+    predicted = ranks(log_probs)
+    penalties = forms.rank_penalties(
+        batch.oracle_ranks,
+        predicted,
+        form="printed" if form == "printed" else "signed",
+        discount=discount,
+    )
+    return log_probs, predicted, penalties

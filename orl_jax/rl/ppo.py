@@ -1,0 +1,215 @@
+"""One PPO step on scalar scores: VLM-RLAIF (arXiv 2402.03746), the rival of GRPO_rank.
+
+Per-token rewards (fixed KL penalty, the score at the end token), a value model with the policy's
+backbone and adapters of its own, GAE, clipped policy and value losses.
+
+Deviations from yonseivnl/vlm-rlaif at 610cac7, each deliberate:
+
+* Everything has a response mask: KL, advantages, their whitening, and both losses. There, padding
+  up to the window is in every mean.
+* The score stands at the last token of the answer, not at the end of the padded window.
+* The KL in the reward is k1, unclamped. There it is clamped at 0 from below, which is biased.
+* Scores are used as they are. There they are multiplied by a hard-coded 10.
+* No truncation at the first "?"; what is cut off is what has no end token, and `truncated_reward`
+  (there -8) is added to its score.
+* The value head starts as the reward model's head where `value_from` names one. There it starts at
+  zero although the backbone's adapters are the reward model's.
+* Policy and value are one loss and one optimiser. There they are two backward passes.
+* G answers a prompt share the prompt's computation; there is one answer a prompt.
+* A group without a valid ranking (hence without scores) is left out of every sum.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+from ml_collections import ConfigDict
+
+from orl_jax.models.params import combine, policy_of
+from orl_jax.models.value import token_values
+from orl_jax.ops.gae import clipped_value_loss, generalised_advantages, token_rewards, whiten
+from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
+from orl_jax.rl import rl_metrics
+from orl_jax.rl.estimators import predict
+from orl_jax.rl.ranked_batch import Ranked, RankedBatch
+from orl_jax.rl.scorer import Scorer, strided
+from orl_jax.training.state import TrainState, apply_gradients
+
+
+class Constants(NamedTuple):
+    """What stays fixed over the updates of a rollout; all [B, G, T]."""
+
+    advantages: Float[Array, "B G T"]
+    returns: Float[Array, "B G T"]
+    values: Float[Array, "B G T"]
+    log_prob: Float[Array, "B G T"]
+    ref_log_prob: Float[Array, "B G T"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PpoSettings:
+    """The numbers of a step that are fixed when it is compiled. Names as in `config.rl`."""
+
+    clip_low: float
+    clip_high: float
+    entropy_coefficient: float
+    updates_per_rollout: int
+    minibatches: int
+    gamma: float
+    lam: float
+    value_clip: float
+    value_coefficient: float
+    kl_reward: float
+    truncated_reward: float
+
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> "PpoSettings":
+        """Reads `config.rl` and `config.rl.ppo`."""
+        own = {field.name for field in dataclasses.fields(cls)}
+        both = dict(config.rl.items()) | dict(config.rl.ppo.items())
+        return cls(**{name: value for name, value in both.items() if name in own})
+
+
+@dataclasses.dataclass(frozen=True)
+class Ppo:
+    """The step of a scorer, optimiser and settings; `jax.jit` of `step` compiles once.
+
+    `state.trained` holds the policy's parameters and "value": a copy of them with a "head".
+    """
+
+    scorer: Scorer
+    optimizer: optax.GradientTransformation
+    settings: PpoSettings
+    end_id: int
+
+    def step(
+        self,
+        state: TrainState,
+        frozen: dict[str, Any],
+        banned: Bool[Array, " V"],
+        batch: RankedBatch,
+    ) -> tuple[TrainState, dict[str, Array], Ranked]:
+        """Scores the rollout, then `updates_per_rollout` passes over it in `minibatches`.
+
+        Args, returns: as `GrpoRank.step`; the advantages of the table are means over tokens.
+        """
+        constants, kept = self._estimate(state, frozen, banned, batch), batch.kept()
+
+        def update(state: TrainState, part: Any) -> tuple[TrainState, dict[str, Array]]:
+            gradient = jax.value_and_grad(self._loss, has_aux=True)
+            (_, metrics), grads = gradient(state.trained, frozen, banned, *part)
+            metrics["grad_norm"] = optax.tree.norm(grads)
+            return apply_gradients(state, grads, self.optimizer), metrics
+
+        def one_pass(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
+            order = jax.random.permutation(key, batch.valid.shape[0])
+            size = order.size // self.settings.minibatches
+            parts = jax.tree.map(lambda x: strided(x[order], size), (batch, constants))
+            return jax.lax.scan(update, state, parts)
+
+        # A number that the sampler, which folds in the index of a token, never comes to.
+        key = jax.random.fold_in(state.step_key(), 2**31 - 1)
+        after, history = jax.lax.scan(
+            one_pass, state, jax.random.split(key, self.settings.updates_per_rollout)
+        )
+        metrics = jax.tree.map(lambda values: values[-1, -1], history)
+        metrics["value/explained"] = explained(constants.values, constants.returns, kept)
+        ranked = self._ranked(constants, batch)
+        metrics |= rl_metrics.of_ranks(ranked, batch)
+        metrics |= rl_metrics.of_sampler(
+            batch.rollout_log_prob, constants.log_prob, batch.response_mask
+        )
+        return after._replace(step=state.step + 1), metrics, ranked
+
+    def _estimate(
+        self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RankedBatch
+    ) -> Constants:
+        """Log-probabilities, values, rewards, and from these advantages and returns."""
+        scorer, settings = self.scorer, self.settings
+
+        def log_prob(params: dict[str, Any], part: RankedBatch) -> Array:
+            return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
+
+        policy = combine(frozen, policy_of(state.trained))
+        old = batch.old_log_prob
+        if old is None:
+            old = scorer.without_gradient(partial(log_prob, policy), batch)
+        reference = combine(frozen, state.reference)
+        ref = scorer.without_gradient(partial(log_prob, reference), batch)
+        values = scorer.without_gradient(
+            partial(self._values, frozen, state.trained["value"]), batch
+        )
+        ended = jnp.any((batch.response_ids == self.end_id) & batch.response_mask, axis=-1)
+        score = batch.scores + jnp.where(ended, 0.0, settings.truncated_reward)
+        mask = batch.kept()
+        rewards = token_rewards(score, old, ref, mask, settings.kl_reward)
+        estimate = generalised_advantages(
+            rewards, values, mask, gamma=settings.gamma, lam=settings.lam
+        )
+        return Constants(whiten(estimate.advantages, mask), estimate.returns, values, old, ref)
+
+    def _values(self, frozen: dict[str, Any], value: dict[str, Any], batch: RankedBatch) -> Array:
+        params = combine(frozen, {name: tree for name, tree in value.items() if name != "head"})
+        visual = self.scorer.see(params, batch)
+        return token_values(self.scorer.model, params, value["head"], visual, *batch[1:5])
+
+    @jax.named_scope("loss")
+    def _loss(
+        self,
+        trained: dict[str, Any],
+        frozen: dict[str, Any],
+        banned: Array,
+        batch: RankedBatch,
+        constants: Constants,
+    ) -> tuple[Array, dict[str, Array]]:
+        """policy loss + value_coefficient * value loss - entropy_coefficient * entropy."""
+        settings, mask = self.settings, batch.kept()
+        states = self.scorer.states(combine(frozen, policy_of(trained)), batch)
+        current = self.scorer.log_probs(states, banned, batch)
+        policy = clipped_policy_loss(
+            current.log_prob, constants.log_prob, constants.advantages, mask,
+            clip_low=settings.clip_low, clip_high=settings.clip_high,
+        )  # fmt: skip
+        values = self._values(frozen, trained["value"], batch)
+        value_loss = clipped_value_loss(
+            values, constants.values, constants.returns, mask, settings.value_clip
+        )
+        entropy = masked_mean(current.entropy, mask)
+        loss = policy.loss + settings.value_coefficient * value_loss
+        loss -= settings.entropy_coefficient * entropy
+        drift = kl_estimate(current.log_prob, constants.ref_log_prob, "k3", mask)
+        metrics = {
+            "loss": loss,
+            "policy_loss": policy.loss,
+            "value/loss": value_loss,
+            "kl": masked_mean(drift, mask),
+            "entropy": entropy,
+            **rl_metrics.of_ratio(policy, mask_denominator(mask)),
+        }
+        return loss, jax.lax.stop_gradient(metrics)
+
+    def _ranked(self, constants: Constants, batch: RankedBatch) -> Ranked:
+        log_probs, predicted, penalties = predict(constants.log_prob, batch)
+        tokens = jnp.maximum(batch.response_mask.sum(axis=-1), 1)
+        advantages = constants.advantages.sum(axis=-1) / tokens
+        return Ranked(log_probs, predicted, advantages, penalties)
+
+
+def explained(
+    values: Float[Array, "B G T"], returns: Float[Array, "B G T"], mask: Bool[Array, "B G T"]
+) -> Float[Array, ""]:
+    """1 - Var(returns - values) / Var(returns): 1 is a perfect value model, 0 one that is constant.
+
+    0 where the returns are all the same.
+    """
+
+    def variance(x: Array) -> Array:
+        return masked_mean((x - masked_mean(x, mask)) ** 2, mask)
+
+    spread = variance(returns)
+    share = 1 - variance(returns - values) / jnp.where(spread > 0, spread, 1.0)
+    return jnp.where(spread > 0, share, 0.0)

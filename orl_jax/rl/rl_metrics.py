@@ -1,0 +1,74 @@
+"""What an RL step says about ranks, groups and the sampler; names as in `metrics.jsonl`.
+
+Means are over groups with a valid ranking (0 where there is none). Computed inside the jitted step.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from orl_jax.ops.losses import PolicyLoss
+from orl_jax.ops.ranking import kendall_tau, ndcg, tie_fraction
+from orl_jax.rl.ranked_batch import Ranked, RankedBatch
+
+
+def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
+    """This micro-batch's share of the metrics of the ratio, of a batch with so many `tokens`."""
+    share = policy.tokens / jnp.maximum(tokens, 1.0)
+    return {
+        "ratio/mean": share * policy.ratio_mean,
+        "ratio/max": policy.ratio_max,
+        "clip/low_fraction": share * policy.clip_low_fraction,
+        "clip/high_fraction": share * policy.clip_high_fraction,
+    }
+
+
+def of_ranks(ranked: Ranked, batch: RankedBatch) -> dict[str, Array]:
+    """How the predicted order fits the Oracle's, and what advantages came of it."""
+    valid = batch.valid
+
+    def mean(values: Array) -> Array:  # of [B] or [B, G]
+        per_group = values.reshape(values.shape[0], -1).mean(axis=-1)
+        return jnp.sum(jnp.where(valid, per_group, 0.0)) / jnp.maximum(valid.sum(), 1)
+
+    oracle, predicted, advantages = batch.oracle_ranks, ranked.predicted_ranks, ranked.advantages
+    kept = jnp.where(valid[:, None], advantages, 0.0)
+    penalties = jnp.where(valid[:, None], ranked.penalties, 0.0)
+    no_signal = (oracle == oracle[:, :1]).all(axis=-1)
+    return {
+        "advantage/abs_mean": mean(jnp.abs(advantages)),
+        "advantage/max": kept.max(),
+        "advantage/min": kept.min(),
+        "advantage/oracle_correlation": correlation(advantages, -oracle, valid),
+        "penalty/mean": mean(ranked.penalties),
+        "penalty/max": penalties.max(),
+        "rank/kendall_tau": mean(kendall_tau(oracle, predicted)),
+        "rank/ndcg": mean(ndcg(oracle, predicted)),
+        "rank/tie_fraction": mean(tie_fraction(oracle)),
+        "group/no_signal_fraction": mean(no_signal.astype(jnp.float32)),
+    }
+
+
+def correlation(
+    first: Float[Array, "B G"], second: Float[Array, "B G"], valid: Bool[Array, " B"]
+) -> Float[Array, ""]:
+    """Pearson's correlation within groups, over all valid ones; 0 where it is not defined.
+
+    Of advantage with the Oracle's order its sign tells which way the update pushes: above 0,
+    towards what the Oracle prefers.
+    """
+    weight = valid[:, None].astype(jnp.float32)
+    first = (first - first.mean(axis=-1, keepdims=True)) * weight
+    second = (second - second.mean(axis=-1, keepdims=True)) * weight
+    scale = jnp.sqrt(jnp.sum(first**2) * jnp.sum(second**2))
+    return jnp.where(scale > 0, jnp.sum(first * second) / jnp.where(scale > 0, scale, 1.0), 0.0)
+
+
+def of_sampler(
+    rollout: Float[Array, "B G T"], scored: Float[Array, "B G T"], mask: Bool[Array, "B G T"]
+) -> dict[str, Array]:
+    """How far the sampler's log-probabilities are from the training graph's (absolute, nats)."""
+    gap = jnp.where(mask, jnp.abs(rollout - scored), 0.0)
+    return {
+        "sampler/logprob_gap_mean": gap.sum() / jnp.maximum(mask.sum(), 1),
+        "sampler/logprob_gap_max": gap.max(),
+    }

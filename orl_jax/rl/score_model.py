@@ -1,0 +1,234 @@
+"""A model of scores: the SFT model with adapters and a head at the answer's last token.
+
+What VLM-RLAIF's reward model (`reward`) and a trained ranker (`ranker`) have in common: data,
+forward pass, update, validation. They differ in what they learn from, and in the loss.
+"""
+
+import logging
+import pathlib
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.loader import Loader, Plan
+from orl_jax.models import assembly as assemblies
+from orl_jax.models.params import combine, masters, partition, policy_of
+from orl_jax.models.value import initial_head, response_scores
+from orl_jax.models.vlm import VLM
+from orl_jax.rl.answers import OrderReader, group_size
+from orl_jax.run import processes
+from orl_jax.run.errors import UserError
+from orl_jax.run.metrics import read_metrics
+from orl_jax.training import loop
+from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.state import TrainState, apply_gradients, shardings, start
+
+VALIDATION = "validation/accuracy"
+HEAD = "reward"  # the head's name in a checkpoint, whatever it has learnt from
+# (scores [B, G], ranks [B, G]) -> loss, share of pairs ordered right, distance
+Loss = Callable[[Array, Array], tuple[Array, Array, Array]]
+
+
+class Answers(NamedTuple):
+    """Prompts with G answers each."""
+
+    frames: UInt8[Array, "B F H W 3"]
+    prompt_ids: Int[Array, "B L"]
+    prompt_mask: Bool[Array, "B L"]
+    response_ids: Int[Array, "B G T"]
+    response_mask: Bool[Array, "B G T"]
+
+
+class Kind(NamedTuple):
+    """What differs between the models of scores.
+
+    Attributes:
+      stage: names the checkpoints and rows of `metrics.jsonl`.
+      section: of the config.
+      items: what it learns from; see `orl_jax.rl.answers`.
+      loss: see `Loss`.
+    """
+
+    stage: str
+    section: str
+    items: Sequence[dict[str, Any]]
+    loss: Loss
+
+
+def scores(
+    model: VLM, trained: dict[str, Any], frozen: dict[str, Any], answers: Answers
+) -> Float[Array, "B G"]:
+    """The score of each answer."""
+    params = combine(frozen, policy_of(trained))
+    visual = model.apply({"params": params}, answers.frames, method=VLM.see)
+    return response_scores(model, params, trained["heads"][HEAD], visual, *answers[1:])
+
+
+def make_step(
+    model: VLM, optimizer: optax.GradientTransformation, schedule: optax.Schedule, loss: Loss
+):
+    """The update, to be jitted: (state, frozen, answers, ranks) -> (state, metrics)."""
+
+    def objective(
+        trained: dict[str, Any], frozen: dict[str, Any], answers: Answers, ranks: Array
+    ) -> tuple[Array, dict]:
+        found = scores(model, trained, frozen, answers)
+        value, accuracy, margin = loss(found, ranks)
+        return value, {
+            "loss": value, "accuracy/pair": accuracy, "score/margin": margin,
+            "score/mean": found.mean(),
+        }  # fmt: skip
+
+    def step(
+        state: TrainState, frozen: dict[str, Any], answers: Answers, ranks: Array
+    ) -> tuple[TrainState, dict[str, Array]]:
+        gradient = jax.value_and_grad(objective, has_aux=True)
+        (_, metrics), grads = gradient(state.trained, frozen, answers, ranks)
+        metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": schedule(state.step)}
+        state = apply_gradients(state, grads, optimizer)
+        return state._replace(step=state.step + 1), metrics
+
+    return step
+
+
+def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
+    """Runs a stage in `workdir`, from the checkpoint that its section's `init_from` names.
+
+    Raises:
+      UserError: missing data, tokenizer or checkpoint; too few items to hold some out.
+      StopRequested: after saving, on SIGTERM or SIGINT.
+    """
+    settings = config[kind.section]
+    training, held_out = split_by_video(kind.items, settings.held_out, kind.section)
+    assembly = assemblies.assemble(config, lora=True)
+    model, layout = assembly.model, assembly.layout
+    base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
+    pretrained = assemblies.load_params(base, layout)
+    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    adapters, frozen = partition(params, settings.trainable)
+    adapters = masters(adapters)
+    head = initial_head(model.language.width)
+    trained = {**adapters, "heads": {HEAD: layout.replicate(head)}}
+    schedule = learning_rate(settings, settings.steps)
+    optimizer = make_optimizer(settings, schedule)
+    state = start(trained, optimizer, config.seed, layout)
+    step = layout.jit(
+        make_step(model, optimizer, schedule, kind.loss),
+        donate_argnums=0,
+        out_shardings=(shardings(state), layout.whole),
+    )
+    cache = FrameCache(config.data.cache_mb)
+    judge = layout.jit(partial(scores, model), out_shardings=layout.batch)
+
+    def on_devices(batch: dict[str, Any]) -> Answers:
+        return Answers(*(layout.rows(batch[name]) for name in Answers._fields))
+
+    def advance(
+        state: TrainState, batch: dict[str, Any], _: Any
+    ) -> tuple[TrainState, dict[str, Array]]:
+        return step(state, frozen, on_devices(batch), layout.rows(batch["ranks"]))
+
+    def validate(state: TrainState) -> dict[str, float]:
+        right = []
+        with make_loader(config, assembly, held_out, cache, kind.section, epochs=1) as batches:
+            for batch in batches:
+                found = layout.local_rows(judge(state.trained, frozen, on_devices(batch)))
+                right += pairs_right(found[batch["valid"]], batch["ranks"][batch["valid"]])
+        return {VALIDATION: float(np.mean(processes.gather_rows(right)))}
+
+    stage = loop.Stage(
+        name=kind.stage,
+        sections=(kind.section,),
+        advance=advance,
+        validate=validate,
+        steps=settings.steps,
+        seconds=settings.seconds,
+        log_every=settings.log_every,
+        validate_every=settings.validate_every,
+        base=assemblies.base_reference(workdir, base),
+    )
+    with make_loader(config, assembly, training, cache, kind.section) as batches:
+        state = loop.run(stage, config, workdir, state, batches)
+    if processes.is_writer():
+        _report(workdir, kind, len(training), len(held_out))
+    return state
+
+
+def _report(workdir: str, kind: Kind, training: int, held_out: int) -> None:
+    """Says how good the model is, by its last validation."""
+    rows = read_metrics(workdir, kind.stage)
+    right = [row[VALIDATION] for row in rows if VALIDATION in row]
+    logging.info(
+        "%s learnt from %d groups of answers; of the pairs of %d held-out ones %s are right",
+        pathlib.Path(workdir) / "checkpoints" / kind.stage, training, held_out,
+        f"{right[-1]:.1%}" if right else "(not validated)",
+    )  # fmt: skip
+
+
+def pairs_right(scores: Float[np.ndarray, "N G"], ranks: Float[np.ndarray, "N G"]) -> list[float]:
+    """Of every untied pair 1 where the better answer has the higher score; 0.5 for equal scores.
+
+    Example: the scores (1, 3) with the ranks (0, 1) are one pair, and wrong: [0.0].
+    """
+    better = ranks[:, :, None] < ranks[:, None, :]
+    distance = scores[:, :, None] - scores[:, None, :]
+    return (0.5 + 0.5 * np.sign(distance[better])).tolist()
+
+
+def split_by_video(
+    items: Sequence[dict[str, Any]], held_out: float, section: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(training, held-out) items; all items about one video are on the same side.
+
+    Args:
+      held_out: share of the videos, in (0, 1).
+      section: of the config, for the message.
+
+    Raises:
+      UserError: a side is empty.
+    """
+    parts: tuple[list, list] = ([], [])
+    for item in items:
+        parts[zlib.crc32(item["video"].encode()) % 1000 < 1000 * held_out].append(item)
+    if not all(parts):
+        raise UserError(
+            f"{len(items)} groups of answers are too few to hold out {held_out} of their videos; "
+            f"make more (config.preferences.prompts) or change config.{section}.held_out"
+        )
+    return parts
+
+
+def make_loader(
+    config: ConfigDict,
+    assembly: assemblies.Assembly,
+    items: Sequence[dict[str, Any]],
+    cache: FrameCache,
+    section: str,
+    epochs: int | None = None,
+) -> Loader:
+    """Items for training, for ever; with `epochs` for validation, in order, the last batch full."""
+    data = config.data
+    reader = OrderReader(
+        group_size=group_size(items),
+        response_length=config.rl.max_response_tokens,
+        encoder=assembly.encoder,
+        frames=data.frames,
+        image_size=data.image_size,
+        framing=data.get("framing", "crop"),
+        video_folder=data.folder,
+        cache=None if data.workers else cache,
+    )
+    plan = Plan(
+        config[section].batch_size, config.seed, shuffle=epochs is None, epochs=epochs,
+        workers=data.workers, bad_video=data.bad_video, pad_last=epochs is not None,
+        **processes.share(),
+    )  # fmt: skip
+    return Loader(items, reader, plan)

@@ -1,0 +1,170 @@
+"""Trained models as Oracles: a ranker, whose order counts, a reward model, whose scores count, too.
+
+They live on the device and so outside `orl_jax.oracles`; `device_oracles` hands them to
+`make_oracle`. Sharded as the policy is, and asked in one batched call a step.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from orl_jax.data.frame_cache import FrameCache
+from orl_jax.models import assembly as assemblies
+from orl_jax.models.assembly import stored_config
+from orl_jax.models.params import partition
+from orl_jax.oracles import Ranking, RankRequest
+from orl_jax.rl import score_model
+from orl_jax.rl.answers import AnswersReader
+from orl_jax.run.errors import UserError
+
+
+class Trained(NamedTuple):
+    """A kind of trained Oracle: the stage that trains it, its section, whether its scores count."""
+
+    stage: str
+    section: str
+    scores: bool
+
+
+REWARD = "reward"
+TRAINED = {
+    "reward": Trained("reward", "reward", True),
+    "ranker": Trained("oracle", "ranker", False),
+}
+
+
+class ScoreOracle:
+    """Orders answers by the scores of a checkpoint; one batched call a step.
+
+    Args:
+      kind: what the checkpoint is of.
+      checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
+      folder: of the data; its tokenizer is used where the checkpoint names none of its own.
+      cache: decoded frames, shared with the policy's loader.
+      mesh: the section `mesh` of the config.
+      tie_margin: neighbours in the order whose scores are no further apart are tied, where the
+        scores themselves do not count; in log-odds of being better.
+
+    Raises:
+      UserError: it is missing, or no model of scores.
+    """
+
+    def __init__(
+        self,
+        kind: Trained,
+        checkpoint: str,
+        folder: str,
+        cache: FrameCache,
+        mesh: dict[str, int] | None = None,
+        tie_margin: float = 0.0,
+    ) -> None:
+        settings = stored_config(checkpoint, mesh).unlock()
+        settings.data.folder = folder
+        assembly = assemblies.assemble(settings, lora=True)
+        self._kind = kind
+        self._tie_margin = tie_margin
+        self._layout = assembly.layout
+        pretrained = assemblies.load_params(checkpoint, self._layout)
+        params = assemblies.initial_params(settings, assembly, settings.seed, pretrained)
+        heads = self._layout.replicate(assemblies.load_auxiliary(checkpoint, "heads"))
+        adapters, self._frozen = partition(params, settings[kind.section].trainable)
+        self._trained = {**adapters, "heads": heads}
+        self._scores = self._layout.jit(
+            partial(score_model.scores, assembly.model), out_shardings=self._layout.batch
+        )
+        self._reader = AnswersReader(
+            response_length=settings.rl.max_response_tokens,
+            encoder=assembly.encoder,
+            frames=settings.data.frames,
+            image_size=settings.data.image_size,
+            framing=settings.data.get("framing", "crop"),
+            video_folder="",  # requests hold whole paths
+            cache=cache,
+        )
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """One ranking per request; invalid where its video cannot be read."""
+        examples = [self._reader(_item(request)) for request in requests]
+        # Keeps the shape, so that nothing compiles anew and no other process waits for this one.
+        stand_in = self._reader.empty(requests[0].size)
+        rows = [example if "frames" in example else stand_in for example in examples]
+        batch = {
+            name: np.stack([row[name] for row in rows]) for name in score_model.Answers._fields
+        }
+        answers = score_model.Answers(**self._layout.rows(batch))
+        scores = self._layout.local_rows(self._scores(self._trained, self._frozen, answers))
+        return [
+            self._ranking(row.tolist()) if "frames" in example else _unreadable(example, request)
+            for row, example, request in zip(scores, examples, requests, strict=True)
+        ]
+
+    def _ranking(self, scores: list[float]) -> Ranking:
+        if self._kind.scores:
+            return Ranking.from_scores(scores)
+        return Ranking.from_order(tiers(scores, self._tie_margin), len(scores))
+
+
+def tiers(scores: Sequence[float], margin: float) -> list[list[int]]:
+    """Places in the order of their scores, best first; neighbours no further apart share a tier.
+
+    Example: `tiers([0.0, 2.0, 1.9], 0.2) == [[1, 2], [0]]`.
+    """
+    order = sorted(range(len(scores)), key=lambda place: -scores[place])
+    found: list[list[int]] = []
+    for place in order:
+        if found and scores[found[-1][-1]] - scores[place] <= margin:
+            found[-1].append(place)
+        else:
+            found.append([place])
+    return found
+
+
+def _item(request: RankRequest) -> dict[str, Any]:
+    answers = list(zip(request.responses, request.truncated, strict=True))
+    return {
+        "item_id": request.prompt_id,
+        "video": request.video or "",
+        "question": request.question,
+        "answers": answers,
+    }
+
+
+def _unreadable(example: dict[str, Any], request: RankRequest) -> Ranking:
+    reason = example.get("user_error") or " ".join(example["bad_video"])
+    return Ranking.invalid(reason, request.size)
+
+
+def device_oracles(
+    config: ConfigDict, cache: FrameCache
+) -> dict[str, Callable[[dict[str, Any]], ScoreOracle]]:
+    """Oracles that need the device, by name, for `make_oracle`."""
+
+    def make(name: str, section: dict[str, Any]) -> ScoreOracle:
+        checkpoint = _checkpoint(name, section)
+        margin = section.get("tie_margin", 0.0)
+        place = (config.data.folder, cache, config.get("mesh"))
+        return ScoreOracle(TRAINED[name], checkpoint, *place, tie_margin=margin)
+
+    return {name: partial(make, name) for name in TRAINED}
+
+
+def reward_model(config: ConfigDict) -> str:
+    """Where PPO's value model starts: its own key, else the Oracle's checkpoint, else ""."""
+    if config.rl.algorithm != "ppo":
+        return ""
+    if config.rl.ppo.value_from:
+        return config.rl.ppo.value_from
+    is_oracle = REWARD in (config.oracle.name, config.oracle.inner)
+    return _checkpoint(REWARD, config.oracle.to_dict()) if is_oracle else ""
+
+
+def _checkpoint(name: str, section: dict[str, Any]) -> str:
+    if not section.get("checkpoint"):
+        raise UserError(
+            f"oracle.name is {name}, but oracle.checkpoint is empty; for example "
+            f"--config.oracle.checkpoint=runs/demo/checkpoints/{TRAINED[name].stage}"
+        )
+    return section["checkpoint"]

@@ -1,0 +1,104 @@
+"""The model's view of a rollout: hidden states, log-probabilities, in micro-batches of prompts.
+
+The one forward pass that all algorithms share, for the old, the reference and the current policy.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Bool, Float
+
+from orl_jax.models.sharding.constrain import constrain
+from orl_jax.models.sharding.mesh import BATCH
+from orl_jax.models.unstacked import unstacked
+from orl_jax.models.vlm import VLM
+from orl_jax.ops.log_probs import TokenLogProbs, exact_kl, token_log_probs
+from orl_jax.rl.ranked_batch import RankedBatch
+
+
+class States(NamedTuple):
+    """What the next-token distributions are made of: hidden states and the projection to logits."""
+
+    hidden: Float[Array, "B G T D"]
+    kernel: Float[Array, "D V"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """Scores rollouts at the sampling temperature.
+
+    Attributes:
+      model: the VLM; parameters are arguments.
+      temperature: of sampling and of all log-probabilities.
+      vocabulary_chunk: positions projected to logits at a time; 0 is all.
+      micro_batch: prompts at a time; 0 is all.
+      adapter_trained: whether `media` are features that the adapter is yet to read.
+    """
+
+    model: VLM
+    temperature: float
+    vocabulary_chunk: int = 0
+    micro_batch: int = 0
+    adapter_trained: bool = False
+
+    def states(self, params: dict[str, Any], batch: RankedBatch) -> States:
+        """Of the positions that predict the response tokens."""
+        visual = self.see(params, batch)
+        model, params = unstacked(self.model, params)
+        variables = {"params": params}
+        hidden = model.apply(
+            variables, visual, *batch[1:5], method=VLM.hidden_states
+        )  # batch[1:5]: prompt and response, ids and masks
+        return States(hidden, model.apply(variables, method=VLM.vocabulary_kernel))
+
+    def see(self, params: dict[str, Any], batch: RankedBatch) -> Float[Array, "B N D"]:
+        """The visual tokens of the batch."""
+        if not self.adapter_trained:
+            return batch.media
+        return self.model.apply({"params": params}, batch.media, method=VLM.adapt)
+
+    def log_probs(
+        self, states: States, banned: Bool[Array, " V"], batch: RankedBatch
+    ) -> TokenLogProbs:
+        """Of the sampled tokens, [B, G, T]."""
+        return token_log_probs(*states, batch.response_ids, **self._distribution(banned))
+
+    def exact_kl(
+        self, states: States, reference: States, banned: Bool[Array, " V"]
+    ) -> Float[Array, "B G T"]:
+        """KL to the reference at every token, over the whole vocabulary."""
+        return exact_kl(*states, *reference, **self._distribution(banned))
+
+    def without_gradient(self, function: Callable[[RankedBatch], Any], batch: RankedBatch) -> Any:
+        """`function` of each micro-batch, put together again: arrays [B, ...], constants."""
+        return jax.lax.stop_gradient(self.join(jax.lax.map(function, self.split(batch))))
+
+    def split(self, tree: Any) -> Any:
+        """[B, ...] -> [micro-batches, prompts of one, ...]; groups stay whole.
+
+        A micro-batch takes every so-manieth row: where the rows are cut over devices, each has its
+        share of every micro-batch.
+        """
+        return jax.tree.map(lambda x: strided(x, self.micro_batch or x.shape[0]), tree)
+
+    def join(self, tree: Any) -> Any:
+        """Undoes `split`."""
+        return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), tree)
+
+    def _distribution(self, banned: Bool[Array, " V"]) -> dict[str, Any]:
+        return {
+            "temperature": self.temperature,
+            "banned": banned,
+            "chunk_size": self.vocabulary_chunk,
+        }
+
+
+def strided(x: Array, size: int) -> Array:
+    """[B, ...] -> [B / size, size, ...]; part p holds the rows p, p + B / size, ...
+
+    Example: `strided(jnp.arange(6), 2)` is [[0, 3], [1, 4], [2, 5]].
+    """
+    parts = x.reshape(size, -1, *x.shape[1:]).swapaxes(0, 1)
+    return constrain(parts, None, BATCH, *(None,) * (x.ndim - 1))

@@ -1,0 +1,1 @@
+"""What every script needs, whatever the method: flags, configuration, checkpoints, files."""

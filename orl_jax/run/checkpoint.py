@@ -1,0 +1,255 @@
+"""Checkpoints of a run: WORKDIR/checkpoints/STAGE/STEP, written and read with Orbax.
+
+A checkpoint holds a state (a tree of arrays) and `extra` (JSON: configuration, data position, the
+path of the checkpoint that the stage began from, ...). Leaves of a state are arrays of jax or
+numpy, of any type but 4-bit integers, and Python numbers. Random keys are stored as
+`jax.random.key_data(key)`.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from orl_jax.run.checkpoint_damage import readable
+from orl_jax.run.errors import UserError
+
+FOLDER = "checkpoints"
+Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
+
+
+class Location(NamedTuple):
+    """Where one checkpoint is: WORKDIR/checkpoints/STAGE/STEP."""
+
+    workdir: str
+    stage: str
+    step: int
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return Path(self.workdir) / FOLDER / self.stage / str(self.step)
+
+    @property
+    def stamp(self) -> int:
+        """When it was written, in nanoseconds: another one in its place differs. 0 if unknown."""
+        try:
+            about = json.loads((self.path / "_CHECKPOINT_METADATA").read_text())
+            return int(about["commit_timestamp_nsecs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+
+class Checkpoints:
+    """The checkpoints of one stage of a run.
+
+    Saving copies the state and goes on writing in the background; leaving the `with` block waits
+    for it. A checkpoint appears under its name only when it is complete.
+
+    Args:
+      workdir: of the run; the folder is made on the first save.
+      stage: e.g. "sft" or "rl".
+      keep: how many of the newest to keep; older ones are deleted. `None` keeps all.
+
+    Example:
+
+        with Checkpoints("runs/demo", "rl", keep=2) as checkpoints:
+            if checkpoints.latest_step() is not None:
+                state, extra = checkpoints.restore(like=state)
+            ...
+            checkpoints.save(step, state, {"config": config.to_dict()})
+    """
+
+    def __init__(self, workdir: str, stage: str, keep: int | None = None):
+        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax logs each of its steps
+        self.folder = Path(workdir).absolute() / FOLDER / stage
+        self._keep = keep
+        self._opened: ocp.CheckpointManager | None = None
+
+    def save(self, step: int, state: Any, extra: dict[str, Any]) -> None:
+        """Saves under `step`; if that step is already saved, does nothing.
+
+        Raises:
+          TypeError: `extra` is not JSON (numpy scalars, for instance).
+        """
+        json.dumps(extra)  # refuse here, not in Orbax's background thread
+        if step in self._manager().all_steps():
+            return
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra)
+        )
+        self._manager().save(step, args=arguments, force=True)
+
+    def latest_step(self) -> int | None:
+        """The newest step that is saved, or none."""
+        return self._manager().latest_step() if self.folder.is_dir() else None
+
+    def restore(self, step: int | None = None, like: Any = None) -> tuple[Any, dict[str, Any]]:
+        """The state and the extra of a step (by default the newest).
+
+        Args:
+          step: which.
+          like: a tree of the state's structure, of arrays or `jax.ShapeDtypeStruct`s. What comes
+            back has its containers (named tuples, too), its types (converted, where they differ)
+            and its shardings (the first device, where it has none). Without `like`: nested dicts
+            and lists of numpy arrays.
+
+        Raises:
+          UserError: there is none, it can't be read, or it doesn't fit `like`.
+        """
+        step = self._existing(step)
+        extra = self.restore_extra(step)
+        with readable(self.folder / str(step), "doesn't fit this configuration, or is damaged"):
+            target = self._target(step) if like is None else jax.tree.map(_abstract, like)
+            arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            return self._manager().restore(step, args=arguments).state, extra
+
+    def restore_part(
+        self, name: str, step: int | None = None, place: Placement | None = None
+    ) -> Any:
+        """One entry of the state, such as "trained", as nested dicts.
+
+        The others are not read: an optimiser's state is twice as large as what it trains.
+
+        Args:
+          name: of the entry.
+          step: by default the newest.
+          place: from the path within the entry ("a/b") and the shape to where an array lives: each
+            device then reads its own part. Without it, numpy arrays.
+
+        Raises:
+          UserError: there is no checkpoint, it can't be read, or its state has no such entry.
+        """
+        step = self._existing(step)
+        folder = self.folder / str(step)
+        with readable(folder, "is damaged"):
+            stored = self._target(step)
+        if name not in stored:
+            raise UserError(f"{folder} holds no {name!r}; it has {', '.join(stored)}")
+        target = {name: stored[name]}
+        how = jax.tree_util.tree_map_with_path(partial(_how_to_restore, place), target)
+        arguments = ocp.args.PyTreeRestore(target, restore_args=how, partial_restore=True)
+        with readable(folder, "is damaged"):
+            with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+                return checkpointer.restore(folder / "state", args=arguments)[name]
+
+    def restore_extra(self, step: int | None = None) -> dict[str, Any]:
+        """Only the extra of a step (by default the newest): quick, whatever the size of the state.
+
+        Raises:
+          UserError: there is none, or it can't be read.
+        """
+        step = self._existing(step)
+        with readable(self.folder / str(step), "is damaged"):
+            arguments = ocp.args.Composite(extra=ocp.args.JsonRestore())
+            return self._manager().restore(step, args=arguments).extra
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk."""
+        if self._opened is not None:
+            self._opened.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and ends the background threads."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _manager(self) -> ocp.CheckpointManager:
+        if self._opened is None:
+            self._opened = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(max_to_keep=self._keep),
+                item_handlers={
+                    "state": ocp.StandardCheckpointHandler(),
+                    "extra": ocp.JsonCheckpointHandler(),
+                },
+            )
+        return self._opened
+
+    def _existing(self, step: int | None) -> int:
+        self.wait()
+        steps = sorted(self._manager().all_steps()) if self.folder.is_dir() else []
+        if not steps:
+            raise UserError(
+                f"there is no checkpoint in {self.folder}; run the stage that writes it first"
+            )
+        if step is not None and step not in steps:
+            have = ", ".join(map(str, steps))
+            raise UserError(
+                f"there is no checkpoint of step {step} in {self.folder}; it has {have}"
+            )
+        return steps[-1] if step is None else step
+
+    def _target(self, step: int) -> Any:
+        """The stored tree with host arrays as leaves: it can be read on any number of devices."""
+        stored = self._manager().item_metadata(step).state
+        if stored is None:
+            raise FileNotFoundError("it holds no state")
+        return jax.tree.map(_host_placeholder, stored.tree)
+
+
+def locate(path: str) -> Location:
+    """The checkpoint that a path names: WORKDIR/checkpoints/STAGE/STEP, or STAGE for its newest.
+
+    Raises:
+      UserError: there is none, with what was found instead.
+
+    Example: `locate("/runs/demo/checkpoints/rl")` is `Location("/runs/demo", "rl", 60)`.
+    """
+    folder = Path(path).absolute()
+    if not folder.is_dir():
+        raise UserError(
+            f"there is no checkpoint {path}; name a folder WORKDIR/{FOLDER}/STAGE[/STEP], or run "
+            "the stage that writes it first (for sft scripts/train_sft.py)"
+        )
+    if folder.parent.parent.name == FOLDER and folder.name.isdigit():
+        return Location(str(folder.parents[2]), folder.parent.name, int(folder.name))
+    if folder.parent.name == FOLDER:
+        steps = [int(f.name) for f in folder.iterdir() if f.name.isdigit()]
+        if steps:
+            return Location(str(folder.parents[1]), folder.name, max(steps))
+    held = ", ".join(sorted(f.name for f in folder.iterdir())[:8]) or "nothing"
+    raise UserError(
+        f"{path} is not a checkpoint (it holds {held}); name WORKDIR/{FOLDER}/STAGE[/STEP]"
+    )
+
+
+def _abstract(leaf: Any) -> Any:
+    """Shape, type and place of a leaf; Python numbers and numpy arrays stay as they are."""
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
+        return leaf
+    place = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+
+def _how_to_restore(place: Placement | None, path: tuple[Any, ...], leaf: Any) -> ocp.RestoreArgs:
+    if place is None or not isinstance(leaf, np.ndarray):
+        return ocp.RestoreArgs(restore_type=np.ndarray)
+    inner = "/".join(key.key for key in path[1:])
+    return ocp.ArrayRestoreArgs(sharding=place(inner, leaf.shape))
+
+
+def _host_placeholder(leaf: Any) -> Any:
+    """A numpy array of the stored shape and type, without its memory; a number for a number."""
+    if isinstance(leaf, ocp.metadata.ScalarMetadata):
+        return leaf.dtype.type(0).item()
+    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

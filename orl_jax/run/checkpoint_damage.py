@@ -1,0 +1,65 @@
+"""Turns the failure to read a checkpoint, which Orbax tells at length, into one line.
+
+Orbax reads all arrays at once. When one read fails the others are left under way: as they end, or
+as Python frees them, each prints a traceback of its own (an exception that nobody can catch, a task
+that nobody awaited). Here that aftermath is kept from the person, who needs to know which
+checkpoint it is and what to do.
+"""
+
+import contextlib
+import functools
+import gc
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from orl_jax.run.errors import UserError
+
+_AFTERMATH = ("Event loop is closed", "Encountered error while reading array index")
+
+
+@contextlib.contextmanager
+def readable(path: Path, trouble: str) -> Iterator[None]:
+    """Raises a `UserError` for whatever is raised inside, where a checkpoint is read.
+
+    Args:
+      path: of the checkpoint.
+      trouble: what a failure means, e.g. "is damaged".
+
+    Example: "the checkpoint /w/checkpoints/rl/5 is damaged (ValueError: DATA_LOSS: ...); ...".
+    """
+    hook, asyncio = sys.unraisablehook, logging.getLogger("asyncio")
+    level = asyncio.level
+    sys.unraisablehook = functools.partial(_skip_aftermath, hook)
+    asyncio.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:  # hook and level stay: some reads are still under way
+        _drop_pending_reads(error)
+        first = " ".join(str(error).split("[tensorstore_spec")[0].split())[:300]
+        raise UserError(
+            f"the checkpoint {path} {trouble} ({type(error).__name__}: {first}); "
+            "check --config, or delete the folder to go on from an older checkpoint"
+        ) from error
+    sys.unraisablehook = hook
+    asyncio.setLevel(level)
+
+
+def _skip_aftermath(hook: Callable[[Any], object], unraisable: Any) -> None:
+    """Stands in for `sys.unraisablehook`."""
+    if not str(unraisable.exc_value).startswith(_AFTERMATH):
+        hook(unraisable)
+
+
+def _drop_pending_reads(error: BaseException | None) -> None:
+    """Frees the coroutines that the failure left behind, in silence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "coroutine ... was never awaited"
+        while error is not None:
+            traceback.clear_frames(error.__traceback__)
+            error = error.__cause__ or error.__context__
+        gc.collect()

@@ -1,0 +1,149 @@
+"""Holds a configuration to its rules (`orl_jax.run.rules`); its form as JSON.
+
+Key names and units stand in `configs/demo.py`. A section or key that a config lacks is not checked:
+a script that needs it finds out by itself. No jax is imported here: data workers stay light.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_atomic
+from orl_jax.run.rules import DIVIDES, GIVE_NO_SCORES, NEED_SCORES, RULES, Rule
+
+MISSING = object()
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuses a configuration that breaks a rule, before any work is done. Changes nothing.
+
+    Raises:
+      UserError: one line with the key, its value, the limit and an override that would do.
+
+    Example: with `rl.group_size = 1`, "config.rl.group_size is 1; it must be at least 2: one answer
+    alone has no rank. For example --config.rl.group_size=5".
+    """
+    for rule in RULES:
+        value = lookup(config, rule.key)
+        if value is not MISSING and not _holds(rule, value):
+            raise UserError(
+                f"config.{rule.key} is {value!r}; it must be {rule.limit}. "
+                f"For example --config.{rule.key}={_nearest(value, rule)}"
+            )
+    for part, whole in DIVIDES:
+        _check_divides(config, part, whole)
+    algorithm, oracle = lookup(config, "rl.algorithm"), lookup(config, "oracle.name")
+    if algorithm == "ppo":
+        _check_divides(config, "rl.ppo.minibatches", "rl.batch_size")
+    if algorithm in NEED_SCORES and oracle in GIVE_NO_SCORES:
+        raise UserError(
+            f"config.rl.algorithm is {algorithm!r}, which needs scores, and config.oracle.name is "
+            f"{oracle!r}, which gives an order alone; choose --config.rl.algorithm=grpo_rank or "
+            "--config.oracle.name=reference"
+        )
+
+
+def check_whole_groups(responses: int, group_size: int) -> None:
+    """Refuses a batch that splits a group: ranks and advantages need all answers to a prompt.
+
+    Args:
+      responses: number of responses in a batch, over all prompts.
+      group_size: responses per prompt, G.
+
+    Raises:
+      UserError: `responses` is not a multiple of `group_size`.
+
+    Example: `check_whole_groups(12, 5)` raises; `check_whole_groups(15, 5)` does not.
+    """
+    if responses % group_size:
+        below, over = responses // group_size * group_size, -(-responses // group_size) * group_size
+        choices = f"{below} or {over}" if below else f"{over}"
+        raise UserError(
+            f"a batch of {responses} responses splits a group: rl.group_size is {group_size}, "
+            f"so take {choices} responses"
+        )
+
+
+def to_json(config: ConfigDict) -> str:
+    """The resolved configuration, indented, as in `config.json`; sequences become lists."""
+    return json.dumps(config.to_dict(), indent=2)
+
+
+def from_json(text: str) -> ConfigDict:
+    """The locked configuration that `to_json` wrote; sequences are tuples.
+
+    Raises:
+      UserError: not a JSON object.
+
+    Example: `from_json(to_json(config)) == config` where sequences in `config` are tuples.
+    """
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"the stored configuration is not JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"the stored configuration is a {type(tree).__name__}, not a JSON object")
+    return ConfigDict(_with_tuples(tree)).lock()
+
+
+def write(config: ConfigDict, workdir: str) -> None:
+    """Writes WORKDIR/config.json, whole or not at all; makes the folder."""
+    write_atomic(Path(workdir) / "config.json", to_json(config) + "\n")
+
+
+def keys(config: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all sections and keys, e.g. "rl", "rl.group_size"."""
+    for name in config:
+        yield prefix + name
+        if isinstance(config[name], ConfigDict):
+            yield from keys(config[name], f"{prefix}{name}.")
+
+
+def lookup(config: ConfigDict, key: str) -> Any:
+    """The value of a dotted key, or `MISSING`."""
+    for name in key.split("."):
+        if not isinstance(config, ConfigDict) or name not in config:
+            return MISSING
+        config = config[name]
+    return config
+
+
+def closest(name: str, names: list[str], prefix: str = "") -> str:
+    """A hint for a message: "; did you mean PREFIX…?" with the name most like it, or nothing."""
+    found = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:
+    part, whole = lookup(config, part_key), lookup(config, whole_key)
+    if MISSING in (part, whole) or part == 0 or whole % part == 0:
+        return
+    divisors = ", ".join(str(n) for n in range(1, whole + 1) if whole % n == 0)
+    raise UserError(
+        f"config.{part_key} is {part}; it must divide config.{whole_key} = {whole}: "
+        f"choose one of {divisors}"
+    )
+
+
+def _holds(rule: Rule, value: Any) -> bool:
+    try:
+        return bool(rule.holds(value))
+    except TypeError:  # a string where a number belongs
+        return False
+
+
+def _nearest(value: Any, rule: Rule) -> Any:
+    """The name that was probably meant, else the rule's example; of several names the first."""
+    nearest = (difflib.get_close_matches(str(value), rule.names, n=1) or [rule.example])[0]
+    return nearest[0] if isinstance(nearest, tuple) else nearest  # as one writes it in a shell
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,132 @@
+"""What a run measures: WORKDIR/metrics.jsonl, and the same as TensorBoard events. No jax here."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_atomic
+
+FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Writes the metrics of one stage ("vision", "sft", "rl"), a row a logged step.
+
+    A row is `{"stage": "rl", "step": 7, "loss": 0.1, ...}`, written through at once. NaN and
+    infinities, which JSON lacks, are written as `null` (TensorBoard gets them as they are).
+
+    Args:
+      workdir: made if missing; several stages share its file.
+      stage: also the prefix of the names in TensorBoard, e.g. "rl/loss".
+      start_step: the step that was restored. The stage's rows after it, which will be written anew,
+        are dropped first; 0 means a fresh start, and drops all rows of the stage.
+      active: False writes nothing: one process of several writes for all.
+
+    Example:
+
+        with MetricsWriter("runs/demo", "rl", start_step=0) as metrics:
+            metrics.write(1, {"loss": 0.5})
+    """
+
+    def __init__(self, workdir: str, stage: str, start_step: int = 0, active: bool = True):
+        self.stage = stage
+        self.active = active
+        if not active:
+            return
+        folder = Path(workdir)
+        folder.mkdir(parents=True, exist_ok=True)
+        drop_rows_after(folder / FILE, stage, start_step)
+        self._file = (folder / FILE).open("a")
+        self._events = SummaryWriter(str(folder), flush_secs=10, filename_suffix=f".{stage}")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes scalars under their names. Fetch device arrays first, all in one transfer."""
+        if not self.active:
+            return
+        numbers = {name: float(value) for name, value in values.items()}
+        finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
+        row = {"stage": self.stage, "step": int(step), **finite}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in numbers.items():
+            self._events.add_scalar(f"{self.stage}/{name}", value, step)
+
+    def histogram(self, step: int, name: str, values: Any) -> None:
+        """A distribution, for TensorBoard only; values that aren't finite are left out."""
+        values = np.asarray(values, np.float64).ravel()
+        values = values[np.isfinite(values)]
+        if values.size and self.active:
+            self._events.add_histogram(f"{self.stage}/{name}", values, step)
+
+    def close(self) -> None:
+        """Writes out what is still held back."""
+        if not self.active:
+            return
+        self._file.close()
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_metrics(workdir: str, stage: str | None = None) -> list[dict[str, Any]]:
+    """The rows of WORKDIR/metrics.jsonl in order, of one stage or of all; `null` is read as NaN.
+
+    Without the file there are no rows. An unfinished last line, of a killed run, is left out.
+
+    Raises:
+      UserError: a line is not a JSON object.
+
+    Example: `[row["loss"] for row in read_metrics("runs/demo", "rl")]`.
+    """
+    rows = _read_rows(Path(workdir) / FILE)
+    return [
+        {name: math.nan if value is None else value for name, value in row.items()}
+        for row in rows
+        if stage is None or row["stage"] == stage
+    ]
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]  # a line without its end was never finished
+    return [_parse(path, number, line) for number, line in enumerate(whole.splitlines(), 1)]
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        row["stage"], row["step"]
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path}, line {number}, is not a row of metrics ({error!r}); mend or delete the line"
+        ) from error
+    return row
+
+
+def drop_rows_after(path: Path, stage: str, step: int) -> None:
+    """Takes the rows of a stage after `step` out of a file of rows, which may be missing.
+
+    After a restore they are written anew. Step 0 is a fresh start: all rows of the stage go.
+    """
+    last = step or -1  # a fresh start writes step 0 anew, too
+    kept = [row for row in _read_rows(path) if row["stage"] != stage or row["step"] <= last]
+    if path.exists():
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))

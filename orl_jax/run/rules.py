@@ -1,0 +1,245 @@
+"""The limits of every key of a configuration; `orl_jax.run.config.validate` holds it to them."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+# Names that belong to other rooms, written out: this room imports none of them. A test holds them
+# to their owners.
+SOURCES = (
+    "shapes", "activitynet_qa", "msvd_qa", "msrvtt_qa", "video_mme", "shapes_choice",
+    "video_chatgpt", "vlm_rlaif_sft", "vlm_rlaif_init", "vlm_rlaif_rl", "vlm_rlaif_pairs", "own",
+)  # fmt: skip
+CHOICES = ("letter", "letter_likelihood", "text_likelihood")
+POLICIES = ("skip", "raise")
+MONITORS = (
+    "advantage_collapse", "advantage_explosion", "policy_drift", "entropy_collapse",
+    "length_drift", "wrong_direction", "type_fall",
+    "oracle_failing", "sampler_mismatch",
+)  # fmt: skip
+
+
+class Rule(NamedTuple):
+    """One key's limit: as a predicate, in words, and a value that keeps it."""
+
+    key: str
+    holds: Callable[[Any], bool]
+    limit: str
+    example: Any
+    names: tuple[str, ...] = ()
+
+
+def at_least(key: str, low: float, example: Any, why: str = "") -> Rule:
+    """The value is finite and not below `low`."""
+    return Rule(key, lambda v: math.isfinite(v) and v >= low, f"at least {low}{why}", example)
+
+
+def above(key: str, low: float, example: Any) -> Rule:
+    """The value is finite and greater than `low`."""
+    return Rule(key, lambda v: math.isfinite(v) and v > low, f"greater than {low}", example)
+
+
+def fraction(key: str, example: float) -> Rule:
+    """The value lies in [0, 1]."""
+    return Rule(key, lambda v: 0 <= v <= 1, "between 0 and 1", example)
+
+
+def one_of(key: str, names: tuple[str, ...]) -> Rule:
+    """The value is one of the names."""
+    return Rule(key, lambda v: v in names, f"one of {', '.join(names)}", names[0], names)
+
+
+def some_of(key: str, names: tuple[str, ...]) -> Rule:
+    """The value is a sequence of the names, or an empty one."""
+    known = frozenset(names)
+    limit = f"some of {', '.join(names)}"
+    return Rule(key, lambda v: not isinstance(v, str) and known >= set(v), limit, names[:1], names)
+
+
+STAGES = ("vision", "sft", "reward", "ranker", "rl")
+DTYPES = ("float32", "bfloat16")
+
+
+def _stage_rules(stage: str) -> tuple[Rule, ...]:
+    """What every trained stage has."""
+    return (
+        at_least(f"{stage}.steps", 0, 100),
+        at_least(f"{stage}.seconds", 0, 0.0),
+        at_least(f"{stage}.batch_size", 1, 64),
+        above(f"{stage}.learning_rate", 0, 1e-3),
+        at_least(f"{stage}.warmup_steps", 0, 10),
+        one_of(f"{stage}.schedule", ("cosine", "constant")),
+        at_least(f"{stage}.weight_decay", 0, 0.01),
+        above(f"{stage}.max_grad_norm", 0, 1.0),
+        at_least(f"{stage}.log_every", 1, 10),
+        at_least(f"{stage}.validate_every", 0, 20),
+    )
+
+
+def _storage_rules(part: str) -> tuple[Rule, ...]:
+    return (
+        one_of(f"model.{part}.quantisation", ("none", "nf4", "int8")),
+        at_least(f"model.{part}.quantisation_block", 1, 64),
+    )
+
+
+def _mesh_rule(axis: str) -> Rule:
+    return Rule(f"mesh.{axis}", lambda v: v == -1 or v >= 1, "at least 1, or -1 for the rest", 1)
+
+
+RULES = (
+    at_least("seed", 0, 0),
+    at_least("data.frames", 1, 8),
+    at_least("data.image_size", 1, 64),
+    one_of("data.framing", ("crop", "pad")),
+    at_least("data.prompt_tokens", 1, 40),
+    at_least("data.response_tokens", 1, 12),
+    at_least("data.workers", 0, 0),
+    at_least("data.cache_mb", 0, 256),
+    one_of("data.bad_video", ("skip", "raise")),
+    at_least("data.scenes.train", 1, 3000),
+    one_of("source.name", SOURCES),
+    one_of("source.missing_videos", ("keep", "drop", "raise")),
+    Rule("source.validation_share", lambda v: 0 <= v < 1, "at least 0 and below 1", 0.05),
+    at_least("data.scenes.frames", 1, 32),
+    above("data.scenes.rate", 0, 8),
+    fraction("data.scenes.systematic_share", 0.7),
+    fraction("data.scenes.random_share", 0.1),
+    one_of("model.vision.activation", ("quick_gelu", "gelu")),
+    above("model.vision.norm_epsilon", 0, 1e-5),
+    one_of("model.vision.dtype", DTYPES),
+    one_of("model.adapter.name", ("qformer", "pool")),
+    above("model.adapter.norm_epsilon", 0, 1e-12),
+    one_of("model.adapter.dtype", DTYPES),
+    Rule(
+        "model.language.head_width",
+        lambda v: v >= 0 and v % 2 == 0,
+        "even, or 0 for width / heads",
+        0,
+    ),
+    one_of("model.language.rope_scaling", ("none", "linear", "llama3")),
+    at_least("model.language.rope_factor", 1, 8.0),
+    above("model.language.rope_low_frequency", 0, 1.0),
+    above("model.language.rope_high_frequency", 0, 4.0),
+    at_least("model.language.rope_original_length", 1, 8192),
+    one_of("model.language.dtype", DTYPES),
+    one_of("model.param_dtype", DTYPES),
+    *(rule for part in ("vision", "adapter", "language") for rule in _storage_rules(part)),
+    at_least("model.vision.frames_at_a_time", 0, 0),
+    *(_mesh_rule(axis) for axis in ("data", "fsdp", "tensor")),
+    at_least("model.lora.rank", 1, 8),
+    above("model.lora.alpha", 0, 16.0),
+    at_least("vision.encoder_steps", 0, 400),
+    one_of("sft.answers", ("taught", "clean")),
+    at_least("sft.questions", 1, 6),
+    *(rule for stage in STAGES for rule in _stage_rules(stage)),
+    at_least("rl.epochs", 0, 4),
+    at_least("rl.group_size", 2, 5, ": one answer alone has no rank"),
+    at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
+    at_least("rl.updates_per_rollout", 1, 1),
+    one_of("rl.algorithm", ("grpo_rank", "grpo", "ppo")),
+    above("rl.temperature", 0, 1.0),
+    at_least("rl.max_response_tokens", 1, 12),
+    one_of("rl.advantage.form", ("signed", "printed", "linear")),
+    fraction("rl.advantage.mix", 0.25),
+    one_of("rl.advantage.discount", ("log2", "printed", "product")),
+    one_of("rl.grpo.form", ("standardised", "centred", "leave_one_out")),
+    at_least("rl.ppo.minibatches", 1, 2),
+    fraction("rl.ppo.gamma", 1.0),
+    fraction("rl.ppo.lam", 1.0),
+    above("rl.ppo.value_clip", 0, 0.2),
+    at_least("rl.ppo.value_coefficient", 0, 0.1),
+    at_least("rl.ppo.kl_reward", 0, 0.1),
+    Rule("rl.clip_low", lambda v: 0 < v <= 1, "in (0, 1]", 0.2),
+    above("rl.clip_high", 0, 0.2),
+    at_least("rl.kl_coefficient", 0, 0.02),
+    one_of("rl.kl_estimator", ("k1", "k2", "k3", "exact")),
+    at_least("rl.entropy_coefficient", 0, 0.0),
+    one_of("rl.normalisation", ("token", "sequence", "constant")),
+    one_of("rl.reference_refresh", ("never", "epoch")),
+    at_least("rl.rollouts_every", 1, 10),
+    one_of("oracle.policy", POLICIES),
+    fraction("oracle.halt_above", 1.0),
+    at_least("oracle.quorum", 1, 1),
+    Rule("oracle.lag", lambda v: v in (0, 1), "0 or 1", 0),
+    at_least("oracle.pause_seconds", 0, 30.0),
+    at_least("oracle.delay_seconds", 0, 1.0),
+    at_least("oracle.tie_margin", 0, 0.5),
+    one_of("oracle.embedding.near", ("reference", "others", "question")),
+    one_of("oracle.served.mode", ("listwise", "pairwise")),
+    *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),
+    *(
+        at_least(f"oracle.served.{key}", 0, 0)
+        for key in ("frames", "reply_tokens", "max_calls", "max_tokens")
+    ),
+    *(above(f"oracle.served.{key}", 0, 60.0) for key in ("timeout", "deadline", "cache_mb")),
+    at_least("oracle.served.frame_size", 16, 224),
+    at_least("oracle.embedding.batch_size", 1, 64),
+    at_least("preferences.prompts", 1, 4096),
+    one_of("preferences.oracle.policy", POLICIES),
+    at_least("preferences.samples", 2, 4),
+    at_least("preferences.distractors", 0, 1),
+    at_least("preferences.batch_size", 1, 64),
+    above("preferences.temperature", 0, 1.0),
+    Rule("reward.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),
+    Rule("ranker.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),
+    one_of("ranker.learn_from", ("lists", "pairs")),
+    at_least("reward.centring", 0, 1e-3),
+    at_least("monitors.window", 1, 10),
+    fraction("monitors.no_signal_fraction", 0.9),
+    at_least("monitors.advantage_floor", 0, 0.01),
+    at_least("monitors.advantage_limit", 0, 5.0),
+    at_least("monitors.kl_limit", 0, 0.5),
+    fraction("monitors.entropy_share", 0.1),
+    Rule("monitors.length_factor", lambda v: v == 0 or 1 < v < math.inf, "0 or above 1", 2.0),
+    Rule("monitors.direction_floor", lambda v: -1 <= v <= 1, "between -1 (off) and 1", 0.0),
+    fraction("monitors.type_fall", 0.1),
+    fraction("monitors.valid_floor", 0.5),
+    at_least("monitors.gap_limit", 0, 0.05),
+    some_of("monitors.stop_on", MONITORS),
+    *(at_least(f"audit.{key}", 0, 0) for key in ("max_groups", "seed", "pairs")),
+    at_least("audit.shuffles", 1, 3),
+    at_least("audit.bootstrap", 100, 2000),
+    *(at_least(f"audit.price.{key}", 0, 0.0) for key in ("input", "output")),
+    *(
+        Rule(f"audit.min_{key}", lambda v: -1 <= v <= 1, "between -1 (off) and 1", 0.5)
+        for key in ("tau", "self_tau")
+    ),
+    *(fraction(f"audit.{key}", 0.5) for key in ("min_pair_accuracy", "min_top1", "min_transitive")),
+    *(fraction(f"audit.max_{key}", 0.15) for key in ("position_bias", "invalid")),
+    Rule("audit.max_length_bias", lambda v: 0 <= v <= 2, "between 0 and 2 (off)", 0.25),
+    *(at_least(f"judge.{key}", 1, 1) for key in ("concurrency", "attempts", "asks")),
+    *(at_least(f"judge.{key}", 0, 0) for key in ("reply_tokens", "max_calls", "max_tokens")),
+    *(above(f"judge.{key}", 0, 60.0) for key in ("timeout", "deadline", "cache_mb")),
+    at_least("checkpoint.every_steps", 1, 50),
+    at_least("checkpoint.keep", 1, 2),
+    at_least("evaluation.batch_size", 1, 64),
+    at_least("evaluation.samples", 0, 2),
+    at_least("evaluation.validation_items", 1, 256),
+    *(
+        at_least(f"evaluation.{key}", 0, 0)
+        for key in ("max_items", "seed", "prompt_tokens", "response_tokens")
+    ),
+    one_of("evaluation.choice", CHOICES),
+)
+
+NEED_SCORES = ("grpo", "ppo")
+GIVE_NO_SCORES = ("top", "coarse", "ranker", "recorded")
+
+# How an Oracle is reached and what is done where it fails: nothing that its answers depend on, so
+# it may change when a run or an audit goes on.
+ORACLE_MEANS = (
+    "address", "timeout", "attempts", "deadline", "concurrency", "max_calls", "max_tokens",
+    "key_variable", "cache", "cache_mb", "policy", "halt_above", "pause_seconds",
+)  # fmt: skip
+
+# The first must divide the second; 0 means the whole.
+DIVIDES = (
+    ("rl.micro_batch", "rl.batch_size"),  # both in prompts, so that groups stay whole
+    ("model.vision.frames_at_a_time", "data.frames"),
+    ("model.vision.patch_size", "data.image_size"),
+    ("model.vision.heads", "model.vision.width"),
+    ("model.adapter.heads", "model.adapter.width"),
+    ("model.language.heads", "model.language.width"),
+    ("model.language.kv_heads", "model.language.heads"),
+)

@@ -1,0 +1,199 @@
+"""Asking a checkpoint about videos: one encoding, one compilation, errors in a line, the script."""
+
+import json
+import logging
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from tiny_model import random_params
+
+from orl_jax.data.text.tokenizer import build_word_tokenizer
+from orl_jax.data.world.render import write_mp4
+from orl_jax.evaluation.chat import PROMPT_LIMIT, Chat, converse
+from orl_jax.models.assembly import assemble, stored_config
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.config import to_json
+from orl_jax.run.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+QUESTION, OTHER = "What does the red circle do?", "Where is it?"
+TEXTS = (QUESTION, OTHER, "The red circle moves up.", "It stays at the left.")
+MAX_TOKENS = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint of random parameters, its tokenizer, and two clips."""
+    folder = tmp_path_factory.mktemp("chat")
+    build_word_tokenizer(TEXTS).save_pretrained(folder / "data" / "tokenizer")
+    for name, frames, level in (("first", 8, 0), ("second", 2, 255)):
+        write_mp4(folder / f"{name}.mp4", np.full((frames, 32, 64, 3), level, np.uint8), rate=8)
+    config = runpy.run_path(str(ROOT / "configs" / "demo.py"))["get_config"]("tiny").unlock()
+    config.data.folder = str(folder / "data")
+    config.rl.max_response_tokens = MAX_TOKENS
+    model, encoder, _ = assemble(config, lora=True)
+    ids, mask = encoder.encode_prompt("")
+    frames = np.zeros((1, config.data.frames, 32, 32, 3), np.uint8)
+    params = random_params(model, frames, ids[None], mask[None], seed=15)  # answers that differ
+    with Checkpoints(str(folder / "run"), "rl") as checkpoints:
+        checkpoints.save(1, {"trained": params}, {"config": json.loads(to_json(config))})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(folder):
+    path = folder / "run" / "checkpoints" / "rl"
+    return Chat(stored_config(path), path, str(folder / "first.mp4"), max_tokens=MAX_TOKENS)
+
+
+@pytest.fixture
+def chat(shared, folder, caplog):
+    """The shared chat, with its first video; what it says is in `caplog`."""
+    shared.watch(str(folder / "first.mp4"))
+    caplog.set_level(logging.INFO)
+    return shared
+
+
+def said(chat, question, capsys):
+    """What the chat prints as its answer."""
+    chat.say(question)
+    return capsys.readouterr().out
+
+
+def test_says_what_it_read_then_answers(chat, folder, caplog, capsys):
+    chat.watch(str(folder / "second.mp4"))
+    first = said(chat, QUESTION, capsys)
+    assert caplog.messages[:2] == [
+        f"{folder / 'second.mp4'}: 2 of 2 frames read, 6 visual tokens",
+        # <s>, two sentences, "USER", ":", a space, six of the video, a line break, seven of the
+        # question, "ASSISTANT", ":"
+        "22 prompt tokens",
+    ]
+    (answer,) = chat.sample(QUESTION, 1)
+    assert first == answer.text + "\n"
+    assert answer.text
+    broken_off = f"broken off after {MAX_TOKENS} tokens (--max_tokens)" in caplog.messages
+    assert broken_off == answer.truncated
+
+
+def test_another_question_neither_encodes_nor_compiles(chat, monkeypatch, capsys):
+    first = said(chat, QUESTION, capsys)
+    compiled = []
+    monkeypatch.setattr(chat, "_see", None)  # the video has been seen
+
+    def listen(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        other = said(chat, OTHER, capsys)
+        again = said(chat, QUESTION, capsys)
+        assert not compiled
+        jax.jit(lambda x: x + 12.5)(np.zeros(3))
+        assert compiled  # the listener does hear
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert again == first
+    assert other != first
+
+
+def test_another_video_gives_another_answer(chat, folder, capsys):
+    first = said(chat, OTHER, capsys)
+    chat.watch(str(folder / "second.mp4"))
+    assert said(chat, OTHER, capsys) != first
+
+
+def test_a_long_question_gets_room(chat, caplog, capsys, monkeypatch):
+    long = " ".join([QUESTION] * 6)
+    text = said(chat, long, capsys)
+    assert "57 prompt tokens; the checkpoint was trained with 32 at most" in caplog.messages
+    with pytest.raises(UserError, match=f"config.data.prompt_tokens is {PROMPT_LIMIT}"):
+        chat.say(QUESTION * 600)
+    monkeypatch.setattr(chat.encoder, "prompt_length", 96)  # as if trained with so many
+    assert said(chat, long, capsys) == text
+
+
+def test_unknown_words_are_counted(chat, caplog):
+    chat.sample("What does the purple giraffe do?", 1)
+    assert "22 prompt tokens, 2 of them unknown words" in caplog.messages
+
+
+def test_every_question_has_noise_of_its_own(chat):
+    first, second = (jax.random.key_data(chat._next_key()) for _ in range(2))
+    assert (first != second).any()
+
+
+def test_a_loop_goes_on_after_mistakes(chat, folder, caplog, capsys):
+    asked = []
+    lines = [
+        f" {QUESTION}\n", "/video nothing.mp4", "/vidoe x", f"/video {folder / 'second.mp4'}",
+        OTHER, "", "never asked",
+    ]  # fmt: skip
+
+    def respond(question):
+        asked.append((pathlib.Path(chat.video).stem, question))
+        if question == QUESTION:
+            raise UserError("too\nhard")
+
+    converse(chat, lines, respond)
+    assert asked == [("first", QUESTION), ("second", OTHER)]
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert errors == [
+        "error: too hard",
+        "error: video nothing.mp4: is missing",
+        "error: /vidoe is no command; there are /video PATH and /quit",
+    ]
+    converse(chat, ["/quit", "never asked"], respond)
+    assert len(asked) == 2
+
+
+def run_script(*flags, lines=""):
+    command = [sys.executable, "scripts/chat.py", *flags]
+    return subprocess.run(
+        command, input=lines, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_script_answers_a_pipe(chat, folder, capsys):
+    expected = said(chat, QUESTION, capsys) + said(chat, OTHER, capsys)
+    done = run_script(
+        f"--checkpoint={folder}/run/checkpoints/rl", f"--video={folder}/first.mp4",
+        lines=f"{QUESTION}\n/video {folder}/none.mp4\n{OTHER}",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, expected), done.stderr
+    assert "3 of 8 frames read" in done.stderr.splitlines()[0]
+    assert "none.mp4: is missing" in done.stderr
+
+
+def test_script_shows_samples_in_the_oracles_order(folder):
+    done = run_script(
+        f"--checkpoint={folder}/run/checkpoints/rl", f"--video={folder}/first.mp4",
+        f"--question={QUESTION}", "--samples=3", "--oracle=reference", "--reference=It stays.",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    header, *rows = done.stdout.splitlines()
+    assert header == "Oracle rank  log-prob  answer"
+    assert len({row[13 + 8 :] for row in rows}) == len(rows) == 3  # the noise differs
+    ranks = [float(row.split()[0]) for row in rows]
+    assert ranks == sorted(ranks) and sum(ranks) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--video=none.mp4", "--question=Who?"], "video none.mp4: is missing"),
+        (["--video=a.mp4", "--samples=2", "--oracle=reference"], "--reference="),
+        (["--video=a.mp4", "--oracle=reward"], "--samples=5"),
+    ],
+)
+def test_script_refuses_in_one_line(folder, flags, words):
+    done = run_script(f"--checkpoint={folder}/run/checkpoints/rl", *flags)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and words in line

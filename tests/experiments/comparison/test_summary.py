@@ -1,0 +1,97 @@
+"""Means, intervals, pairs and tables of a comparison, by hand; the picture is drawn."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from orl_jax.experiments.comparison.picture import draw
+from orl_jax.experiments.comparison.summary import bootstrap, summarise
+from orl_jax.experiments.comparison.table import to_markdown
+
+
+def share(accuracy, n=100):
+    return {"n": n, "accuracy": accuracy, "sampled_accuracy": accuracy - 0.1}
+
+
+def result(arm, seed, accuracy, stage="rl", alarms=None):
+    counting = {"counting": share(accuracy + 0.05, 50)}
+    return {
+        "arm": arm, "stage": stage, "seed": seed, "queries": 320,
+        "seconds": {"training": 10.0 + seed, "run": 20.0},
+        "splits": {"test": {**share(accuracy), "categories": counting}},
+        "curves": {"validation/accuracy": [(0, 0.5), (10 + (stage == "sft") * seed, accuracy)],
+                   "validation/sampled_accuracy": []},
+        "first_direction": 0.9 if stage == "rl" else None,
+        "last": {"kl": 0.02, "entropy": 0.3} if stage == "rl" else {},
+        "alarms": alarms or {},
+    }  # fmt: skip
+
+
+START = {"test": {**share(0.5), "categories": {"counting": share(0.4, 50)}}}
+RESULTS = [
+    result("signed 0.25", 0, 0.70), result("signed 0.25", 1, 0.74),
+    result("printed", 0, 0.40, alarms={"wrong_direction": 1}),
+    result("printed", 1, 0.42, alarms={"wrong_direction": 2, "entropy_collapse": 9}),
+    result("more SFT", 0, 0.55, "sft"), result("more SFT", 1, 0.57, "sft"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summarise(RESULTS, START, "test", "signed 0.25")
+
+
+def test_bootstrap_is_scipys():
+    values = [0.61, 0.64, 0.7, 0.58, 0.66]
+    ours = bootstrap(values)
+    theirs = stats.bootstrap(
+        (np.array(values),), np.mean, method="percentile", n_resamples=20_000, rng=1
+    ).confidence_interval
+    assert ours["mean"] == pytest.approx(np.mean(values))
+    assert ours["low"] == pytest.approx(theirs.low, abs=3e-3)
+    assert ours["high"] == pytest.approx(theirs.high, abs=3e-3)
+    assert bootstrap([0.5]) == {"mean": 0.5, "low": 0.5, "high": 0.5}
+
+
+def test_arms_are_compared_seed_by_seed(summary):
+    arms = summary["arms"]
+    assert list(arms) == ["signed 0.25", "printed", "more SFT"]
+    assert arms["printed"]["splits"]["test"]["accuracy"]["mean"] == pytest.approx(0.41)
+    against = arms["printed"]["against_baseline"]  # -0.30 and -0.32
+    assert against["mean"] == pytest.approx(-0.31)
+    assert (against["low"], against["high"]) == pytest.approx((-0.32, -0.30))
+    assert arms["signed 0.25"]["against_baseline"]["mean"] == 0
+    assert arms["printed"]["categories"]["counting"]["mean"] == pytest.approx(0.46)
+    assert arms["printed"]["seconds"]["mean"] == 10.5
+    json.dumps(summary)
+
+
+def test_alarms_and_curves_of_all_seeds(summary):
+    alarms = summary["arms"]["printed"]["alarms"]
+    assert alarms["wrong_direction"] == {"runs": 2, "step": 1}
+    assert alarms["entropy_collapse"] == {"runs": 1, "step": 9}
+    curve = summary["arms"]["printed"]["curves"]["validation/accuracy"]
+    assert [point["step"] for point in curve] == [0, 10]
+    assert curve[1]["mean"] == pytest.approx(0.41)
+    control = summary["arms"]["more SFT"]["curves"]["validation/accuracy"]
+    assert [point["step"] for point in control] == [0]  # seeds took different numbers of steps
+
+
+def test_table_has_every_arm_in_per_cent(summary):
+    overall, by_type = to_markdown(summary).strip().split("\n\n")
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in overall.splitlines()}
+    assert rows["start"][2] == "50.0"
+    assert rows["printed"][2:4] == ["41.0 [40.0, 42.0]", "31.0"]
+    assert rows["printed"][4] == "-31.0 [-32.0, -30.0]"
+    assert rows["printed"][7] == "+0.90"
+    assert "wrong_direction (2, 1)" in rows["printed"][8]
+    assert rows["more SFT"][5] == "–"
+    assert "counting (50)" in by_type and "+6.0" in by_type  # 0.46 against 0.40
+    assert len({line.count("|") for line in overall.splitlines()}) == 1
+
+
+def test_the_picture_is_drawn(summary, tmp_path):
+    draw(summary, tmp_path / "comparison.png", "two arms")
+    assert (tmp_path / "comparison.png").stat().st_size > 10_000

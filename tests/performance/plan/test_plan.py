@@ -1,0 +1,277 @@
+"""What a plan counts on several meshes, its verdict and what it refuses."""
+
+import json
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from orl_jax.data.text.tokenizer import build_word_tokenizer
+from orl_jax.performance.plan.devices import has_plugin, make_target
+from orl_jax.performance.plan.measure import Held, Measured
+from orl_jax.performance.plan.plan import Plan
+from orl_jax.performance.plan.remedies import Remedy, candidates, remedies
+from orl_jax.performance.plan.shapes import tokens_of
+from orl_jax.performance.plan.table import render
+from orl_jax.run.errors import UserError
+
+HERE = pathlib.Path(__file__)
+ROOT = HERE.parents[3]
+GB = 10**9
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def tiny():
+    return runpy.run_path(str(ROOT / "configs" / "demo.py"))["get_config"]("tiny").unlock()
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """What `plan_runs.py` leaves."""
+    out = tmp_path_factory.mktemp("plan") / "out.json"
+    command = [sys.executable, HERE.with_name("plan_runs.py"), out]
+    subprocess.run(command, check=True, timeout=600, env=ENVIRONMENT)
+    return json.loads(out.read_text())
+
+
+def language(run):
+    """Bytes of the language model's parameters."""
+    return {p: size for p, size in run["params"].items() if p.startswith("language/")}
+
+
+def kernels(run):
+    names = ("kernel", "codes", "scales")
+    return sum(size for p, size in language(run).items() if p.rpartition("/")[2] in names)
+
+
+def test_parameters_of_a_device_by_hand(runs):
+    # width 16, 2 layers, MLP 32, rank 2, vocabulary 90, float32
+    whole = 4 * 2 * (4 * 16 * 16 + 3 * 16 * 32)
+    tables, norms = 4 * 2 * 90 * 16, 4 * 16 * (2 * 2 + 1)
+    narrow, wide = 4 * 2 * 16 * 2, 4 * 2 * 32 * 2  # an adapter's half at a width of 16, of 32
+    assert sum(language(runs["1x1x1"]).values()) == (
+        whole + tables + norms + 5 * narrow + 3 * narrow + 2 * wide + 2 * narrow + wide + narrow
+    )
+    cut = whole / 4 + tables / 4 + norms + 5 * narrow / 2 + (3 * narrow + 2 * wide) / 4
+    cut += narrow / 4 + narrow / 2 + wide / 4 + narrow / 2  # o and down: A by both, B by fsdp
+    assert sum(language(runs["1x2x2"]).values()) == cut
+
+
+def test_a_quantised_base_is_smaller(runs):
+    # NF4: half a byte a number, and a float32 for every 4
+    assert kernels(runs["nf4"]) == kernels(runs["1x1x1"]) * (0.5 + 4 / 4) / 4
+    assert "quantise" in runs["nf4"]["names"] and "quantise" not in runs["1x1x1"]["names"]
+    step = runs["nf4"]["steps"]["quantise"]
+    everything = sum(runs["1x1x1"]["params"].values())
+    largest = 4 * 2 * 16 * 32  # its codes are what the step makes
+    assert step["arguments"] == largest
+    assert step["arguments"] + step["beside"] == (
+        everything + kernels(runs["nf4"]) - largest * (0.5 + 4 / 4) / 4
+    )
+
+
+def test_data_parallel_devices_share_the_rows(runs):
+    one, two = runs["1x1x1"], runs["2x1x1"]
+    assert (two["rows"], two["caches"]) == (one["rows"] / 2, one["caches"] / 2)
+    assert (two["params"], two["moments"]) == (one["params"], one["moments"])
+    frames = 4 * 3 * 32 * 32 * 3  # of 4 prompts, a byte a colour
+    for step, rows in (("encode", frames), ("decode", one["caches"])):
+        less = one["steps"][step]["arguments"] - two["steps"][step]["arguments"]
+        assert rows / 2 <= less < rows / 2 + 2000, step
+        assert two["steps"][step]["temporaries"] < 0.6 * one["steps"][step]["temporaries"]
+
+
+def test_optimiser_reference_and_value_model(runs):
+    run, ppo = runs["1x1x1"], runs["ppo"]
+    trained = sum(size for path, size in run["params"].items() if "/lora_" in path)
+    assert run["reference"] == trained
+    assert run["moments"] == 2 * trained + 8  # and two counters
+    head = 4 * (16 + 1)
+    assert ppo["moments"] == 2 * (2 * trained + head) + 8
+    assert ppo["always"] - run["always"] == 3 * (trained + head)
+    counter, key, banned = 4, 8, 90
+    everything = sum(run["params"].values()) + run["reference"] + run["moments"]
+    assert run["always"] == everything + counter + key + banned
+    # the optimiser and the reference are no arguments of the encoder, but there they are
+    encode, frames, prompts = run["steps"]["encode"], 4 * 3 * 32 * 32 * 3, 4 * 32 * (4 + 1)
+    assert encode["arguments"] + encode["beside"] == run["always"] + frames + prompts
+
+
+def step(name, total, part_of="", **changes):
+    """A measured step whose temporaries are all that it takes."""
+    values = {
+        "arguments": 0, "beside": 0, "temporaries": total, "outputs": 0, "widened": 0, "turns": 1,
+        "flops": 0, "open_loops": False, "held": (), "seconds": 0.0,
+    }  # fmt: skip
+    return Measured(name=name, part_of=part_of, **(values | changes))
+
+
+def make(*steps, memory=80 * GB, **changes):
+    mesh = {"data": 4, "fsdp": 1, "tensor": 1}
+    return Plan(**({"target": "h100", "mesh": mesh, "memory": memory, "steps": steps} | changes))
+
+
+def test_verdict():
+    fits = make(step("encode", 10 * GB), step("update", 30 * GB), step("score", 90 * GB, "update"))
+    assert fits.fits and fits.peak.name == "update"  # parts don't run by themselves
+    assert "Fits: update needs most, 30.00 GB of 80 GB." in render(fits, 3)
+    assert "MEM_FRACTION" not in render(fits, 3)
+    alone = make(step("prefill", 2 * GB, "rollout"), step("decode", 3 * GB, "rollout"))
+    assert alone.fits and alone.peak.name == "decode"
+    assert "MEM_FRACTION to 0.90" in render(make(step("update", 70.4 * GB)), 3)
+    much = make(
+        step("update", 90 * GB),
+        remedies=(Remedy({"rl.micro_batch": 4}, 50 * GB), Remedy({"mesh.fsdp": 4}, 85 * GB)),
+    )
+    text = render(much, 3)
+    assert not much.fits and "Does not fit: update" in text
+    assert "50.00 GB  --config.rl.micro_batch=4  (fits)" in text
+    assert "85.00 GB  --config.mesh.fsdp=4  (still too much)" in text
+    assert "No single change helps" in render(make(step("update", 90 * GB)), 3)
+
+
+def test_the_table_adds_up():
+    parts = (step("prefill", 2 * GB, "rollout", flops=8 * 10**12),
+             step("decode", GB, "rollout", flops=10**12, turns=16))  # fmt: skip
+    held = (Held("bf16[2,3]", 2, 3 * GB, "VLM.decode/language"),)
+    rollout = step("rollout", 4 * GB, flops=9 * 10**12, open_loops=True, arguments=GB, held=held)
+    lines = render(make(rollout, *parts), 1).splitlines()
+    row = {line.split()[0]: line.split() for line in lines if len(line.split()) > 6}
+    assert row["rollout"][1:] == ["1.00", "0.00", "4.00", "0.00", "5.00", "6%", "6.00"]
+    assert row["decode"][-1] == "4.00" and "decode x 16" in "\n".join(lines)
+    assert any("3.00 GB  2 x bf16[2,3]" in line and "VLM.decode" in line for line in lines)
+    assert ">2.25" in render(make(rollout), 0)  # a loop without its parts
+    assert all(len(line) <= 120 for line in lines)
+
+
+def test_what_cpus_make_more_is_said():
+    plan = make(step("update", 3 * GB, widened=2 * GB), step("encode", 4 * GB), target="cpu")
+    assert "with them update takes 5.00 GB" in render(plan, 0)
+    assert "with them" not in render(make(step("update", 3 * GB)), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("rollout", {"rl.batch_size": 2}),
+        ("rollout", {"rl.max_response_tokens": 6}),
+        ("encode", {"model.vision.frames_at_a_time": 1}),
+        ("update", {"rl.micro_batch": 2}),
+        ("update", {"model.language.remat": True}),
+        ("update", {"model.vocabulary_chunk": 1024}),
+        ("update", {"model.language.quantisation": "nf4"}),
+        ("sft", {"sft.batch_size": 2}),
+        ("validate", {"evaluation.batch_size": 4}),
+    ],
+)
+def test_what_may_be_changed(name, changes):
+    assert changes in list(candidates(tiny(), name, {"data": 1, "fsdp": 1, "tensor": 1}))
+
+
+def test_rows_stay_whole_over_the_devices():
+    sizes = {"data": 4, "fsdp": 1, "tensor": 1}
+    found = list(candidates(tiny(), "rollout", sizes))
+    assert not any("rl.batch_size" in changes for changes in found)  # 2 rows on 4 devices
+    assert {"mesh.data": 1, "mesh.fsdp": 4} in found
+
+
+def test_remedies_are_tried_and_ordered():
+    def total_of(config):
+        if config.rl.max_response_tokens == 6:
+            raise UserError("no")
+        return 10 * config.rl.batch_size
+
+    found = remedies(tiny(), "rollout", {"data": 1, "fsdp": 1, "tensor": 1}, total_of)
+    assert found[0] == Remedy({"rl.batch_size": 2}, 20)
+    assert found[0].flags == "--config.rl.batch_size=2"
+    assert [r.total for r in found] == sorted(r.total for r in found)
+    assert not any("rl.max_response_tokens" in r.changes for r in found)
+
+
+def script(*flags):
+    """The script on the tiny config: exit status and what it printed."""
+    command = [sys.executable, ROOT / "scripts" / "plan_memory.py", *flags]
+    if not any(flag.startswith("--target=") for flag in flags):
+        command.insert(2, "--target=cpu")
+    if not any(flag.startswith("--config=") for flag in flags):
+        command.insert(2, f"--config={ROOT / 'configs' / 'demo.py'}:tiny")
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+
+
+def test_the_script_fits(tmp_path):
+    out = tmp_path / "plan.json"
+    done = script("--steps=encode", "--config.mesh.data=2", f"--json={out}", "--top=1")
+    assert done.returncode == 0, done.stderr
+    assert "2 x 80 GB (data 2, fsdp 1, tensor 1), compiled for cpu." in done.stdout
+    assert "Fits: encode needs most" in done.stdout
+    plan = json.loads(out.read_text())
+    assert (plan["fits"], plan["peak"], plan["mesh"]["data"]) == (True, "encode", 2)
+    assert plan["steps"][0]["total"] > 36864 / 2
+
+
+def test_the_script_does_not_fit():
+    done = script("--steps=encode", "--memory=0.0001", "--top=0")
+    assert done.returncode == 1
+    assert "failed: encode does not fit" in done.stderr
+    assert "Does not fit: encode needs most" in done.stdout
+    assert "--config.model.vision.frames_at_a_time=1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--memory=0"], "--memory=0; it must be positive"),
+        (["--devices=-1"], "--devices=-1; it must be at least 0"),
+        (["--json=/no/such/folder/a.json"], "its folder does not exist"),
+        (["--steps=encode,dream"], "there is no step 'dream'; choose some of initialise"),
+        (["--devices=3", "--config.mesh.data=2"], "which takes 2 devices or a multiple"),
+        (["--config.mesh.data=3", "--steps=encode"], "rl.batch_size is 4, which does not divide"),
+    ],
+)
+def test_refusals(flags, words):
+    done = script(*flags)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_video_must_go_into_the_prompt():
+    config = tiny()
+    config.data.prompt_tokens = 6
+    with pytest.raises(UserError, match="prompt_tokens is 6, and a video takes 6"):
+        tokens_of(config, 100)
+
+
+def test_the_tokenizer_of_the_data_is_used_where_there_is_one(tmp_path):
+    config = tiny()
+    config.data.folder = str(tmp_path)
+    assert tokens_of(config, 100).vocabulary_size == 100
+    build_word_tokenizer(["What moves?"]).save_pretrained(tmp_path / "tokenizer")
+    tokens = tokens_of(config, 100)
+    assert tokens.vocabulary_size < 30 and tokens.prompt_length == config.data.prompt_tokens
+
+
+def test_another_target_is_refused():
+    with pytest.raises(UserError, match="--target=tpu; choose one of auto, h100, cpu"):
+        make_target("tpu", 1, GB)
+
+
+@pytest.mark.skipif(has_plugin(), reason="JAX's CUDA plugin is installed")
+def test_a_gpu_is_not_compiled_for_without_the_plugin():
+    with pytest.raises(UserError, match="no GPU is needed.*gpu"):
+        make_target("h100", 1, GB)
+
+
+@pytest.mark.skipif(not has_plugin(), reason="JAX's CUDA plugin is not installed")
+def test_a_gpu_holds_the_cache_of_the_answers_once(tmp_path):
+    out, layers, tokens = tmp_path / "plan.json", 16, 2**15
+    flags = [
+        f"--config.model.language.layers={layers}", "--config.model.language.unroll=1",
+        f"--config.rl.max_response_tokens={tokens}", "--vocabulary=100", f"--json={out}",
+    ]  # fmt: skip
+    done = script("--target=h100", "--steps=rollout", *flags)
+    assert done.returncode == 0, done.stderr
+    cache = 2 * layers * 4 * 3 * tokens * 8 * 4  # keys, values; 4 prompts, 3 answers, width 8
+    assert cache < json.loads(out.read_text())["steps"][0]["temporaries"] < 1.5 * cache

@@ -1,0 +1,107 @@
+import json
+import math
+import pathlib
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from orl_jax.run.errors import UserError
+from orl_jax.run.metrics import MetricsWriter, read_metrics
+
+
+def written(workdir: pathlib.Path) -> str:
+    return (workdir / "metrics.jsonl").read_text()
+
+
+def events(workdir: pathlib.Path) -> list[Event]:
+    """All of TensorBoard's events: each is length (8 bytes), check (4), event, check (4)."""
+    found = []
+    for file in sorted(workdir.glob("events.*")):
+        data = file.read_bytes()
+        while data:
+            (size,) = struct.unpack("<Q", data[:8])
+            found.append(Event.FromString(data[12 : 12 + size]))
+            data = data[16 + size :]
+    return found
+
+
+def test_a_row_has_stage_step_and_values_at_once(tmp_path: pathlib.Path) -> None:
+    with MetricsWriter(str(tmp_path / "run"), "rl") as metrics:
+        metrics.write(3, {"loss": 0.5, "ratio/mean": np.float32(1)})
+        row = '{"stage": "rl", "step": 3, "loss": 0.5, "ratio/mean": 1.0}\n'
+        assert written(tmp_path / "run") == row
+
+
+def test_values_that_are_not_finite_are_null_and_read_as_nan(tmp_path: pathlib.Path) -> None:
+    with MetricsWriter(str(tmp_path), "rl") as metrics:
+        metrics.write(1, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 2})
+    row = json.loads(written(tmp_path), parse_constant=lambda name: pytest.fail(name))
+    assert row == {"stage": "rl", "step": 1, "a": None, "b": None, "c": None, "d": 2.0}
+    read = read_metrics(str(tmp_path))[0]
+    assert all(math.isnan(read[name]) for name in "abc") and read["d"] == 2.0
+
+
+def test_tensorboard_gets_scalars_and_histograms(tmp_path: pathlib.Path) -> None:
+    with MetricsWriter(str(tmp_path), "sft") as metrics:
+        metrics.write(7, {"loss": 0.25, "bad": math.inf})
+        metrics.histogram(7, "advantage", np.array([[1.0, 2.0], [math.nan, 5.0]]))
+        metrics.histogram(8, "nothing", [])
+    values = {v.tag: (e.step, v) for e in events(tmp_path) for v in e.summary.value}
+    assert set(values) == {"sft/loss", "sft/bad", "sft/advantage"}
+    assert values["sft/loss"][0] == 7 and values["sft/loss"][1].simple_value == 0.25
+    assert values["sft/bad"][1].simple_value == math.inf
+    assert values["sft/advantage"][1].histo.num == 3 and values["sft/advantage"][1].histo.max == 5
+
+
+def test_a_resumed_stage_drops_its_later_rows_only(tmp_path: pathlib.Path) -> None:
+    for stage in ("sft", "rl"):
+        with MetricsWriter(str(tmp_path), stage) as metrics:
+            for step in range(4):
+                metrics.write(step, {"x": step})
+    with MetricsWriter(str(tmp_path), "rl", start_step=1) as metrics:
+        metrics.write(2, {"x": 20})
+    assert [row["step"] for row in read_metrics(str(tmp_path), "sft")] == [0, 1, 2, 3]
+    assert [row["x"] for row in read_metrics(str(tmp_path), "rl")] == [0, 1, 20]
+    MetricsWriter(str(tmp_path), "rl", start_step=0).close()
+    assert read_metrics(str(tmp_path), "rl") == []
+    assert len(read_metrics(str(tmp_path))) == 4
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_null_survives_a_resume(tmp_path: pathlib.Path) -> None:
+    with MetricsWriter(str(tmp_path), "rl") as metrics:
+        metrics.write(1, {"a": math.nan})
+    before = written(tmp_path)
+    MetricsWriter(str(tmp_path), "rl", start_step=1).close()
+    assert written(tmp_path) == before
+
+
+def test_a_line_that_was_never_finished_is_left_out(tmp_path: pathlib.Path) -> None:
+    with MetricsWriter(str(tmp_path), "rl") as metrics:
+        metrics.write(1, {"a": 1})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "rl", "st')
+    assert len(read_metrics(str(tmp_path))) == 1
+    with MetricsWriter(str(tmp_path), "rl", start_step=1) as metrics:
+        metrics.write(2, {"a": 1})
+    assert [row["step"] for row in read_metrics(str(tmp_path))] == [1, 2]
+
+
+@pytest.mark.parametrize("line", ["{", "3", '{"step": 1}'])
+def test_a_damaged_line_is_named(tmp_path: pathlib.Path, line: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(f'{{"stage": "rl", "step": 1}}\n{line}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2"):
+        read_metrics(str(tmp_path))
+
+
+def test_no_file_no_rows(tmp_path: pathlib.Path) -> None:
+    assert read_metrics(str(tmp_path)) == []
+
+
+def test_no_jax_is_needed() -> None:
+    script = "import sys, orl_jax.run.metrics; assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,0 +1,69 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from orl_jax.run.stop import StopRequested, StopSignal
+
+
+def test_the_first_signal_is_a_request() -> None:
+    with StopSignal() as stop:
+        assert stop.requested is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested == signal.SIGTERM
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested == signal.SIGINT  # the first one tells the exit status
+
+
+def test_a_second_ctrl_c_aborts() -> None:
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_handlers_before_come_back() -> None:
+    before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(StopRequested), StopSignal():
+        assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] != before
+        raise StopRequested(signal.SIGINT)
+    assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_it_does_nothing_off_the_main_thread() -> None:
+    seen = []
+
+    def loop() -> None:
+        with StopSignal() as stop:
+            seen.append(stop.requested)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    thread.join()
+    assert seen == [None]
+
+
+def _child(signum: int) -> int:
+    """How a process forked inside a StopSignal ends after a signal: its wait status."""
+    with StopSignal():
+        pid = os.fork()
+        if pid == 0:
+            os.kill(os.getpid(), signum)
+            os._exit(7)
+        return os.waitpid(pid, 0)[1]
+
+
+# Under pytest jax may have been imported, whose threads make Python warn of any fork.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
+def test_a_forked_worker_dies_of_sigterm_and_leaves_ctrl_c_to_its_parent() -> None:
+    assert os.WTERMSIG(_child(signal.SIGTERM)) == signal.SIGTERM
+    assert os.WEXITSTATUS(_child(signal.SIGINT)) == 7
+
+
+def test_stop_requested_names_its_signal() -> None:
+    error = StopRequested(signal.SIGTERM)
+    assert error.signum == 15 and str(error) == "stopped by SIGTERM"
