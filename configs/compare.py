@@ -1,4 +1,4 @@
-"""The comparisons of docs/experiments.md: `configs/compare.py:GROUP`, on the demo's world.
+"""The comparisons of docs/results/experiments.md: `configs/compare.py:GROUP`, on the demo's world.
 
     forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls of more SFT
     oracles   the default form under worse Oracles

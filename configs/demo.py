@@ -26,7 +26,7 @@ def get_config(size: str = "") -> ConfigDict:
     config = ConfigDict(
         {
             "seed": 0,
-            # Devices along each axis; one may be -1, which takes the rest (docs/cluster.md).
+            # Devices along each axis; one may be -1, which takes the rest (docs/scaling.md).
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "data": data(),
             "source": source(),
@@ -85,7 +85,7 @@ def data() -> dict:
 
 
 def source() -> dict:
-    """What scripts/prepare_data.py builds the data set from (docs/benchmark_data.md)."""
+    """What scripts/prepare_data.py builds the data set from (docs/own_data.md)."""
     return {
         # shapes (the embedded world, data.scenes) | shapes_choice (in Video-MME's form) |
         # activitynet_qa | msvd_qa | msrvtt_qa | video_mme | video_chatgpt | vlm_rlaif_sft |

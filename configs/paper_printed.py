@@ -1,6 +1,6 @@
 """The demo with the advantage as the paper prints it (arXiv 2510.02561), for the record.
 
-It pushes away from what the Oracle prefers: see docs/printed_form.md. The monitor
+It pushes away from what the Oracle prefers: see docs/results/printed_form.md. The monitor
 `wrong_direction` says so at the first step.
 """
 

@@ -12,7 +12,7 @@ Choices are joined by commas: `qformer` or `pool`, `4xh100` or `1xh100`. Sources
     B   BLIP-2's Q-Former (arXiv 2301.12597, `Blip2QFormerConfig`)
     not published: ours
 
-docs/cluster.md has the commands, from the import of real weights on; `scripts/plan_memory.py` tells
+docs/scaling.md has the commands, from the import of real weights on; `scripts/plan_memory.py` tells
 beforehand what fits.
 """
 

@@ -2,7 +2,7 @@
 
     python scripts/bandit.py --workdir=runs/bandit
 
-About a minute of one core. What it shows is in docs/printed_form.md.
+About a minute of one core. What it shows is in docs/results/printed_form.md.
 """
 
 import json

@@ -5,7 +5,7 @@
     python scripts/benchmark.py --config=configs/imported.py --workdir=runs/benchmark --peer=trl
 
 Needs neither data nor weights: parameters and batches are random. Writes benchmark.json,
-benchmark.md and benchmark.png; docs/speed.md tells how to read them.
+benchmark.md and benchmark.png; docs/performance.md tells how to read them.
 """
 
 import os

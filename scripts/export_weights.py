@@ -4,7 +4,7 @@
     python scripts/export_weights.py --checkpoint=runs/demo/checkpoints/rl --output=out --form=peft
 
 The model's configuration and its tokenizer are those of the checkpoint. What the forms hold is in
-docs/weights_out.md. No `--workdir` is needed: only `--output` is written.
+docs/weights.md. No `--workdir` is needed: only `--output` is written.
 """
 
 from absl import flags

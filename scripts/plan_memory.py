@@ -3,7 +3,7 @@
     python scripts/plan_memory.py --config=configs/video_llama2_7b.py:4xh100
 
 Minutes of a CPU; neither GPU nor weights nor data. Exit status 1 where it does not fit.
-docs/memory.md tells how to read the table.
+docs/scaling.md tells how to read the table.
 """
 
 import pathlib

@@ -4,7 +4,7 @@
         --checkpoint=runs/demo/checkpoints/sft --steps=3
 
 Writes to WORKDIR/trace alone: the trace, `summary.md` and `summary.json`; neither checkpoints nor
-metrics. docs/profiling.md tells how to read them and how to look at the trace.
+metrics. docs/performance.md tells how to read them and how to look at the trace.
 """
 
 import logging

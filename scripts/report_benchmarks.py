@@ -5,7 +5,7 @@
 
 Reads what scripts/evaluate.py left, and the verdicts that scripts/score.py --protocol=judge left
 beside it; needs no checkpoint and asks nobody. Writes benchmarks.html, benchmarks.md and
-benchmarks.json (docs/report.md). `--config` says where the clips are (data.folder).
+benchmarks.json (docs/evaluation.md). `--config` says where the clips are (data.folder).
 """
 
 import pathlib

@@ -3,7 +3,7 @@ r"""Scores a file of predictions, as scripts/evaluate.py writes them; needs no c
     python scripts/score.py --protocol=text \
         --predictions=runs/mine/evaluation/predictions/rl_test.jsonl
 
-Writes `scores.json` beside the file (docs/scoring.md says what each protocol counts). A run that
+Writes `scores.json` beside the file (docs/evaluation.md says what each protocol counts). A run that
 was stopped goes on when the same command is given again; a judge is asked nothing twice.
 """
 

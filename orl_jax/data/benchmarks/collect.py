@@ -45,7 +45,7 @@ def collect(source: ConfigDict) -> Collected:
     if not source.folder:
         raise UserError(
             f"config.source.folder is empty; set it to the folder with the files of "
-            f"{benchmark.title} (docs/benchmark_data.md)"
+            f"{benchmark.title} (docs/own_data.md)"
         )
     videos = pathlib.Path(source.videos or source.folder)
     if not videos.is_dir():
@@ -76,7 +76,7 @@ def _read(benchmark: Benchmark, files: OfficialFiles) -> Reading:
     except (AttributeError, KeyError, TypeError) as error:  # a value of another type than is usual
         raise UserError(
             f"the files in {files.folder} are not laid out as those of {benchmark.title} "
-            f"({type(error).__name__}: {error}); compare docs/benchmark_data.md"
+            f"({type(error).__name__}: {error}); compare docs/own_data.md"
         ) from error
 
 

@@ -60,7 +60,7 @@ class OfficialFiles:
         """The message that a file is not there: which, of what, from whom, where to put it."""
         return UserError(
             f"{self.folder} lacks {name} of {self.title}: get it from {self._origin} and put it "
-            "into that folder (docs/benchmark_data.md), or set config.source.folder"
+            "into that folder (docs/own_data.md), or set config.source.folder"
         )
 
     def text(self, name: str) -> str:

@@ -5,7 +5,7 @@ msvd_qa, msrvtt_qa   PATH.json
 activitynet_qa       PATH.json for a judge, PATH_exact.json for its authors' script
 video_chatgpt        PATH/{generic,temporal,consistency}.json, those that there are
 
-docs/scoring.md says how each script is run.
+docs/evaluation.md says how each script is run.
 """
 
 import json

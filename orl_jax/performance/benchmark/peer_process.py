@@ -37,7 +37,7 @@ def check_name(name: str, python: str) -> None:
     if name == "tunix" and not python:
         raise UserError(
             "--peer=tunix runs in an environment of its own: name its Python with --peer_python "
-            "(docs/speed.md)"
+            "(docs/performance.md)"
         )
 
 
