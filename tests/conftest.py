@@ -11,6 +11,10 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
 )
 
+import programs
+
+programs.use()  # likewise
+
 import pytest
 from jaxtyping import install_import_hook
 
@@ -27,6 +31,16 @@ SWITCHES = {"slow": "--slow", "real": "--real"}
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run tests marked slow, too")
     parser.addoption("--real", action="store_true", help="run tests marked real, which download")
+    parser.addoption("--costs", action="store_true", help="show what each test file costs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        programs.drop_old()
+    if config.getoption("--costs"):
+        import costs
+
+        costs.configure(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,7 +3,6 @@
 import pathlib
 import runpy
 
-import jax
 import pytest
 
 from orl_jax.data.prepare import prepare
@@ -19,15 +18,6 @@ def tiny_config(folder, **overrides):
         config.data.folder = str(folder)
         config.update_from_flattened_dict(overrides)
     return config
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Every test makes its own jitted functions; the same program is compiled once a session."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ def draw_params(config: ConfigDict, assembly: Assembly, key: jax.Array) -> dict[
 
 
 def stored_config(
-    path: str | os.PathLike[str], mesh: Mapping[str, int] | None = None
+    path: str | os.PathLike[str], mesh: Mapping[str, int] | ConfigDict | None = None
 ) -> ConfigDict:
     """The configuration that a checkpoint was trained with.
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from orl_jax.models.sharding.mesh import BATCH, make_mesh
 from orl_jax.models.sharding.rules import specification
@@ -31,7 +32,7 @@ class Layout:
     mesh: Mesh
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Layout":
+    def of(cls, config: Mapping[str, Any] | ConfigDict) -> "Layout":
         """Of `config.mesh`; a config without one has all devices along `data`."""
         return cls(make_mesh(config.get("mesh") or {"data": -1}))
 
