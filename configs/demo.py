@@ -209,6 +209,7 @@ def rl() -> dict:
         "algorithm": "grpo_rank",  # grpo_rank (the Oracle's ranks) | grpo, ppo (its scores)
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
+        "rates": (),  # factors of the learning rate
         "steps": 150,
         "epochs": 0,  # passes over the prompts, in place of `steps`; 0 goes by the steps
         "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit

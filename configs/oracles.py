@@ -86,6 +86,7 @@ def reward() -> dict:
         "pairs": "",  # a file; "" is WORKDIR/preferences.jsonl
         "held_out": 0.1,  # share of the videos whose pairs are for validation
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
+        "rates": (),  # factors of the learning rate
         "centring": 1e-3,  # weight of the term that keeps the mean score near 0
         "steps": 300,
         "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit

@@ -176,7 +176,7 @@ def _parse_flags(default_config: str | None) -> ConfigDict:
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags are written --name=value")
     _check_workdir(FLAGS.workdir)
-    return FLAGS.config
+    return rules.up_to_date(FLAGS.config)
 
 
 def _check_workdir(workdir: str | None) -> None:

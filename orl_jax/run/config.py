@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
 from orl_jax.run.rules import DIVIDES, GIVE_NO_SCORES, NEED_SCORES, RULES, Rule
+from orl_jax.run.upgrade import upgrade
 
 MISSING = object()
 
@@ -75,12 +76,13 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The locked configuration that `to_json` wrote; sequences are tuples.
+    """The locked configuration that `to_json` wrote, brought up to date; sequences are tuples.
 
     Raises:
       UserError: not a JSON object.
 
-    Example: `from_json(to_json(config)) == config` where sequences in `config` are tuples.
+    Example: `from_json(to_json(config)) == config` where sequences in `config` are tuples and no
+    key is missing (`orl_jax.run.upgrade` fills in what an earlier version did not have).
     """
     try:
         tree = json.loads(text)
@@ -88,7 +90,15 @@ def from_json(text: str) -> ConfigDict:
         raise UserError(f"the stored configuration is not JSON: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"the stored configuration is a {type(tree).__name__}, not a JSON object")
-    return ConfigDict(_with_tuples(tree)).lock()
+    return ConfigDict(_with_tuples(upgrade(tree))).lock()
+
+
+def up_to_date(config: ConfigDict) -> ConfigDict:
+    """A locked copy with the keys that were added since the config's file was written.
+
+    Example: a file of one's own without `data.framing` reads clips as before there was that key.
+    """
+    return ConfigDict(_with_tuples(upgrade(config.to_dict()))).lock()
 
 
 def write(config: ConfigDict, workdir: str) -> None:

@@ -28,6 +28,7 @@ from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import MetricsWriter, drop_rows_after, read_metrics
 from orl_jax.run.rules import ORACLE_MEANS
 from orl_jax.run.stop import StopRequested, StopSignal
+from orl_jax.run.upgrade import upgrade
 from orl_jax.training.monitors import Alarm, Monitors
 from orl_jax.training.state import TrainState
 
@@ -166,7 +167,7 @@ def _check_same_settings(
     checkpoints: Checkpoints, sections: Sequence[str], config: ConfigDict
 ) -> None:
     """Refuses to go on with a run of another algorithm, Oracle, rate, …: it would be neither."""
-    stored, now = checkpoints.restore_extra()["config"], json.loads(to_json(config))
+    stored, now = upgrade(checkpoints.restore_extra()["config"]), json.loads(to_json(config))
     for section in sections:
         for key, value, other in _differences(stored.get(section, {}), now.get(section, {})):
             if key.rpartition(".")[2] not in (*MAY_CHANGE, *ORACLE_MEANS):
