@@ -1,17 +1,18 @@
 """Advantages of a group of responses: from the Oracle's ranks (GRPO_rank), or from scalar scores.
 
-All are zero-sum over the last axis (the group, G >= 2), and zero where the Oracle ties the group.
-The forms from scores are GRPO and its relatives; none of them reads the policy's own order.
+All sum to zero over the last axis (the group, G >= 2), and are zero where every response of the
+group has the same rank or score. The forms from scores are GRPO and its relatives; they do not
+depend on the policy's own order.
 
-GRPO_rank's source: arXiv 2510.02561 ("printed"). Deviations, all deliberate:
+GRPO_rank is from arXiv 2510.02561 ("printed"). Deviations, all deliberate:
 
-* "signed" is our recommended form. As printed, a response that the Oracle puts first and the policy
-  last gets the *most negative* advantage, so that the policy is rewarded for agreeing with itself.
-  "signed" measures the same disagreement with its sign mended, and anchors it on the Oracle's rank
-  by `mix` < 1.
-* The discount quoted in the paper's text does not reproduce its numbers; `discount="printed"` does.
-* The paper does not treat ties. Here tied responses share gains, and a group that the Oracle ties
-  whole has zero advantage and penalty in both forms.
+* "signed" is the form that we recommend. As printed, a response that the Oracle ranks first and the
+  policy last gets the *most negative* advantage, so the policy is rewarded for agreeing with
+  itself. "signed" measures the same disagreement with the sign corrected, and with `mix` < 1
+  combines it with the Oracle's rank.
+* The discount given in the paper's text does not reproduce its numbers; `discount="printed"` does.
+* The paper does not cover ties. Here tied responses share gains, and a group whose responses the
+  Oracle ranks all equal has zero advantage and penalty in both forms.
 
 No `stop_gradient` is needed for gradients with respect to scores (only comparisons of ranks enter,
 their gradient is zero), and none is applied: `losses.clipped_policy_loss` treats advantages as
@@ -37,25 +38,25 @@ def rank_advantages(
 ) -> Float[Array, "*batch G"]:
     """Advantage of every response in its group; zero-sum and bounded in both forms.
 
-    With delta of `rank_penalties` and g = `gains(oracle_ranks, discount)`:
+    With delta = `rank_penalties`, g = `gains(oracle_ranks, discount)` and h as defined there:
 
       signed:  A_i = (1 - mix) (g_i - mean_j(g_j)) - mix delta_i
                    = g_i - (1 - mix) mean_j(g_j) - mix h_i
       printed: A_i = mean_j(delta_j) - delta_i
 
     Args:
-      oracle_ranks: 0 is best; equal ranks are ties. Groups without a valid ranking must hold finite
-        values (any; all zeros is fine) and be masked out of the loss.
+      oracle_ranks: 0 is best; equal ranks are ties. A group without a valid ranking must hold
+        finite values (for example zeros) and be masked out of the loss.
       predicted_ranks: the policy's own order, e.g. `ranks` of the log-probabilities.
       form: "signed" or "printed". "printed" does not imply a discount: the paper's numbers need
         `form="printed", discount="printed"`.
-      mix: in [0, 1], "signed" only: 0 uses the Oracle's rank alone; 1 is the mended penalty, which
-        is zero exactly where the policy's order agrees with the Oracle's weak order. Static under
-        `jit`.
+      mix: in [0, 1], "signed" only: 0 uses only the Oracle's rank; 1 uses only the penalty with its
+        sign corrected, which is zero exactly where the policy's order agrees with the Oracle's weak
+        order. Static under `jit`.
       discount: see `ranking.gains`.
 
     Returns:
-      float32; signed values lie in (-1, 1) for "log2". Zeros where the Oracle ties the whole group.
+      float32; signed values lie in (-1, 1) for "log2". Zero where the Oracle ties the whole group.
 
     Raises:
       ValueError: unknown form or discount, mix outside [0, 1].
@@ -79,19 +80,19 @@ def rank_penalties(
     form: str = "signed",
     discount: str = "log2",
 ) -> Float[Array, "*batch G"]:
-    """The penalty delta of every response: how far the two orders differ about it.
+    """The penalty delta of every response: how far the two orders disagree about it.
 
       signed:  delta_i = h_i - g_i, where h_i averages `gains(predicted_ranks)` over the responses
-               that the Oracle ties with i (an order inside a tie is neither right nor wrong);
-               zero-sum; positive where the policy gives *too much* credit
-      printed: delta_i = 1 - D(p_i) / D(r_i), positive where the policy gives *too little* credit
+               that the Oracle ties with i (an order within a tie is neither right nor wrong);
+               zero-sum; positive where the policy ranks the response *too high*
+      printed: delta_i = 1 - D(p_i) / D(r_i), positive where the policy ranks it *too low*
 
-    D of a tied rank is the shared gain of `ranking.gains`. Zeros where the Oracle ties the whole
+    D of a tied rank is the shared gain of `ranking.gains`. Zero where the Oracle ties the whole
     group.
 
     Args, raises: see `rank_advantages`.
 
-    Example: the Oracle's best of two, ranked second by the policy, has printed delta
+    Example: the better of two responses, ranked second by the policy, has the printed delta
     1 - D(1) / D(0) = 0.2075 (`form="printed", discount="printed"`).
     """
     if form not in FORMS:
@@ -110,7 +111,7 @@ def linear_rank_advantages(
     """GOPO's advantage, linear in the Oracle's rank: A_i = 2 - 4 r_i / (G - 1), in [-2, 2].
 
     Source: arXiv 2602.03876 (there with ranks from 1). Deviation: ties share their mean rank, so
-    that every group is zero-sum and a group that is tied whole has no signal.
+    every group is zero-sum and a fully tied group has no signal.
 
     Args:
       oracle_ranks: 0 is best; ties share a rank, in any of the conventions of `gains`. G >= 2.
@@ -119,19 +120,7 @@ def linear_rank_advantages(
     """
     mean_ranks = ranks(-jnp.asarray(oracle_ranks, jnp.float32))
     last = mean_ranks.shape[-1] - 1
-    return (last / 2 - mean_ranks) * (4 / last)  # the middle rank is exactly 0, however compiled
-
-
-def _mean_over_ties(values: Array, given: ArrayLike) -> Array:
-    """Mean of `values` [..., G] over the responses that share a `given` rank, itself included."""
-    given = jnp.asarray(given)
-    tied = (given[..., :, None] == given[..., None, :]).astype(values.dtype)
-    return jnp.sum(tied * values[..., None, :], axis=-1) / jnp.sum(tied, axis=-1)
-
-
-def _tied_whole(given: ArrayLike) -> Bool[Array, "..."]:
-    given = jnp.asarray(given)
-    return jnp.all(given == given[..., :1], axis=-1, keepdims=True)
+    return (last / 2 - mean_ranks) * (4 / last)  # exactly 0 for the middle rank, compiled or not
 
 
 def standardised_advantages(
@@ -139,9 +128,9 @@ def standardised_advantages(
 ) -> Float[Array, "*batch G"]:
     """GRPO's z-score: A_i = (s_i - mean_j(s_j)) / (std_j(s_j) + epsilon).
 
-    Source: arXiv 2402.03300, section 4.1.2. The paper does not say which deviation; this is the
-    sample's (G - 1 in the denominator) with TRL's epsilon, so that the two libraries agree. The
-    z-score removes a prompt's own offset and scale, but no other distortion of its scores.
+    Source: arXiv 2402.03300, section 4.1.2. The paper does not say which standard deviation; this
+    is the sample's (G - 1 in the denominator) with TRL's epsilon, so that the two libraries agree.
+    The z-score removes each prompt's offset and scale, but no other distortion of its scores.
 
     Example: `standardised_advantages(jnp.array([1.0, 0.0]))` is about [0.707, -0.707].
     """
@@ -152,25 +141,37 @@ def standardised_advantages(
 
 
 def centred_advantages(scores: Real[ArrayLike, "*batch G"]) -> Float[Array, "*batch G"]:
-    """Dr. GRPO's: A_i = s_i - mean_j(s_j); keeps the scale of the scores.
+    """Dr. GRPO's advantage, A_i = s_i - mean_j(s_j); keeps the scale of the scores.
 
     Source: arXiv 2503.20783, section 3.2.
 
     Example: `centred_advantages(jnp.array([1.0, 0.0]))` is [0.5, -0.5].
     """
     scores = jnp.asarray(scores, jnp.float32)
-    equal = jnp.all(scores == scores[..., :1], axis=-1, keepdims=True)  # else rounding may be left
+    equal = jnp.all(scores == scores[..., :1], axis=-1, keepdims=True)  # no rounding error
     return jnp.where(equal, 0.0, scores - jnp.mean(scores, axis=-1, keepdims=True))
 
 
 def leave_one_out_advantages(scores: Real[ArrayLike, "*batch G"]) -> Float[Array, "*batch G"]:
-    """RLOO's: A_i = s_i - mean_{j != i}(s_j) = G / (G - 1) (s_i - mean_j(s_j)).
+    """RLOO's advantage, A_i = s_i - mean_{j != i}(s_j) = G / (G - 1) (s_i - mean_j(s_j)).
 
-    The baseline of a response is the mean of the *others*, so it does not depend on the response
-    and the estimate is unbiased. Source: arXiv 2402.14740, section 2.
+    The baseline of a response is the mean score of the *others*, which does not depend on the
+    response, so the estimate is unbiased. Source: arXiv 2402.14740, section 2.
 
     Example: `leave_one_out_advantages(jnp.array([1.0, 0.0]))` is [1, -1].
     """
     centred = centred_advantages(scores)
     size = centred.shape[-1]
     return centred * (size / max(size - 1, 1))
+
+
+def _mean_over_ties(values: Array, given: ArrayLike) -> Array:
+    """Mean of `values` [..., G] over the responses with the same `given` rank, itself included."""
+    given = jnp.asarray(given)
+    tied = (given[..., :, None] == given[..., None, :]).astype(values.dtype)
+    return jnp.sum(tied * values[..., None, :], axis=-1) / jnp.sum(tied, axis=-1)
+
+
+def _tied_whole(given: ArrayLike) -> Bool[Array, "..."]:
+    given = jnp.asarray(given)
+    return jnp.all(given == given[..., :1], axis=-1, keepdims=True)

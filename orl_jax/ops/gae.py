@@ -1,7 +1,7 @@
 """PPO's per-token quantities: rewards, generalised advantage estimation, the clipped value loss.
 
-Arrays are [..., T] over the tokens of a response, `mask` is true on response tokens (the end token
-included) and covers them without gaps from the first. Nothing outside the mask has an influence.
+Arrays are [..., T] over the tokens of a response. `mask` is true on response tokens, the end token
+included: a prefix of each row, without gaps. Values outside the mask have no effect.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from orl_jax.ops.losses import masked_mean
 
 
 class AdvantageEstimate(NamedTuple):
-    """Of every token; 0 outside the mask. `returns` are what the value function should say."""
+    """Per token, 0 outside the mask. `returns` are the targets of the value function."""
 
     advantages: Float[Array, "*batch T"]
     returns: Float[Array, "*batch T"]
@@ -29,10 +29,10 @@ def token_rewards(
 ) -> Float[Array, "*batch T"]:
     """-kl_coefficient (log pi - log pi_ref) at every token, plus the score at the last one.
 
-    The k1 estimate of the KL, unclamped: single tokens may be negative, the mean is unbiased
-    (VLM-RLAIF clamps them at 0, which is not). Source: arXiv 1909.08593, section 2.
+    The k1 estimate of the KL, not clamped: it may be negative for single tokens, but its mean is
+    unbiased (VLM-RLAIF clamps at 0, which adds a bias). Source: arXiv 1909.08593, section 2.
 
-    Example: for a score of 1 and two tokens whose log-probabilities have not moved, [0, 1].
+    Example: for a score of 1 and two tokens with unchanged log-probabilities, [0, 1].
     """
     last = mask & ~jnp.pad(mask[..., 1:], [(0, 0)] * (mask.ndim - 1) + [(0, 1)])
     drift = jnp.where(mask, log_prob - ref_log_prob, 0.0)
@@ -49,12 +49,12 @@ def generalised_advantages(
 ) -> AdvantageEstimate:
     """A_t = delta_t + gamma lam A_{t+1}, delta_t = r_t + gamma V_{t+1} - V_t; returns are A + V.
 
-    Source: arXiv 1506.02438, eq. 16. The value behind the last token is 0.
+    Source: arXiv 1506.02438, eq. 16. The value after the last token is 0.
 
     Args:
       values: V_t, of the state *before* token t.
       gamma: discount, in [0, 1].
-      lam: 0 trusts the values, 1 the rewards that were seen.
+      lam: in [0, 1]; 0 relies on the values, 1 on the observed rewards.
 
     Example: gamma = lam = 1, rewards [0, 1], values [0.2, 0.5]: advantages [0.8, 0.5], returns
     [1, 1].
@@ -77,9 +77,9 @@ def generalised_advantages(
 def whiten(
     values: Float[Array, "*batch T"], mask: Bool[Array, "*batch T"], epsilon: float = 1e-8
 ) -> Float[Array, "*batch T"]:
-    """Zero mean and unit deviation over the tokens of the mask; 0 outside.
+    """(V - mean) / sqrt(variance + epsilon) over all tokens in the mask; 0 outside it.
 
-    Example: two tokens of value 1 and 3 become -1 and 1.
+    Example: two tokens with values 1 and 3 become -1 and 1.
     """
     mean = masked_mean(values, mask)
     variance = masked_mean((values - mean) ** 2, mask)
@@ -94,9 +94,15 @@ def clipped_value_loss(
     clip: float,
     denominator: float | Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-    """mean(max((V - R)^2, (clip(V, V_old +- clip) - R)^2)) / 2, over the tokens of the mask.
+    """mean(max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2)) / 2 over the mask.
 
     Gradients flow through `values` only. Source: arXiv 2005.12729, section 3 (value clipping).
+
+    Args:
+      values, old_values: of the current value function, and of the one at the rollout.
+      returns: see `AdvantageEstimate`.
+      clip: how far V may move from V_old.
+      denominator: see `losses.masked_mean`.
 
     Example: V = 1, V_old = 0, R = 2, clip = 0.2: max(1, 3.24) / 2 = 1.62.
     """

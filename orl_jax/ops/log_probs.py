@@ -1,13 +1,13 @@
 """Log-probabilities and entropies of tokens, without a [..., T, V] array of logits.
 
-With V = 32,000 the logits of a batch are by far its largest array (320 answers of 128 tokens: 5 GB
-in float32, several times over in the backward pass). So positions are processed in chunks by a scan
-whose body is rematerialised: forward and backward hold one [chunk_size, V] block. Chunks are of
-positions rather than of the vocabulary because each softmax is then whole: entropy is exact with no
-running maximum to carry.
+With V = 32,000 the logits are by far the largest array of a batch (320 responses of 128 tokens:
+5 GB in float32, and several times that in the backward pass). A scan with a rematerialised body
+therefore processes positions in chunks: forward and backward hold one [chunk_size, V] block.
+Chunking positions rather than the vocabulary keeps every softmax whole, so the entropy is exact and
+no running maximum is carried.
 
-`vocabulary_logits` and `masked_logits` are also what the sampler uses: rollout and loss share one
-definition of the distribution (projection, temperature, banned tokens).
+The sampler also uses `vocabulary_logits` and `masked_logits`: rollout and loss share one definition
+of the distribution (projection, temperature, banned tokens).
 """
 
 import math
@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-# Finite, so that a padding token (banned, masked out of the loss) costs no NaN; far enough to be
-# exactly 0 after the softmax, and its square is still a float32.
+# Finite, so that a padding token (banned, masked out of the loss) causes no NaN; low enough to be
+# exactly 0 after the softmax, and its square does not overflow float32.
 BANNED_LOGIT = -1e9
 
 
 class TokenLogProbs(NamedTuple):
-    """Of each token given those before it, in nats.
+    """Per token, conditioned on the tokens before it; in nats.
 
     `log_prob` of a banned token is about -1e9 (probability 0), never -inf.
     """
@@ -36,7 +36,12 @@ class TokenLogProbs(NamedTuple):
 def vocabulary_logits(
     hidden: Float[Array, "*batch D"], kernel: Float[Array, "D V"]
 ) -> Float[Array, "*batch V"]:
-    """Logits in float32 (float64 for float64), accumulated there also for bfloat16 inputs."""
+    """hidden @ kernel in float32 (float64 for float64 inputs).
+
+    bfloat16 inputs are also accumulated in float32.
+
+    Example: `vocabulary_logits(jnp.ones((2, 4)), jnp.ones((4, 9))).shape` is (2, 9).
+    """
     dtype = jnp.float64 if hidden.dtype == jnp.float64 else jnp.float32
     return jnp.matmul(hidden, kernel, preferred_element_type=dtype)
 
@@ -46,17 +51,19 @@ def masked_logits(
     temperature: float | Float[Array, ""] = 1.0,
     banned: Bool[Array, " V"] | None = None,
 ) -> Float[Array, "*batch V"]:
-    """Logits of the distribution that is sampled from: with temperature, without banned tokens.
+    """Logits of the distribution to sample from: logits / temperature, without banned tokens.
 
     Args:
-      logits: of the model.
-      temperature: above 0; low is greedy.
-      banned: true for tokens that must never be sampled (padding, media); they get `BANNED_LOGIT`,
-        hence probability 0, and the others are renormalised by whatever softmax follows. Not all
-        may be banned.
+      logits: the model's.
+      temperature: above 0; close to 0 is nearly greedy.
+      banned: true for tokens that must never be sampled (padding, media). They get `BANNED_LOGIT`
+        and hence probability 0; the softmax that follows renormalises the others. At least one
+        token must be allowed.
 
     Raises:
-      ValueError: a temperature that is not above 0 (where it is a plain number).
+      ValueError: a temperature that is not above 0 (checked only for a Python number).
+
+    Example: `masked_logits(jnp.array([1.0, 2.0]), 0.5, jnp.array([True, False]))` is [-1e9, 4].
     """
     if isinstance(temperature, int | float) and not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it must be above 0 (greedy is an argmax)")
@@ -76,12 +83,12 @@ def token_log_probs(
     """Log-probability of `tokens` under softmax(masked_logits(hidden @ kernel)), and its entropy.
 
     Args:
-      hidden: states at the positions that predict `tokens` (already shifted by the caller).
-      kernel: vocabulary projection, of the dtype of `hidden`.
+      hidden: states at the positions that predict `tokens` (the caller has shifted them).
+      kernel: vocabulary projection, with the dtype of `hidden`.
       tokens: ids in [0, V).
       temperature, banned: see `masked_logits`.
-      chunk_size: positions at a time, over all leading axes together; any size, the rest is padded.
-        0 computes all at once.
+      chunk_size: positions per chunk, counted over all leading axes; it need not divide their
+        number. 0 computes all positions at once.
 
     Raises:
       ValueError: negative chunk size; temperature not above 0.
@@ -108,10 +115,11 @@ def exact_kl(
 ) -> Float[Array, "*batch T"]:
     """KL(pi || pi_ref) = sum_v p_v (log p_v - log q_v) of every next-token distribution, in nats.
 
-    Over the whole vocabulary, so without the noise of `losses.kl_estimate`, at the price of a
-    second projection; never negative but for rounding. The reference is a constant.
+    Summed over the whole vocabulary: no sampling noise, unlike `losses.kl_estimate`, at the price
+    of a second projection. Non-negative up to rounding. The reference is a constant: no gradient
+    flows into it.
 
-    Args, raises: see `token_log_probs`; both sides have the same temperature and banned tokens.
+    Args, raises: see `token_log_probs`; temperature and banned tokens are the same on both sides.
 
     Example: `exact_kl(x, w, x, w)` is 0 everywhere.
     """
@@ -131,14 +139,14 @@ def exact_kl(
 def _in_chunks(
     function: Callable[[Any], Any], inputs: tuple[Array, ...], shape: tuple[int, ...], size: int
 ) -> Any:
-    """`function` of inputs [*shape, ...], `size` positions at a time; results are [*shape]."""
+    """Applies `function` to inputs [*shape, ...], `size` positions at a time; returns [*shape]."""
     if size < 0:
         raise ValueError(f"chunk_size is {size}; it must be 0 (no chunks) or more")
     count = math.prod(shape)
     if size == 0 or count == 0:
         return function(inputs)
     chunks = [_to_chunks(x.reshape(count, *x.shape[len(shape) :]), size) for x in inputs]
-    body = jax.checkpoint(function, prevent_cse=False)  # inside a scan nothing can be merged anyway
+    body = jax.checkpoint(function, prevent_cse=False)  # a scan already rules out merging
     out = jax.lax.map(body, tuple(chunks))
     return jax.tree.map(lambda x: _from_chunks(x, count).reshape(shape), out)
 
@@ -153,8 +161,8 @@ def _log_prob_and_entropy(logits: Array, tokens: Array) -> TokenLogProbs:
 def _to_chunks(x: Array, chunk_size: int) -> Array:
     """[N, ...] -> [chunks, chunk, ...], each chunk strided over all of N; zeros pad the end.
 
-    Strided, not contiguous: where N is sharded over devices (it starts with the batch), every chunk
-    then has positions of every device, and all of them work on every chunk.
+    Strided, not contiguous: where N is sharded over devices (its leading axis is the batch), every
+    chunk then has positions on every device, and all devices work on every chunk.
     """
     chunks = -(-x.shape[0] // chunk_size)
     size = -(-x.shape[0] // chunks)

@@ -1,9 +1,8 @@
-"""The clipped policy loss, KL estimates and the masked means that they are reduced by.
+"""The clipped policy loss, KL estimates, and the masked means that reduce them.
 
-Arrays are per token, [..., G, T]; a group's advantages are [..., G] and hold for all tokens of a
-response, or are per token as well. `mask` is true on response tokens (end-of-sequence included). A
-group without a valid ranking has an all-zero mask: it is then absent from numerators and
-denominators alike.
+Arrays are per token, [..., G, T]. Advantages are [..., G], one for all tokens of a response, or
+also per token. `mask` is true on response tokens (the end token included). A group without a valid
+ranking has an all-zero mask, and so counts in neither numerator nor denominator.
 
 To accumulate gradients over micro-batches of whole groups, compute `mask_denominator` once over the
 full batch and pass it to every call: the micro-batches' losses (and gradients) then add up to the
@@ -24,7 +23,7 @@ GroupMask = Float[Array, "*batch G T"] | Bool[Array, "*batch G T"]
 
 
 class PolicyLoss(NamedTuple):
-    """The loss to minimise and what to log of it; all scalars.
+    """The loss to minimise and its metrics; all scalars.
 
     The metrics are over the tokens of this call, whatever the normalisation; weight them by
     `tokens` to combine micro-batches. With an empty mask all are 0.
@@ -56,13 +55,15 @@ def clipped_policy_loss(
 
     Args:
       log_prob, old_log_prob: of the sampled tokens under the current and the sampling policy.
-      advantages: of the responses, the same for all tokens of one; or of every token (PPO).
-      mask: see the module; values outside are ignored.
+      advantages: one per response, for all of its tokens; or one per token (PPO).
+      mask: see the module docstring; values outside are ignored.
       clip_low, clip_high: distances from 1 at which the ratio is clipped, e.g. 0.2 and 0.28.
       normalisation, denominator: see `masked_mean`.
 
     Raises:
       ValueError: unknown normalisation.
+
+    Example: one token with ratio 1.5 and advantage 2, clip_high = 0.28: -min(3, 2.56) = -2.56.
     """
     advantages = jax.lax.stop_gradient(advantages)
     if advantages.ndim < log_prob.ndim:
@@ -96,17 +97,19 @@ def kl_estimate(
       k2: d^2 / 2        biased, never negative
       k3: e^d - d - 1    unbiased, never negative
 
-    As a loss on sampled tokens, their expected gradients are zero (k1: only for logging), that of
-    KL(pi || pi_ref) (k2) and that of KL(pi_ref || pi) (k3).
+    Used as a loss on sampled tokens, their expected gradients differ: zero for k1 (so log it only),
+    that of KL(pi || pi_ref) for k2, that of KL(pi_ref || pi) for k3.
 
     Source: Schulman, "Approximating KL divergence" (2020). The reference is a constant. "k3" is not
-    clamped: a d beyond 88 overflows float32, and should be seen.
+    clamped: d > 88 overflows float32, and the overflow should be visible.
 
     Args:
-      mask: where given, 0 outside with zero gradient, so that an overflow in padding does no harm.
+      mask: where given, values and gradients outside are 0, so an overflow in padding is harmless.
 
     Raises:
       ValueError: unknown kind.
+
+    Example: log pi = -1, log pi_ref = -1.5: k1 0.5, k2 0.125, k3 0.1065.
     """
     difference = jax.lax.stop_gradient(ref_log_prob) - log_prob
     if mask is not None:
@@ -116,9 +119,7 @@ def kl_estimate(
     if kind == "k2":
         return difference**2 / 2
     if kind == "k3":
-        return (
-            jnp.expm1(difference) - difference
-        )  # expm1 keeps its digits where the policies are close
+        return jnp.expm1(difference) - difference  # expm1 is accurate where the policies are close
     raise ValueError(f"unknown KL estimate {kind!r}; choose one of {', '.join(KL_KINDS)}")
 
 
@@ -128,18 +129,18 @@ def masked_mean(
     normalisation: str = "token",
     denominator: float | Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-    """Mean of the values where the mask is not 0; 0 where it is 0 everywhere.
+    """Mean of the values inside the mask; 0 where the mask is empty.
 
-      token:    sum of all / number of tokens (DAPO, arXiv 2503.14476)
-      sequence: each response's own mean, then the mean over responses (GRPO, arXiv 2402.03300)
-      constant: sum of all / (responses x T), whatever their lengths (Dr. GRPO, arXiv 2503.20783)
+      token:    sum over tokens / number of tokens (DAPO, arXiv 2503.14476)
+      sequence: mean of each response, then the mean over responses (GRPO, arXiv 2402.03300)
+      constant: sum over tokens / (responses x T), whatever their lengths (Dr. GRPO, 2503.20783)
 
-    Responses with an empty mask do not count. Values outside the mask are ignored,
-    infinite ones too.
+    Responses with an empty mask do not count. Values outside the mask are ignored, even infinite
+    ones.
 
     Args:
       mask: bool, or float weights.
-      denominator: instead of this call's own, `mask_denominator` of the full batch.
+      denominator: `mask_denominator` of the full batch; None takes that of this call's mask.
 
     Raises:
       ValueError: unknown normalisation.
@@ -158,10 +159,12 @@ def masked_mean(
 def mask_denominator(mask: Mask, normalisation: str = "token") -> Float[Array, ""]:
     """What `masked_mean` divides by: tokens, responses, or responses x T.
 
-    Adds up over micro-batches.
+    The denominators of micro-batches add up to that of the full batch.
 
     Raises:
       ValueError: unknown normalisation.
+
+    Example: `mask_denominator(jnp.array([[1, 1], [1, 0]]))` is 3; with "sequence" it is 2.
     """
     if normalisation not in NORMALISATIONS:
         choices = ", ".join(NORMALISATIONS)

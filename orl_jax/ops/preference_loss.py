@@ -1,4 +1,4 @@
-"""The loss of a scalar reward model on pairs of answers."""
+"""The loss of a scalar reward model on pairs of responses."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 
 class PreferenceLoss(NamedTuple):
-    """The loss to minimise; how often the preferred answer has the higher score; their distance."""
+    """The loss to minimise; how often the preferred response scores higher; the mean difference."""
 
     loss: Float[Array, ""]
     accuracy: Float[Array, ""]
@@ -20,11 +20,11 @@ def preference_loss(
 ) -> PreferenceLoss:
     """mean(-log sigmoid(s_preferred - s_rejected)) + centring |mean(s_preferred + s_rejected)|.
 
-    Bradley and Terry's model of pairs, with VLM-RLAIF's term that keeps the mean score near 0
-    (the differences alone leave it free). Source: yonseivnl/vlm-rlaif at 610cac7, reward model;
-    arXiv 2203.02155, eq. 1. A tie of the scores counts as half right.
+    The Bradley-Terry model of pairs, with VLM-RLAIF's term that keeps the mean score near 0 (the
+    differences do not determine it). Source: yonseivnl/vlm-rlaif at 610cac7, reward model;
+    arXiv 2203.02155, eq. 1. In the accuracy, equal scores count one half.
 
-    Example: equal scores of 0 have the loss log 2 = 0.6931 and the accuracy 0.5.
+    Example: where all scores are 0, the loss is log 2 = 0.6931 and the accuracy 0.5.
     """
     difference = preferred - rejected
     right = (difference > 0) + 0.5 * (difference == 0)

@@ -1,9 +1,9 @@
 """Ranks, discounted gains and agreement of orders within a group of G responses.
 
 Everything is a pure function over the last axis (the group); leading axes are free, and `jit`,
-`vmap` and `grad` work (the gradient is zero: only comparisons of the inputs matter). A group is
-small, so ranks come from the G x G table of comparisons rather than from a sort: ties need no
-special case that way.
+`vmap` and `grad` work (the gradient is zero, as only comparisons of the inputs matter). Groups are
+small, so ranks come from the G x G table of comparisons rather than from a sort: ties then need no
+special case.
 """
 
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def ranks(scores: Real[ArrayLike, "*batch G"]) -> Float[Array, "*batch G"]:
       scores: any real dtype; higher is better. NaN gets the rank NaN.
 
     Returns:
-      float32 ranks in [0, G - 1]; each group adds up to G (G - 1) / 2.
+      float32 ranks in [0, G - 1]; those of a group sum to G (G - 1) / 2.
 
     Example: `ranks(jnp.array([0.5, 2.0, 0.5])) == [1.5, 0.0, 1.5]`.
     """
@@ -39,13 +39,14 @@ def ranks(scores: Real[ArrayLike, "*batch G"]) -> Float[Array, "*batch G"]:
 def gains(ranks: Real[ArrayLike, "*batch G"], discount: str = "log2") -> Float[Array, "*batch G"]:
     """Discounted gain of every rank; ties share the mean gain of the positions they occupy.
 
-    So every group adds up to `sum(position_gains(G, discount))`, whatever its ties. Only the order
-    of `ranks` matters, not their values: a tie may be given by its mean, lowest or highest rank.
+    So the gains of a group sum to `sum(position_gains(G, discount))`, whatever its ties. Only the
+    order of `ranks` matters, not their values: a tie may be written as its mean, lowest or highest
+    rank.
 
     Args:
       ranks: 0 is best; equal ranks are ties.
       discount: "log2" D(x) = 1 / log2(2 + x), nDCG's discount (Järvelin and Kekäläinen 2002);
-        "printed" log2(2 + x) / (1 + x), which gives the values quoted in arXiv 2510.02561;
+        "printed" log2(2 + x) / (1 + x), which reproduces the numbers in arXiv 2510.02561;
         "product" 1 / ((1 + x) log2(2 + x)).
 
     Raises:
@@ -68,6 +69,8 @@ def position_gains(size: int, discount: str = "log2") -> np.ndarray:
 
     Raises:
       ValueError: unknown discount.
+
+    Example: `position_gains(3)` is [1, 0.6309, 0.5].
     """
     if discount not in _DISCOUNTS:
         raise ValueError(f"unknown discount {discount!r}; choose one of {', '.join(DISCOUNTS)}")
@@ -77,9 +80,10 @@ def position_gains(size: int, discount: str = "log2") -> np.ndarray:
 def kendall_tau(
     a: Real[ArrayLike, "*batch G"], b: Real[ArrayLike, "*batch G"]
 ) -> Float[Array, "*batch"]:
-    """Kendall's tau-b of two orders (Kendall 1945), in [-1, 1]; 0 where one of them ties all.
+    """Kendall's tau-b of two orders (Kendall 1945), in [-1, 1]; 0 where either ties everything.
 
-    `a` and `b` both are ranks, or both are scores.
+    tau-b = (concordant - discordant pairs) / sqrt(pairs untied in a x pairs untied in b). `a` and
+    `b` are both ranks or both scores.
 
     Example: `kendall_tau(jnp.array([0, 1, 2]), jnp.array([0, 2, 1])) == 1 / 3`.
     """
@@ -97,10 +101,12 @@ def ndcg(
     nDCG = sum_i rel_i h_i / sum_i rel_i g_i with a linear relevance rel_i = G - 1 - r_i (r: the
     Oracle's mean ranks), h = `gains(predicted_ranks, "log2")`, g = `gains(oracle_ranks, "log2")`.
     Predicted ties count as the mean over the orders that break them. In (0, 1]; 1 exactly where the
-    predicted order agrees with the Oracle's weak order, so also where the Oracle ties all, and for
-    G = 1.
+    predicted order agrees with the Oracle's weak order, hence also where the Oracle ties everything
+    and for G = 1. Source: Järvelin and Kekäläinen 2002; ties: McSherry and Najork 2008.
+
+    Example: `ndcg(jnp.array([0, 1, 2]), jnp.array([2, 1, 0]))` is 1.6309 / 2.6309 = 0.6199.
     """
-    oracle_ranks = ranks(-jnp.asarray(oracle_ranks, jnp.float32))  # mean ranks, however ties came
+    oracle_ranks = ranks(-jnp.asarray(oracle_ranks, jnp.float32))  # any tie convention -> mean
     relevance = oracle_ranks.shape[-1] - 1 - oracle_ranks
     ideal = jnp.sum(relevance * gains(oracle_ranks), axis=-1)
     found = jnp.sum(relevance * gains(predicted_ranks), axis=-1)
@@ -108,7 +114,7 @@ def ndcg(
 
 
 def tie_fraction(ranks: Real[ArrayLike, "*batch G"]) -> Float[Array, "*batch"]:
-    """Share of the G (G - 1) / 2 pairs of a group that are tied; 0 for G = 1.
+    """Fraction of the G (G - 1) / 2 pairs of a group that are tied; 0 for G = 1.
 
     Example: `tie_fraction(jnp.array([1.5, 0.0, 1.5])) == 1 / 3`.
     """
@@ -123,7 +129,7 @@ def _count(table: Array) -> Array:
 
 
 def _pair_signs(values: Array) -> Array:
-    """sign(v_i - v_j) by comparison, so that infinite values do not give NaN."""
+    """sign(v_i - v_j) from comparisons, so that infinite values do not give NaN."""
     greater = values[..., :, None] > values[..., None, :]
     less = values[..., :, None] < values[..., None, :]
     return greater.astype(jnp.float32) - less.astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""The loss of a ranker on lists of answers in a known order: Plackett and Luce's model."""
+"""The loss of a ranker on lists of responses in a known order: the Plackett-Luce model."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 
 class RankingLoss(NamedTuple):
-    """The loss to minimise; the share of untied pairs ordered right; their mean distance."""
+    """The loss to minimise; the fraction of untied pairs in the right order; their mean margin."""
 
     loss: Float[Array, ""]
     accuracy: Float[Array, ""]
@@ -16,34 +16,34 @@ class RankingLoss(NamedTuple):
 
 
 def ranking_loss(scores: Float[Array, "N G"], ranks: Float[Array, "N G"]) -> RankingLoss:
-    """The mean over choices of -log P(choice), a list being chosen from its best to its worst.
+    """The mean over choices of -log P(choice), where a list is drawn from its best to its worst.
 
-    P(i is chosen) = exp(s_i) / (exp(s_i) + sum over all that are ranked behind i of exp(s_j)). Of
-    tied answers none has to beat the others: each is chosen from what comes behind the tie. The
-    last answers, tied or not, are what remains, not choices. With two answers this is Bradley and
-    Terry's model of pairs, -log sigmoid(s_better - s_worse).
+    P(i is chosen) = exp(s_i) / (exp(s_i) + sum of exp(s_j) over all j ranked below i). Tied
+    responses do not compete: each is chosen against those ranked below the tie. The lowest-ranked
+    responses, tied or not, are what remains and need no choice. For two responses this is the
+    Bradley-Terry model of pairs, -log sigmoid(s_better - s_worse).
 
     Source: Plackett 1975, Luce 1959; ListMLE (Xia et al. 2008).
 
     Args:
       scores: higher is better.
-      ranks: 0 = best, ties share their mean rank. A list that is tied whole has no choice in it.
+      ranks: 0 = best, ties share their mean rank. A list where all are tied contains no choice.
 
-    Example: equal scores of three untied answers have the loss (log 3 + log 2) / 2 = 0.8959.
+    Example: three untied responses with equal scores: (log 3 + log 2) / 2 = 0.8959.
     """
-    behind = ranks[..., None, :] > ranks[..., None]  # [N, i, j]: j is left when i is chosen
-    rivals = behind | jnp.eye(ranks.shape[-1], dtype=bool)
-    left = jax.nn.logsumexp(jnp.where(rivals, scores[..., None, :], -jnp.inf), axis=-1)
+    below = ranks[..., None, :] > ranks[..., None]  # [N, i, j]: j is ranked below i
+    rivals = below | jnp.eye(ranks.shape[-1], dtype=bool)
+    normaliser = jax.nn.logsumexp(jnp.where(rivals, scores[..., None, :], -jnp.inf), axis=-1)
     chosen = ranks < ranks.max(axis=-1, keepdims=True)
-    distance = scores[..., None] - scores[..., None, :]
-    right = (distance > 0) + 0.5 * (distance == 0)
+    margin = scores[..., None] - scores[..., None, :]
+    correct = (margin > 0) + 0.5 * (margin == 0)
     return RankingLoss(
-        loss=_mean(left - scores, chosen),
-        accuracy=_mean(right, behind),
-        margin=_mean(distance, behind),
+        loss=_mean(normaliser - scores, chosen),
+        accuracy=_mean(correct, below),
+        margin=_mean(margin, below),
     )
 
 
 def _mean(values: Float[Array, "*S"], where: Bool[Array, "*S"]) -> Float[Array, ""]:
-    """The mean of some of the values; 0 where there are none."""
+    """The mean of the selected values; 0 where none is selected."""
     return jnp.sum(values, where=where) / jnp.maximum(where.sum(), 1)

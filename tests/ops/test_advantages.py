@@ -1,4 +1,4 @@
-"""Rank advantages and penalties: values by hand, invariants, and the sign in a bandit."""
+"""Advantages from ranks and scores: by hand, by property, and the sign in a bandit."""
 
 import functools
 
@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from orl_jax.ops.advantages import FORMS, rank_advantages, rank_penalties
+from orl_jax.ops.advantages import (
+    FORMS,
+    centred_advantages,
+    leave_one_out_advantages,
+    linear_rank_advantages,
+    rank_advantages,
+    rank_penalties,
+    standardised_advantages,
+)
 from orl_jax.ops.ranking import DISCOUNTS, gains, ranks
 
 compiled = settings(deadline=None, max_examples=60)  # a new shape compiles, which takes time
 modes = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["plain", "jit"])
 PRINTED = {"form": "printed", "discount": "printed"}
-# Few sizes, as each compiles anew; 5 is the paper's.
+# Few sizes, as each one compiles again; 5 is the paper's.
 orders = st.sampled_from([1, 2, 5]).flatmap(
     lambda size: st.tuples(*[st.lists(st.integers(0, 3), min_size=size, max_size=size)] * 2)
 )
@@ -29,12 +38,12 @@ variants = st.fixed_dictionaries(
 
 
 def both_ranks(pair):
-    """Mean ranks of a pair of lists of scores."""
+    """Mean ranks of two lists of scores."""
     return tuple(ranks(jnp.asarray(scores, jnp.float32)) for scores in pair)
 
 
 def swapped(a, b, size=5):
-    """The order 0 ... size - 1 with two places exchanged."""
+    """The order 0 ... size - 1 with two of them swapped."""
     order = np.arange(size, dtype=np.float32)
     order[[a, b]] = order[[b, a]]
     return jnp.asarray(order)
@@ -62,14 +71,14 @@ def test_product_discount_does_not_reproduce_the_paper():
 
 
 def test_printed_advantages_by_hand():
-    # Two responses, the policy has them the wrong way round; D = 1, 0.79248.
+    # Two responses that the policy ranks the wrong way round; D = 1, 0.79248.
     # delta = 1 - 0.79248 = 0.20752 and 1 - 1 / 0.79248 = -0.26186; mean -0.02717.
     advantages = rank_advantages(jnp.arange(2.0), swapped(0, 1, 2), **PRINTED)
     np.testing.assert_allclose(advantages, [-0.23469, 0.23469], atol=1e-5)
 
 
 # G = 5, D = 1, 0.63093, 0.5, 0.43068, 0.38685; sum 2.94846, mean 0.58969.
-# The policy has first and last exchanged: h = 0.38685, 0.63093, 0.5, 0.43068, 1.
+# The policy swaps first and last: h = 0.38685, 0.63093, 0.5, 0.43068, 1.
 @modes
 @pytest.mark.parametrize(
     "mix, expected",
@@ -88,7 +97,7 @@ def test_signed_advantages_by_hand(mode, mix, expected):
 
 
 def test_signed_advantages_with_ties_by_hand():
-    # The Oracle ties 0 and 1 first, and 2, 3, 4 last:
+    # The Oracle ties 0 and 1 in front of 2, 3 and 4, which it also ties:
     #   g = (1 + 0.63093) / 2 = 0.81546 and (0.5 + 0.43068 + 0.38685) / 3 = 0.43918
     # The policy's order is 4, 0, 1, 2, 3: gains 0.63093, 0.5, 0.43068, 0.38685, 1; over those ties
     #   h = (0.63093 + 0.5) / 2 = 0.56546 and (0.43068 + 0.38685 + 1) / 3 = 0.60584
@@ -103,7 +112,7 @@ def test_signed_advantages_with_ties_by_hand():
 
 @compiled
 @given(orders, variants)
-def test_every_form_adds_up_to_zero(pair, variant):
+def test_every_form_sums_to_zero(pair, variant):
     advantages = rank_advantages(*both_ranks(pair), **variant)
     assert float(jnp.sum(advantages)) == pytest.approx(0, abs=5e-6)
 
@@ -137,7 +146,7 @@ def test_permuting_a_group_permutes_its_advantages(order, pair, variant):
 
 @compiled
 @given(st.lists(st.integers(0, 3), min_size=12, max_size=12), variants)
-def test_exactly_zero_where_the_oracle_ties_all(predicted, variant):
+def test_exactly_zero_where_the_oracle_ties_everything(predicted, variant):
     oracle, predicted = both_ranks(([0] * len(predicted), predicted))
     assert not np.any(rank_advantages(oracle, predicted, **variant))
     options = {key: variant[key] for key in ("form", "discount")}
@@ -188,9 +197,69 @@ def test_leading_axes_are_free():
         ({"mix": 1.5}, "mix is 1.5.*0, 1"),
     ],
 )
-def test_bad_options_are_named(options, message):
+def test_invalid_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         rank_advantages(jnp.arange(3.0), jnp.arange(3.0), **options)
+
+
+SCORE_FORMS = (centred_advantages, leave_one_out_advantages, standardised_advantages)
+SCORES = jnp.array([1.0, 0.0, 2.0, 1.0])
+
+
+@modes
+def test_score_advantages_by_hand(mode):
+    # mean 1; the others of the first: (0 + 2 + 1) / 3 = 1; of the second 4/3; of the third 2/3
+    np.testing.assert_allclose(mode(centred_advantages)(SCORES), [0, -1, 1, 0], atol=1e-6)
+    expected = [0, -4 / 3, 4 / 3, 0]
+    np.testing.assert_allclose(mode(leave_one_out_advantages)(SCORES), expected, atol=1e-6)
+    # sample deviation sqrt(2 / 3) = 0.8165; 1 / 0.8166 = 1.22460
+    expected = [0, -1.2246, 1.2246, 0]
+    np.testing.assert_allclose(mode(standardised_advantages)(SCORES), expected, atol=1e-4)
+
+
+@modes
+def test_linear_rank_advantages_by_hand(mode):
+    of = mode(linear_rank_advantages)
+    np.testing.assert_allclose(of(jnp.array([0, 1, 2, 3, 4])), [2, 1, 0, -1, -2], atol=1e-6)
+    # positions 1 and 2 are tied and share 1.5, written as their mean or as the lowest rank
+    expected = [2, 2 - 4 * 1.5 / 3, 2 - 4 * 1.5 / 3, -2]
+    np.testing.assert_allclose(of(jnp.array([0, 1.5, 1.5, 3])), expected, atol=1e-6)
+    np.testing.assert_allclose(of(jnp.array([0, 1, 1, 3])), expected, atol=1e-6)
+
+
+def test_leave_one_out_is_the_mean_of_the_others():
+    scores = np.random.default_rng(0).normal(size=(7, 5))
+    expected = [[row[i] - np.delete(row, i).mean() for i in range(5)] for row in scores]
+    np.testing.assert_allclose(leave_one_out_advantages(scores), expected, atol=1e-6)
+
+
+score_groups = arrays(
+    np.float32, st.tuples(st.just(3), st.integers(2, 8)), elements=st.floats(-9, 9, width=32)
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(score_groups)
+def test_score_advantages_are_zero_sum_and_ordered_like_the_scores(scores):
+    for form in (*SCORE_FORMS, lambda s: linear_rank_advantages(ranks(s))):
+        advantages = np.asarray(form(scores))
+        assert np.abs(advantages.sum(axis=-1)).max() < 1e-3
+        order = np.sign(scores[:, :, None] - scores[:, None, :])
+        difference = advantages[:, :, None] - advantages[:, None, :]
+        assert (difference * order >= -1e-4).all()
+
+
+@pytest.mark.parametrize("form", SCORE_FORMS)
+def test_equal_scores_have_no_signal(form):
+    assert (form(jnp.full((2, 5), 0.1)) == 0).all()
+
+
+def test_only_the_z_score_removes_scale_and_offset():
+    for form, same in ((standardised_advantages, True), (centred_advantages, False)):
+        one, other = form(SCORES), form(10 * SCORES + 3)
+        assert np.allclose(one, other, atol=1e-3) == same
+    warped = standardised_advantages(SCORES**3)  # same order, different gaps
+    assert not np.allclose(warped, standardised_advantages(SCORES), atol=1e-2)
 
 
 @functools.partial(jax.jit, static_argnames=("form", "mix", "discount"))

@@ -1,4 +1,4 @@
-"""PPO's per-token quantities: by hand, against sums written out, and by property."""
+"""PPO's per-token quantities: by hand, against explicit sums, and by property."""
 
 import functools
 
@@ -25,12 +25,12 @@ def test_rewards_by_hand(mode):
     rewards = mode(functools.partial(token_rewards, kl_coefficient=0.1))(
         jnp.array([1.0, -2.0]), log_prob, ref, MASK
     )
-    # drift 0.5, -1, 0 and 1; the score at the last token of either answer
+    # drift 0.5, -1, 0 and 1; the score at the last token of each response
     np.testing.assert_allclose(rewards, [[-0.05, 0.1, 1.0], [-2.1, 0, 0]], atol=1e-6)
 
 
 @modes
-def test_undiscounted_advantages_are_what_is_still_to_come(mode):
+def test_undiscounted_advantages_are_the_rewards_to_go_minus_the_value(mode):
     rewards, values = jnp.array([[0.0, 1.0, 2.0]]), jnp.array([[0.5, 1.0, 0.25]])
     out = mode(lambda *x: generalised_advantages(*x, gamma=1.0, lam=1.0))(
         rewards, values, jnp.ones((1, 3), bool)
@@ -48,7 +48,7 @@ def test_discounted_advantages_by_hand():
     np.testing.assert_allclose(out.advantages, [0.825, 1.75], atol=1e-6)
 
 
-def test_advantages_are_the_weighted_sum_of_the_paper():
+def test_advantages_are_the_papers_weighted_sum():
     rng = np.random.default_rng(0)
     rewards, values = rng.normal(size=(2, 6)), rng.normal(size=(2, 7))
     values[:, 6] = 0
@@ -63,7 +63,7 @@ def test_advantages_are_the_weighted_sum_of_the_paper():
     np.testing.assert_allclose(out.advantages, expected, atol=1e-5)
 
 
-def test_padding_has_no_influence():
+def test_padding_has_no_effect():
     rewards, values = jnp.arange(6.0).reshape(2, 3), jnp.ones((2, 3))
     out = generalised_advantages(rewards, values, MASK, gamma=0.9, lam=0.9)
     other = generalised_advantages(
@@ -75,7 +75,7 @@ def test_padding_has_no_influence():
     np.testing.assert_allclose(white, whiten(rewards, MASK), atol=1e-6)
 
 
-def test_whitened_values_have_mean_zero_and_deviation_one():
+def test_whitened_values_have_zero_mean_and_unit_deviation():
     values = jax.random.normal(jax.random.key(0), (4, 5)) * 3 + 7
     mask = jnp.arange(5) < jnp.array([[5], [1], [3], [2]])
     kept = np.asarray(whiten(values, mask))[np.asarray(mask)]
@@ -93,7 +93,7 @@ def test_value_loss_by_hand(mode):
     assert float(loss) == pytest.approx(4.05 / 4, abs=1e-6)
 
 
-def test_the_value_loss_moves_values_alone():
+def test_only_the_values_get_a_gradient_from_the_value_loss():
     mask = jnp.ones(2, bool)
     values, old, returns = jnp.array([0.1, 0.2]), jnp.zeros(2), jnp.ones(2)
     gradients = jax.grad(clipped_value_loss, (0, 1, 2))(values, old, returns, mask, 0.5)

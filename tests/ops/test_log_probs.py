@@ -1,4 +1,4 @@
-"""Chunked log-probabilities against the plain path, numpy and finite differences."""
+"""Chunked log-probabilities against the unchunked path, numpy and finite differences."""
 
 import functools
 import os
@@ -32,7 +32,7 @@ def sample(shape=(2, 3, 5), width=4, seed=0):
 
 
 def by_numpy(hidden, kernel, tokens, temperature, banned):
-    """In float64, over the tokens that are not banned only."""
+    """Log-probability and entropy in float64, over the allowed tokens only."""
     hidden, kernel = np.asarray(hidden, np.float64), np.asarray(kernel, np.float64)
     kept = np.flatnonzero(~np.asarray(banned))
     log_p = scipy.special.log_softmax((hidden @ kernel)[..., kept] / temperature, axis=-1)
@@ -43,7 +43,7 @@ def by_numpy(hidden, kernel, tokens, temperature, banned):
 
 @pytest.mark.parametrize("chunk_size", [0, 1, 4, 30, 100])
 @pytest.mark.parametrize("temperature", [0.5, 1.0])
-def test_values_are_those_of_numpy(chunk_size, temperature):
+def test_values_match_numpy(chunk_size, temperature):
     inputs = sample()
     out = jax.jit(
         functools.partial(
@@ -58,7 +58,7 @@ def test_values_are_those_of_numpy(chunk_size, temperature):
 @pytest.mark.parametrize(
     "shape, chunk_size", [((1,), 3), ((7,), 3), ((2, 3, 5), 8), ((2, 3, 5), 1), ((4, 4), 16)]
 )
-def test_chunked_is_plain_with_its_gradients(shape, chunk_size):
+def test_values_and_gradients_are_the_same_with_and_without_chunks(shape, chunk_size):
     hidden, kernel, tokens = sample(shape)
 
     def total(hidden, kernel, chunk_size):
@@ -73,7 +73,7 @@ def test_chunked_is_plain_with_its_gradients(shape, chunk_size):
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-4, rtol=1e-4), *both)
 
 
-def test_gradient_is_that_of_finite_differences():
+def test_gradient_matches_finite_differences():
     with jax.enable_x64(True):
         hidden, kernel, tokens = sample((2, 3))
         hidden, kernel = hidden.astype(jnp.float64), kernel.astype(jnp.float64)
@@ -92,7 +92,7 @@ def test_gradient_is_that_of_finite_differences():
             assert float(gradient[index]) == pytest.approx(float(numeric), rel=1e-6, abs=1e-8)
 
 
-def test_banned_tokens_have_no_probability_and_do_no_harm():
+def test_banned_tokens_have_probability_zero_and_finite_gradients():
     hidden, kernel, tokens = sample((1, 2))
     probabilities = jax.nn.softmax(masked_logits(vocabulary_logits(hidden, kernel), 0.1, BANNED))
     np.testing.assert_array_equal(probabilities[..., BANNED], 0)
@@ -107,7 +107,7 @@ def test_banned_tokens_have_no_probability_and_do_no_harm():
     assert np.all(np.exp(out.log_prob) == 0)
 
 
-def test_one_token_left_has_no_entropy():
+def test_a_single_allowed_token_has_no_entropy():
     hidden, kernel, tokens = sample((3,))
     only = jnp.ones(V, bool).at[3].set(False)
     out = token_log_probs(hidden, kernel, jnp.full_like(tokens, 3), banned=only)
@@ -136,7 +136,7 @@ def test_bfloat16_is_accumulated_in_float32():
     np.testing.assert_allclose(out.log_prob, log_prob, atol=1e-4, rtol=1e-4)
 
 
-def test_no_array_of_all_logits_lives():
+def test_the_full_array_of_logits_is_never_allocated():
     rows, width, vocabulary = 512, 8, 1024
 
     def total(hidden, kernel, tokens, chunk_size):
@@ -173,7 +173,7 @@ assert "f32[16,1000]" in text and "f32[64,1000]" not in text
 """
 
 
-def test_every_device_works_on_its_share_of_a_chunk():
+def test_each_device_computes_its_share_of_every_chunk():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", SHARDED]
     subprocess.run(command, env=os.environ | flags, check=True, timeout=120)
@@ -195,7 +195,7 @@ def pair_of_policies(shape=(2, 3, 5)):
 
 
 @pytest.mark.parametrize("chunk_size", [0, 4, 100])
-def test_exact_kl_is_scipys(chunk_size):
+def test_exact_kl_matches_scipy(chunk_size):
     states = pair_of_policies()
     options = {"temperature": 0.7, "banned": BANNED, "chunk_size": chunk_size}
     kept = np.flatnonzero(~np.asarray(BANNED))
@@ -210,7 +210,7 @@ def test_exact_kl_is_scipys(chunk_size):
 
 
 def test_exact_kl_is_what_k1_estimates():
-    # of every token its k1, weighted with its probability
+    # the k1 of every token, weighted by its probability
     hidden, kernel, *reference = pair_of_policies((2,))
     every = jnp.broadcast_to(jnp.arange(V), (2, V))
     log_p, log_q = (
@@ -221,7 +221,7 @@ def test_exact_kl_is_what_k1_estimates():
     np.testing.assert_allclose(exact_kl(hidden, kernel, *reference), mean, atol=1e-5)
 
 
-def test_gradient_of_exact_kl_is_plain_in_chunks_and_moves_the_policy_alone():
+def test_gradient_of_exact_kl_reaches_only_the_policy_with_and_without_chunks():
     states = pair_of_policies()
 
     def total(*states, chunk_size):

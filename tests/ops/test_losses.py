@@ -59,7 +59,7 @@ def test_clipping_stops_the_gradient():
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_gradient_is_that_of_finite_differences(normalisation):
+def test_gradient_matches_finite_differences(normalisation):
     with jax.enable_x64(True):
         new, old, advantages, mask = batch(dtype=jnp.float64)
 
@@ -86,7 +86,7 @@ def test_only_the_current_policy_has_a_gradient():
     assert not np.any(jax.grad(lambda ref: kl_estimate(new, ref).sum())(old))
 
 
-def test_on_policy_gradient_is_that_of_reinforce():
+def test_on_policy_gradient_is_reinforce():
     new, _, advantages, mask = batch()
     gradient = jax.grad(lambda x: loss_of(x, new, advantages, mask).loss)(new)
     np.testing.assert_allclose(
@@ -113,7 +113,7 @@ def test_an_empty_mask_gives_zero(mode, normalisation):
 
 
 @pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_an_invalid_group_vanishes(normalisation):
+def test_an_invalid_group_has_no_effect(normalisation):
     new, old, advantages, mask = batch()
     without = loss_of(new[1:], old[1:], advantages[1:], mask[1:], normalisation=normalisation)
     left_out = loss_of(new, old, advantages, mask.at[0].set(False), normalisation=normalisation)
@@ -174,7 +174,7 @@ def test_kl_estimates_by_hand(kind, expected):
     np.testing.assert_allclose(value, [expected], rtol=1e-6)
 
 
-def test_k3_keeps_its_digits_where_policies_are_close():
+def test_k3_is_accurate_where_policies_are_close():
     # d = 0.0007: d^2 / 2 + d^3 / 6; e^d - d - 1 in float32 would be a multiple of 6e-8
     value = kl_estimate(jnp.array([0.0]), jnp.array([0.0007]), "k3")
     np.testing.assert_allclose(value, [2.4505717e-7], rtol=1e-3)

@@ -1,4 +1,4 @@
-"""The loss on pairs: by hand, against scipy's logistic regression gradient, limits."""
+"""The loss on pairs: by hand, against scipy's logistic gradient, and at its limits."""
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,13 @@ def test_by_hand():
     assert float(out.margin) == 0
 
 
-def test_ties_are_half_right():
+def test_ties_count_one_half():
     out = preference_loss(jnp.zeros(3), jnp.zeros(3))
     assert float(out.loss) == pytest.approx(np.log(2), abs=1e-6)
     assert float(out.accuracy) == 0.5
 
 
-def test_gradient_is_that_of_bradley_and_terry():
+def test_gradient_matches_bradley_terry():
     preferred, rejected = (jax.random.normal(jax.random.key(i), (6,)) for i in (0, 1))
     of = jax.grad(lambda *x: preference_loss(*x, centring=0.0).loss, (0, 1))(preferred, rejected)
     expected = -expit(np.asarray(rejected - preferred)) / 6

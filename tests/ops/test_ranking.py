@@ -1,4 +1,4 @@
-"""Ranks, gains and rank metrics against hand-worked values, scipy and their properties."""
+"""Ranks, gains and rank metrics: by hand, against scipy, and by property."""
 
 import itertools
 
@@ -25,7 +25,7 @@ compiled = settings(deadline=None, max_examples=60)  # a new shape compiles, whi
 modes = pytest.mark.parametrize(
     "mode", [lambda f: f, jax.jit, jax.vmap], ids=["plain", "jit", "vmap"]
 )
-# Few sizes, as each compiles anew.
+# Few sizes, as each one compiles again.
 groups = st.sampled_from([1, 2, 6]).flatmap(
     lambda size: st.lists(st.integers(-3, 3), min_size=size, max_size=size)
 )
@@ -35,7 +35,7 @@ pairs = st.sampled_from([1, 2, 5]).flatmap(
 
 
 def array(values: list[int]) -> jnp.ndarray:
-    """Float32, as scores are."""
+    """float32, like scores."""
     return jnp.asarray(values, jnp.float32)
 
 
@@ -76,7 +76,7 @@ def test_inputs_of_any_kind():
     np.testing.assert_array_equal(ranks(jnp.array([-jnp.inf, 0.0, -jnp.inf])), [1.5, 0, 1.5])
 
 
-def test_nan_is_not_hidden():
+def test_nan_scores_get_nan_ranks():
     np.testing.assert_array_equal(ranks(jnp.array([1.0, jnp.nan, 2.0])), [1, np.nan, 0])
 
 
@@ -168,7 +168,7 @@ def test_ndcg_is_one_exactly_where_the_orders_agree(pair):
 
 
 @pytest.mark.parametrize("size", [2, 5, 9])
-def test_ndcg_is_scikit_learns(size):
+def test_ndcg_matches_scikit_learn(size):
     rng = np.random.default_rng(size)
     oracle = rng.integers(0, size, (200, size))  # with ties and without
     predicted = rng.integers(0, size, (200, size))

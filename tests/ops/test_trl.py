@@ -1,4 +1,4 @@
-"""The loss against TRL's GRPO loss, the real library's, on the same tensors."""
+"""Our loss against the GRPO loss of the installed TRL, on the same tensors."""
 
 import types
 from collections import defaultdict
@@ -16,13 +16,13 @@ trainer = pytest.importorskip("trl.trainer.grpo_trainer", reason="parity: pip in
 
 B, G, T = 3, 4, 6
 BETA, LOW, HIGH, ENTROPY = 0.1, 0.2, 0.28, 0.05
-# TRL's names of the normalisations; `bnpo` is `dapo` on one process and one micro-batch.
+# TRL's names for the normalisations; on one process with one micro-batch, `bnpo` is `dapo`.
 NAMES = {"grpo": "sequence", "bnpo": "token", "dapo": "token", "dr_grpo": "constant"}
 
 
 @pytest.fixture(scope="module")
 def tensors():
-    """log_prob, old, reference, entropy [B, G, T], advantages [B, G] and the mask, as numpy."""
+    """log_prob, old, reference, entropy [B, G, T], advantages [B, G] and the mask, in numpy."""
     rng = np.random.default_rng(0)
     old = -rng.uniform(0.1, 3, (B, G, T))
     log_prob = old + 0.3 * rng.normal(size=old.shape)  # some ratios are clipped
@@ -65,7 +65,7 @@ def loss_of_trl(tensors, loss_type):
 
 
 def our_loss(log_prob, old, reference, entropy, advantages, mask, normalisation):
-    """As `GrpoRank` puts it together; TRL's entropy term is a mean over tokens in every case."""
+    """The loss as `GrpoRank` composes it; TRL's entropy term is always a mean over tokens."""
     policy = clipped_policy_loss(
         log_prob, old, advantages, mask,
         clip_low=LOW, clip_high=HIGH, normalisation=normalisation,
@@ -75,7 +75,7 @@ def our_loss(log_prob, old, reference, entropy, advantages, mask, normalisation)
 
 
 @pytest.mark.parametrize("loss_type", NAMES)
-def test_loss_and_gradient_are_trls(tensors, loss_type):
+def test_loss_and_gradient_match_trl(tensors, loss_type):
     expected, gradient = loss_of_trl(tensors, loss_type)
     arrays = [jnp.asarray(x) for x in tensors]
     ours = jax.value_and_grad(lambda *x: our_loss(*x, NAMES[loss_type]))(*arrays)
@@ -84,7 +84,7 @@ def test_loss_and_gradient_are_trls(tensors, loss_type):
     assert np.abs(gradient).max() > 1e-3
 
 
-def test_advantages_are_trls():
+def test_advantages_match_trl():
     # TRL 1.16.0, trainer/grpo_trainer.py, scale_rewards="group"
     rewards = torch.tensor([[1.0, 0.0, 2.0, 1.0], [0.5, 0.5, 0.5, 0.5], [3.0, -1.0, 0.0, 0.0]])
     centred = rewards - rewards.mean(dim=1, keepdim=True)
