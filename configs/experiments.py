@@ -8,7 +8,7 @@
 
 Without a WORKDIR that is runs/taught (docs/results/experiments.md says how to make it) or runs/7b
 (docs/scaling.md). Of it are read: `sft` (`imported` at full size), where all runs begin, and the
-trained Oracles `oracle` and `reward`. docs/results/experiments.md has the commands and what was measured.
+trained Oracles `oracle` and `reward`. docs/results/experiments.md has the commands and results.
 """
 
 import runpy
