@@ -1,6 +1,7 @@
 # make demo   the main job, end to end, on the embedded data; leaves runs/demo/report.html
 # make test   the test suite
 # make lint   ruff: check and format
+# make docs   API pages from the docstrings, in build/api
 #
 # Each makes .venv first where there is none (another Python: make demo PYTHON=python3.12), and
 # installs again only when setup.py has changed.
@@ -29,7 +30,7 @@ endef
 # faulted in anew each time: about twice as fast here (glibc only; other systems ignore it).
 TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184
 
-.PHONY: demo test lint
+.PHONY: demo test lint docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -41,6 +42,9 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+
+docs: $(VENV)/.installed-docs
+	@$(BIN)/python docs/api_pages.py build/api
 
 # The Python of .venv where there is one, else the one to make it with.
 BASE = $(shell [ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))
@@ -63,4 +67,9 @@ $(VENV)/.installed: $(VENV)/.made setup.py
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need (pytest, torch, trl, ruff, …)"
 	@what='.[test,torch,peers]'; $(install)
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "Installing what the API pages need (pdoc)"
+	@what='.[docs]'; $(install)
 	@touch $@

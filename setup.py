@@ -64,6 +64,7 @@ EXTRAS = {
     "embeddings": ["sentence-transformers>=6,<7"],  # of oracle.name=embedding; needs torch
     # transformers reads the real SmolLM2 with gguf; its server is a judge that nobody here wrote.
     "real": ["gguf==0.19.0", "transformers[serving]>=5.23,<6"],
+    "docs": ["pdoc>=16,<17"],  # API pages from the docstrings (make docs)
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
 }
 
