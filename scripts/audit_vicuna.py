@@ -1,4 +1,4 @@
-"""Turns the Vicuna benchmark's answers and GPT-4's reviews into groups for an audit.
+"""PeerConnection the Vicuna benchmark's answers and GPT-4's reviews into groups for an audit.
 
     python scripts/audit_vicuna.py --folder=vicuna80 --output=vicuna80/groups.jsonl
     python scripts/audit_oracle.py --config=configs/demo.py --workdir=runs/audit-vicuna80 \

@@ -20,11 +20,11 @@ from orl_jax.performance.benchmark import (
     table,
     vocabulary,
 )
-from orl_jax.performance.benchmark.held import Held
+from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.machine import machine
 from orl_jax.performance.benchmark.peer_model import Sizes
-from orl_jax.performance.benchmark.programs import Programs
 from orl_jax.performance.benchmark.roofline import measure_peak
+from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
@@ -143,7 +143,7 @@ def _shapes(config: ConfigDict, request: Request) -> Shapes:
 def _stages(config: ConfigDict, request: Request) -> dict[str, Any]:
     dtype = config.model.language.dtype
     shapes, peak = _shapes(config, request), measure_peak(dtype, request.repeats)
-    held = Held(shapes, Programs(shapes))
+    held = RunArrays(shapes, CompiledSteps(shapes))
     rows = [
         stages.measure(name, held, peak, request.repeats, request.clip or None).to_dict()
         for name in _bar("stage")(request.stages or stages.NAMES)

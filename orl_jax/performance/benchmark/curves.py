@@ -7,8 +7,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from orl_jax.models.vlm import visual_tokens
-from orl_jax.performance.benchmark.held import Held
-from orl_jax.performance.benchmark.programs import Programs
+from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
+from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.stages import step_call
 from orl_jax.performance.benchmark.timing import timed
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
@@ -62,7 +62,7 @@ def measure(
     for name, value in progress(list(_points(names))):
         changed = sized(config, {**BASE, AXES[name][0]: value})
         shapes = Shapes(changed, tokens_of(changed, vocabulary), devices)
-        timing = timed(step_call(Held(shapes, Programs(shapes))), repeats)
+        timing = timed(step_call(RunArrays(shapes, CompiledSteps(shapes))), repeats)
         points[name].append({"value": value, **timing.to_dict()})
     return {name: {"points": found, **_fitted(found)} for name, found in points.items()}
 

@@ -18,11 +18,11 @@ from ml_collections import ConfigDict
 
 from orl_jax.models.params import count
 from orl_jax.performance.benchmark import peer_model
-from orl_jax.performance.benchmark.held import Held
+from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.peer_model import Sizes
 from orl_jax.performance.benchmark.peer_process import PeerProcess, Seconds, check_name
 from orl_jax.performance.benchmark.peers.reward import reward
-from orl_jax.performance.benchmark.programs import Programs
+from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.stages import call_of
 from orl_jax.performance.benchmark.timing import Timing, ratios, seconds, timed
 from orl_jax.rl.ranked_batch import RankedBatch
@@ -66,7 +66,7 @@ def compare(
         folder = peer_model.make_folder(pathlib.Path(place) / "model", sizes)
         prompts, ids = peer_model.texts(folder, sizes)
         shapes, params = peer_model.import_folder(config, folder, sizes)
-        held = Held(shapes, Programs(shapes), params, ids)
+        held = RunArrays(shapes, CompiledSteps(shapes), params, ids)
         with PeerProcess(name, folder, sizes, prompts, python) as other:
             gap = check_same(held, other)
             ours = OurSteps(held)
@@ -89,7 +89,7 @@ class OurSteps:
       compilation: seconds, of both programs.
     """
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: RunArrays) -> None:
         self.found: list[Seconds] = []
         self._held = held
         programs = [held.programs[name] for name in ("rollout", "update")]
@@ -128,7 +128,7 @@ class OurSteps:
         return self._state, rest
 
 
-def check_same(held: Held, peer: PeerProcess) -> float:
+def check_same(held: RunArrays, peer: PeerProcess) -> float:
     """The largest gap between log-probabilities of the same tokens on both sides, in nats.
 
     Raises:
@@ -143,7 +143,7 @@ def check_same(held: Held, peer: PeerProcess) -> float:
     return gap
 
 
-def our_log_probs(held: Held) -> np.ndarray:
+def our_log_probs(held: RunArrays) -> np.ndarray:
     """[B, G, T], at temperature 1, nothing banned."""
     scorer, banned = Scorer(held.model, 1.0), jnp.zeros_like(held.banned)
 
@@ -154,7 +154,7 @@ def our_log_probs(held: Held) -> np.ndarray:
 
 
 def _summary(
-    held: Held,
+    held: RunArrays,
     sizes: Sizes,
     gap: float,
     ours: OurSteps,

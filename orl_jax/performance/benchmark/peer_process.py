@@ -1,4 +1,4 @@
-"""A peer in a process of its own, which talks to us in lines of JSON; see `peers.turns`.
+"""A peer in a process of its own, which talks to us in lines of JSON; see `peers.peer_protocol`.
 
 It may need other versions of the libraries, and the side whose turn it isn't then holds no thread.
 """

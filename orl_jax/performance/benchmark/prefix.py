@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.models.params import flatten
 from orl_jax.models.sampler import begin
-from orl_jax.performance.benchmark.repeated import RepeatedGrpoRank
+from orl_jax.performance.benchmark.repeated_prompt import RepeatedGrpoRank
 from orl_jax.performance.benchmark.text_model import TextModel
 from orl_jax.performance.benchmark.timing import alternated, ratios
 from orl_jax.rl.grpo_rank import GrpoRank, Settings

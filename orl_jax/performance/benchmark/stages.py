@@ -19,9 +19,9 @@ from typing import Any
 import jax
 
 from orl_jax.data.video import VideoError, read_frames
-from orl_jax.performance.benchmark.clip import write_clip
-from orl_jax.performance.benchmark.held import Held
 from orl_jax.performance.benchmark.roofline import Cost, Peak, bound
+from orl_jax.performance.benchmark.run_arrays import RunArrays
+from orl_jax.performance.benchmark.synthetic_video import write_synthetic_video
 from orl_jax.performance.benchmark.timing import Timing, timed
 from orl_jax.performance.plan import steps
 from orl_jax.rl.ranked_batch import RankedBatch
@@ -42,7 +42,7 @@ class Stage:
       timing: seconds.
       count, unit: what it works through in a call.
       cost: operations and bytes; None on the host.
-      accessed: XLA's own count of bytes (`Program.accessed`).
+      accessed: XLA's own count of bytes (`CompiledStep.accessed`).
       compilation: seconds.
       bound: seconds that it takes at least (`roofline.bound`).
     """
@@ -74,7 +74,7 @@ def check_names(names: Sequence[str]) -> None:
         raise UserError(f"there is no stage {unknown[0]!r}; choose some of {', '.join(NAMES)}")
 
 
-def measure(name: str, held: Held, peak: Peak, repeats: int, clip: str | None = None) -> Stage:
+def measure(name: str, held: RunArrays, peak: Peak, repeats: int, clip: str | None = None) -> Stage:
     """Compiles and times a stage.
 
     Args:
@@ -99,7 +99,7 @@ def measure(name: str, held: Held, peak: Peak, repeats: int, clip: str | None = 
     )  # fmt: skip
 
 
-def call_of(name: str, held: Held) -> Call:
+def call_of(name: str, held: RunArrays) -> Call:
     """A stage as a function without arguments. What it donates it gets back from itself."""
     run = held.programs[name].run
     first, *rest = held.filled(steps.make(name, held).args)
@@ -115,7 +115,7 @@ def call_of(name: str, held: Held) -> Call:
     return call
 
 
-def step_call(held: Held) -> Call:
+def step_call(held: RunArrays) -> Call:
     """A whole step as a function without arguments, which goes on from the state it left."""
     encode, rollout, update = (held.programs[part].run for part in _PARTS)
     layout, kept = held.shapes.layout, [held.fresh(held.state.trained)]
@@ -134,7 +134,7 @@ def step_call(held: Held) -> Call:
     return call
 
 
-def _work(name: str, held: Held) -> tuple[int, str]:
+def _work(name: str, held: RunArrays) -> tuple[int, str]:
     """What a call works through."""
     config = held.shapes.config
     prompts, answers = config.rl.batch_size, config.rl.batch_size * config.rl.group_size
@@ -150,10 +150,10 @@ def _work(name: str, held: Held) -> tuple[int, str]:
     }[name]
 
 
-def _video(held: Held, repeats: int, clip: str | None) -> Stage:
+def _video(held: RunArrays, repeats: int, clip: str | None) -> Stage:
     data = held.shapes.config.data
     with tempfile.TemporaryDirectory() as folder:
-        path = clip or write_clip(pathlib.Path(folder) / "clip.mp4")
+        path = clip or write_synthetic_video(pathlib.Path(folder) / "clip.mp4")
 
         def read() -> None:
             read_frames(path, data.frames, data.image_size, data.get("framing", "crop"))

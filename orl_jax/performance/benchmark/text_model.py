@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from orl_jax.models.llama import Llama, Segment
 from orl_jax.models.params import partition
 from orl_jax.models.vlm import VLM, build_vlm
-from orl_jax.performance.benchmark.drawn import draw
+from orl_jax.performance.benchmark.random_params import random_params
 from orl_jax.rl.ranked_batch import RankedBatch
 
 _IMAGE = 1  # no prompt holds it
@@ -46,7 +46,7 @@ class TextModel:
         init = partial(self.model.init, method=_touch)
         shapes = jax.eval_shape(init, jax.random.key(0), *row)["params"]
         dtype = self.config.model.get("param_dtype", "float32")
-        return draw(jax.tree_util.tree_map_with_path(partial(_typed, dtype), shapes))
+        return random_params(jax.tree_util.tree_map_with_path(partial(_typed, dtype), shapes))
 
     @cached_property
     def split(self) -> tuple[dict[str, Any], dict[str, Any]]:

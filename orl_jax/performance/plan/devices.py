@@ -2,7 +2,7 @@
 
 XLA compiles for a GPU from a description of it; none is needed, nor a driver. Its plan of the
 memory is then the very one that a run on such a GPU has. Without the plugin XLA compiles for as
-many virtual CPU devices: their plan is another one (`orl_jax.performance.plan.widened`).
+many virtual CPU devices: their plan is another one (`orl_jax.performance.plan.cpu_widening`).
 """
 
 import importlib.util

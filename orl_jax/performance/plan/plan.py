@@ -16,9 +16,9 @@ from ml_collections import ConfigDict
 from orl_jax.models.sharding.mesh import AXES
 from orl_jax.performance.plan import steps
 from orl_jax.performance.plan.devices import Target, make_target
-from orl_jax.performance.plan.measure import Measured, measure
+from orl_jax.performance.plan.measurement import Measured, measure
 from orl_jax.performance.plan.remedies import Remedy, remedies
-from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
 from orl_jax.run.errors import UserError
 
@@ -127,11 +127,11 @@ def _filled(config: ConfigDict, devices: int) -> ConfigDict:
     return config
 
 
-def _resident(config: ConfigDict, target: Target, vocabulary: int) -> Resident:
-    return Resident(Shapes(config, tokens_of(config, vocabulary), target.devices))
+def _resident(config: ConfigDict, target: Target, vocabulary: int) -> RunShapes:
+    return RunShapes(Shapes(config, tokens_of(config, vocabulary), target.devices))
 
 
-def _chosen(resident: Resident, only: Sequence[str]) -> list[str]:
+def _chosen(resident: RunShapes, only: Sequence[str]) -> list[str]:
     names = steps.names(resident)
     if unknown := [name for name in only if name not in names]:
         raise UserError(f"there is no step {unknown[0]!r}; choose some of {', '.join(names)}")

@@ -28,7 +28,7 @@ from orl_jax.models import assembly as assemblies
 from orl_jax.models import sampler
 from orl_jax.models.params import flatten
 from orl_jax.models.quantised import quantise_stack
-from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
 from orl_jax.rl import learner as learners
 from orl_jax.rl.algorithms import make_step
@@ -61,12 +61,12 @@ class Step:
     turns: int = 1
 
 
-def names(resident: Resident) -> list[str]:
+def names(resident: RunShapes) -> list[str]:
     """Of all steps that a config has, parts behind their whole."""
     return [name for name in MAKERS if name != "quantise" or resident.codes]
 
 
-def make(name: str, resident: Resident) -> Step:
+def make(name: str, resident: RunShapes) -> Step:
     """One step by its name.
 
     Raises:
@@ -79,7 +79,7 @@ def make(name: str, resident: Resident) -> Step:
     return MAKERS[name](resident)
 
 
-def _initialise(resident: Resident) -> Step:
+def _initialise(resident: RunShapes) -> Step:
     """As `assembly.initial_params` with nothing given."""
     shapes = resident.shapes
     draw = partial(assemblies.draw_params, shapes.config, shapes.assembly)
@@ -92,7 +92,7 @@ def _initialise(resident: Resident) -> Step:
     return Step("initialise", jax.jit(drawn, out_shardings=_places(params)), (key,), key)
 
 
-def _quantise(resident: Resident) -> Step:
+def _quantise(resident: RunShapes) -> Step:
     """The largest kernel's turn in `quantise_like`: all others are still there, and all codes."""
     shapes, stored = resident.shapes, flatten(resident.frozen)
     path = max(resident.codes, key=lambda path: resident.codes[path].size)
@@ -109,7 +109,7 @@ def _quantise(resident: Resident) -> Step:
     return Step("quantise", jax.jit(quantise), (kernel,), (kernels, done))
 
 
-def _sft(resident: Resident) -> Step:
+def _sft(resident: RunShapes) -> Step:
     """As `sft.train`: a batch of videos with their questions."""
     shapes, settings = resident.shapes, resident.shapes.config.sft
     model = shapes.model(lora=settings.lora)
@@ -135,7 +135,7 @@ def _lessons(shapes: Shapes) -> sft.Lessons:
     )
 
 
-def _encode(resident: Resident) -> Step:
+def _encode(resident: RunShapes) -> Step:
     """As `Learner.encode`."""
     encode = partial(learners.encode, resident.model, resident.adapter_trained)
     function = jax.jit(encode, out_shardings=resident.shapes.layout.batch)
@@ -144,7 +144,7 @@ def _encode(resident: Resident) -> Step:
     return Step("encode", function, args, alive)
 
 
-def _rollout(resident: Resident) -> Step:
+def _rollout(resident: RunShapes) -> Step:
     """As `Learner.rollout`."""
     shapes = resident.shapes
     learner = SimpleNamespace(config=shapes.config, encoder=shapes.tokens)
@@ -155,14 +155,14 @@ def _rollout(resident: Resident) -> Step:
     return Step("rollout", function, args, resident.while_sampling)
 
 
-def _prefill(resident: Resident) -> Step:
+def _prefill(resident: RunShapes) -> Step:
     """`sampler.begin`."""
     function = jax.jit(resident.begin, out_shardings=_places(resident.begun))
     args = (resident.params, resident.media, *resident.prompts)
     return Step("prefill", function, args, resident.while_sampling, part_of="rollout")
 
 
-def _decode(resident: Resident) -> Step:
+def _decode(resident: RunShapes) -> Step:
     """`sampler.advance`, its state donated."""
     shapes, settings = resident.shapes, resident.shapes.config.rl
     prefix, state = resident.begun
@@ -181,7 +181,7 @@ def _decode(resident: Resident) -> Step:
     return Step("decode", function, args, alive, part_of="rollout", turns=turns)
 
 
-def _validate(resident: Resident) -> Step:
+def _validate(resident: RunShapes) -> Step:
     """As `Evaluator` does while RL trains; its two programs as one, every video another."""
     shapes, rows = resident.shapes, resident.shapes.config.evaluation.batch_size
     settings = decoding(shapes.config, shapes.tokens)
@@ -197,7 +197,7 @@ def _validate(resident: Resident) -> Step:
     return Step("validate", function, args, (resident.always, args))
 
 
-def _update(resident: Resident) -> Step:
+def _update(resident: RunShapes) -> Step:
     """As `Learner.update`."""
     shapes, config = resident.shapes, resident.shapes.config
     step = make_step(
@@ -209,7 +209,7 @@ def _update(resident: Resident) -> Step:
     return Step("update", jax.jit(step, donate_argnums=0, out_shardings=places), args, args)
 
 
-def _score(resident: Resident) -> Step:
+def _score(resident: RunShapes) -> Step:
     """Log-probabilities of one policy, without gradient, as all algorithms take them."""
     config, settings = resident.shapes.config, resident.shapes.config.rl
     scorer = Scorer(
@@ -231,7 +231,7 @@ def _score(resident: Resident) -> Step:
     return Step("score", function, args, alive, part_of="update", turns=turns)
 
 
-MAKERS: dict[str, Callable[[Resident], Step]] = {
+MAKERS: dict[str, Callable[[RunShapes], Step]] = {
     "initialise": _initialise,
     "quantise": _quantise,
     "sft": _sft,

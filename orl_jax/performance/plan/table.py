@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from orl_jax.performance.plan.measure import Measured
+from orl_jax.performance.plan.measurement import Measured
 from orl_jax.performance.plan.plan import Plan
 
 UNITS = {"GB": 10**9, "MB": 10**6}

@@ -5,7 +5,7 @@ import re
 from jax.extend import backend
 
 from orl_jax.performance.plan.hlo import Module
-from orl_jax.performance.plan.measure import short_source
+from orl_jax.performance.plan.measurement import short_source
 
 # Parts of a step by names in an operation's source; flax names a module's methods itself.
 PARTS = {

@@ -11,12 +11,12 @@ import pytest
 
 from orl_jax.performance.benchmark import benchmark, curves, stages, table, vocabulary
 from orl_jax.performance.benchmark.benchmark import Request, run
-from orl_jax.performance.benchmark.held import Held
+from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.peer_model import Sizes
-from orl_jax.performance.benchmark.programs import Programs
 from orl_jax.performance.benchmark.roofline import Cost, Peak, bound
+from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.timing import Timing, ratios, timed
-from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
 from orl_jax.run.errors import UserError
 
@@ -30,7 +30,7 @@ def held():
     config = runpy.run_path(str(CONFIG))["get_config"]("tiny").unlock()
     config.data.folder = "nowhere"
     shapes = Shapes(config, tokens_of(config, 40), jax.devices()[:1])
-    return Held(shapes, Programs(shapes))
+    return RunArrays(shapes, CompiledSteps(shapes))
 
 
 def described(tree):
@@ -38,7 +38,7 @@ def described(tree):
 
 
 def test_arrays_are_those_of_the_plan(held):
-    planned = Resident(held.shapes)
+    planned = RunShapes(held.shapes)
     for name in ("state", "frozen", "banned", "frames", "prompts", "media", "batch"):
         assert described(getattr(held, name)) == described(getattr(planned, name)), name
 

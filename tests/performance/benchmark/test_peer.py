@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("trl")
 
 from orl_jax.performance.benchmark import peer, peer_model
-from orl_jax.performance.benchmark.held import Held
+from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.peer_model import Sizes
 from orl_jax.performance.benchmark.peer_process import PeerProcess
-from orl_jax.performance.benchmark.programs import Programs
+from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.run.errors import Failure, UserError
 
 CONFIG = pathlib.Path(__file__).parents[3] / "configs" / "imported.py"
@@ -36,12 +36,12 @@ def test_the_import_is_the_same_model(tmp_path, offline):
     assert ids.shape == (2, 10) and len(prompts) == 2
     shapes, params = peer_model.import_folder(imported(), folder, SIZES)
     assert shapes.tokens.vocabulary_size == 40
-    held = Held(shapes, Programs(shapes), params, ids)
+    held = RunArrays(shapes, CompiledSteps(shapes), params, ids)
     with PeerProcess("trl", folder, SIZES, prompts, "") as trl:
         assert peer.check_same(held, trl) < peer.TOLERANCE
         layers = params["language"]["layers"]
         layers["q"]["kernel"] = 1.1 * layers["q"]["kernel"]
-        other = Held(shapes, Programs(shapes), params, ids)
+        other = RunArrays(shapes, CompiledSteps(shapes), params, ids)
         with pytest.raises(Failure, match="not the same model"):
             peer.check_same(other, trl)
 

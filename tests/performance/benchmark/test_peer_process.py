@@ -14,8 +14,8 @@ from orl_jax.run.errors import Failure, UserError
 STAND_IN = """
 import sys
 sys.path.insert(0, PEERS)
-from turns import Turns
-turns = Turns()
+from peer_protocol import PeerConnection
+turns = PeerConnection()
 job = turns.job
 assert job["sizes"]["group"] == 3 and job["heads"] == 1 and job["prompts"] == ["a b"]
 print("no reply")

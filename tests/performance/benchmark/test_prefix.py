@@ -5,7 +5,7 @@ import jax
 import pytest
 
 from orl_jax.performance.benchmark import prefix
-from orl_jax.performance.benchmark.repeated import RepeatedGrpoRank
+from orl_jax.performance.benchmark.repeated_prompt import RepeatedGrpoRank
 from orl_jax.performance.benchmark.text_model import TextModel
 from orl_jax.rl.grpo_rank import GrpoRank
 

@@ -14,8 +14,8 @@ import sys
 from orl_jax.models.params import flatten
 from orl_jax.performance.plan import steps
 from orl_jax.performance.plan.devices import Target, make_target
-from orl_jax.performance.plan.measure import measure
-from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.measurement import measure
+from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes, Tokens, bytes_per_device
 
 CONFIG = pathlib.Path(__file__).parents[3] / "configs" / "demo.py"
@@ -45,7 +45,7 @@ def describe(name, target):
     data = config.data
     tokens = Tokens(VOCABULARY, data.prompt_tokens, data.response_tokens, 20)
     shapes = Shapes(config, tokens, target.devices[:sizes])
-    resident = Resident(shapes)
+    resident = RunShapes(shapes)
     params = flatten(resident.frozen) | flatten(resident.state.trained)
     prefix, state = resident.begun
     return {

@@ -11,7 +11,7 @@ import pytest
 
 from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.performance.plan.devices import has_plugin, make_target
-from orl_jax.performance.plan.measure import Held, Measured
+from orl_jax.performance.plan.measurement import LiveArrays, Measured
 from orl_jax.performance.plan.plan import Plan
 from orl_jax.performance.plan.remedies import Remedy, candidates, remedies
 from orl_jax.performance.plan.shapes import tokens_of
@@ -136,7 +136,7 @@ def test_verdict():
 def test_the_table_adds_up():
     parts = (step("prefill", 2 * GB, "rollout", flops=8 * 10**12),
              step("decode", GB, "rollout", flops=10**12, turns=16))  # fmt: skip
-    held = (Held("bf16[2,3]", 2, 3 * GB, "VLM.decode/language"),)
+    held = (LiveArrays("bf16[2,3]", 2, 3 * GB, "VLM.decode/language"),)
     rollout = step("rollout", 4 * GB, flops=9 * 10**12, open_loops=True, arguments=GB, held=held)
     lines = render(make(rollout, *parts), 1).splitlines()
     row = {line.split()[0]: line.split() for line in lines if len(line.split()) > 6}

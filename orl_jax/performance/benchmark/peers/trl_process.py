@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from peer_protocol import PeerConnection
 from peft import LoraConfig
 from reward import reward
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
-from turns import Turns
 
 _ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -25,7 +25,7 @@ _ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 class TimedTrainer(GRPOTrainer):
     """Adds up where a step's time goes."""
 
-    turns: Turns
+    turns: PeerConnection
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         return self.turns.timed("generation", super()._generate_single_turn, *args, **kwargs)
@@ -48,7 +48,7 @@ class TimedTrainer(GRPOTrainer):
 class Taken(TrainerCallback):
     """Waits for each step's turn and says its seconds."""
 
-    def __init__(self, turns: Turns, steps: int) -> None:
+    def __init__(self, turns: PeerConnection, steps: int) -> None:
         self._turns, self._left = turns, steps
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -64,7 +64,7 @@ class Taken(TrainerCallback):
 def main() -> None:
     """Serves requests until standard input ends."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    turns = Turns()
+    turns = PeerConnection()
     model = _load(turns.job["folder"])
     turns.serve(
         lambda prompts, answers: _log_probs(model, prompts, answers),
@@ -89,7 +89,7 @@ def _log_probs(model: Any, prompts: np.ndarray, answers: np.ndarray) -> np.ndarr
     return found[..., 0].numpy()
 
 
-def _train(turns: Turns, model: Any, steps: int) -> None:
+def _train(turns: PeerConnection, model: Any, steps: int) -> None:
     job = turns.job
     trainer = TimedTrainer(
         model=model,

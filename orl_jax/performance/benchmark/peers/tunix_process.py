@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import qwix
 from flax import nnx
+from peer_protocol import PeerConnection
 from reward import reward
 from transformers import AutoTokenizer
 from tunix.models.llama3 import model as llama
@@ -23,7 +24,6 @@ from tunix.rl import common
 from tunix.rl import rl_cluster as cluster
 from tunix.rl.grpo import grpo_learner as grpo
 from tunix.rl.rollout.base_rollout import RolloutConfig
-from turns import Turns
 
 _ADAPTED = ".*q_proj|.*k_proj|.*v_proj|.*o_proj|.*gate_proj|.*up_proj|.*down_proj"
 _NEVER = 10**9
@@ -57,7 +57,7 @@ class Ids:
 
 def main() -> None:
     """Serves requests until standard input ends."""
-    turns = Turns()
+    turns = PeerConnection()
     mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     with mesh:
         model = _load(turns.job, mesh)
@@ -88,7 +88,7 @@ def _log_probs(model: Any, prompts: np.ndarray, answers: np.ndarray) -> np.ndarr
     return np.asarray(found)
 
 
-def _train(turns: Turns, mesh: Any, model: Any, steps: int) -> None:
+def _train(turns: PeerConnection, mesh: Any, model: Any, steps: int) -> None:
     job = turns.job
     adapted = qwix.apply_lora_to_model(
         model,
@@ -142,7 +142,7 @@ def _reward(completions: Any, **_: Any) -> list[float]:
     return [reward(map(int, text.split())) for text in completions]
 
 
-def _take_turns(learner: Any, trained: Any, turns: Turns) -> None:
+def _take_turns(learner: Any, trained: Any, turns: PeerConnection) -> None:
     """Lets each step wait for its turn, and takes the seconds of its parts."""
 
     def actor() -> Any:

@@ -1,8 +1,7 @@
 """What a run of the stage "rl" holds on its devices, with random numbers in it.
 
-The arrays have the shapes that `orl_jax.performance.plan.resident` gives. Prompts and answers fill
-all of their places, and the end token is banned, so that no answer ends early: every run does the
-same work.
+The arrays have the shapes of `orl_jax.performance.plan.run_shapes`. Prompts and responses have no
+padding, and the end token is banned, so no response ends early: every run does the same work.
 """
 
 import dataclasses
@@ -14,9 +13,9 @@ import numpy as np
 
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.vlm import visual_tokens
-from orl_jax.performance.benchmark.drawn import draw
-from orl_jax.performance.benchmark.programs import Programs
-from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
+from orl_jax.performance.benchmark.random_params import random_params
+from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
 from orl_jax.rl.algorithms import trained_parameters
 from orl_jax.rl.ranked_batch import RankedBatch
@@ -24,7 +23,7 @@ from orl_jax.training.state import TrainState, start
 
 
 @dataclasses.dataclass(frozen=True)
-class Held(Resident):
+class RunArrays(RunShapes):
     """Arrays, each made when asked for.
 
     Attributes:
@@ -33,11 +32,11 @@ class Held(Resident):
       pretrained: parameters; what they lack is drawn.
       text: ids of the prompts [B, L]; None draws them, a video's tokens among them.
 
-    Example: `Held(shapes, Programs(shapes)).media.shape`.
+    Example: `RunArrays(shapes, CompiledSteps(shapes)).media.shape`.
     """
 
     shapes: Shapes
-    programs: Programs
+    programs: CompiledSteps
     pretrained: dict[str, Any] | None = None
     text: np.ndarray | None = None
 
@@ -48,7 +47,7 @@ class Held(Resident):
     @cached_property
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
         shapes, seed = self.shapes.params(self.model), self.shapes.config.seed
-        drawn = draw(shapes, seed, fresh_adapters=True)
+        drawn = random_params(shapes, seed, fresh_adapters=True)
         params = combine(drawn, self.pretrained or {})
         trained, frozen = partition(params, self.shapes.config.rl.trainable)
         return masters(trained), frozen
@@ -101,7 +100,7 @@ class Held(Resident):
     def media(self) -> jax.Array:
         """What the encoder makes of the frames; zeros beside a given text, which holds no video."""
         if self.text is not None:
-            planned = Resident(self.shapes).media
+            planned = RunShapes(self.shapes).media
             return self.shapes.layout.rows(np.zeros(planned.shape, planned.dtype))
         return self.programs["encode"].run(self.state.trained, self.frozen, self.frames)
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from orl_jax.performance.plan import live
+from orl_jax.performance.plan import buffer_assignment
+from orl_jax.performance.plan.buffer_assignment import Value
+from orl_jax.performance.plan.cpu_widening import CpuWidening
 from orl_jax.performance.plan.hlo import Module, arrays_of
-from orl_jax.performance.plan.live import Value
-from orl_jax.performance.plan.widened import Widened
 
 N = 128
 TEXT = """HloModule m, is_scheduled=true
@@ -74,7 +74,7 @@ ENTRY %main (x: bf16[8,4], y: f32[8,4], z: bf16[1,4], i: s32[]) -> (bf16[8,4], f
 def test_sizes_where_bfloat16_is_not_widened(name, size):
     module = Module(TEXT)
     item = module.instructions[name]
-    assert Widened(module).size(Value(item, item.arrays[0], 0, 0, (0, 0))) == size
+    assert CpuWidening(module).size(Value(item, item.arrays[0], 0, 0, (0, 0))) == size
 
 
 def test_the_text_of_a_module():
@@ -97,7 +97,7 @@ def account(tmp_path_factory):
     jax.config.update("jax_enable_compilation_cache", False)
     compiled = lowered.compile({"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True})
     jax.config.update("jax_enable_compilation_cache", True)
-    return live.read(folder), compiled.memory_analysis()
+    return buffer_assignment.read(folder), compiled.memory_analysis()
 
 
 def test_the_peak_is_what_the_compiler_allots(account):
@@ -108,7 +108,7 @@ def test_the_peak_is_what_the_compiler_allots(account):
 
 
 def test_only_what_a_gpu_holds_counts(account):
-    size = Widened(account[0].module).size
+    size = CpuWidening(account[0].module).size
     array = 2 * N * N  # in bfloat16
     assert sum(value.array.size for value in account[0].peak()) == 6 * array
     # the first product and what it is made into, or that and the second product
@@ -116,4 +116,4 @@ def test_only_what_a_gpu_holds_counts(account):
 
 
 def test_without_a_dump_nothing_is_said(tmp_path):
-    assert live.read(tmp_path) is None
+    assert buffer_assignment.read(tmp_path) is None

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 
-class Turns:
+class PeerConnection:
     """Steps that wait for their turn, and where their time goes.
 
     Attributes:

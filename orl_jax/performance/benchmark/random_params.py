@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def draw(shapes: Any, seed: int = 0, *, fresh_adapters: bool = False) -> Any:
+def random_params(shapes: Any, seed: int = 0, *, fresh_adapters: bool = False) -> Any:
     """Arrays of nested shapes.
 
     Args:
@@ -15,7 +15,7 @@ def draw(shapes: Any, seed: int = 0, *, fresh_adapters: bool = False) -> Any:
       fresh_adapters: which change nothing, as a run begins with them; else none of them is zero, so
         that no gradient is.
 
-    Example: `draw({"kernel": jax.ShapeDtypeStruct((2, 3), "float32")})["kernel"].shape`.
+    Example: `random_params({"kernel": jax.ShapeDtypeStruct((2, 3), "float32")})["kernel"].shape`.
     """
     rng = np.random.default_rng(seed)
 

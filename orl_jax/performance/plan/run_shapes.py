@@ -21,7 +21,7 @@ Shape = jax.ShapeDtypeStruct
 
 
 @dataclasses.dataclass(frozen=True)
-class Resident:
+class RunShapes:
     """The arrays of a config's RL run, each made when asked for.
 
     Attributes:

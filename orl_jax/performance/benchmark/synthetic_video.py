@@ -9,10 +9,10 @@ import numpy as np
 RATE, SECONDS, SIZE = 30, 10, (360, 480)
 
 
-def write_clip(path: str | os.PathLike[str], seconds: int = SECONDS) -> pathlib.Path:
+def write_synthetic_video(path: str | os.PathLike[str], seconds: int = SECONDS) -> pathlib.Path:
     """Writes an H.264 file of a pattern that wanders, 30 frames a second, 480 x 360 pixels.
 
-    Example: `write_clip("clip.mp4").stat().st_size`.
+    Example: `write_synthetic_video("clip.mp4").stat().st_size`.
     """
     path, pattern = pathlib.Path(path), _pattern()
     with av.open(str(path), "w") as file:

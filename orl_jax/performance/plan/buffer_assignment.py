@@ -39,7 +39,7 @@ class Value(NamedTuple):
     kind: str = "temporary"
 
 
-class Account(NamedTuple):
+class BufferAssignment(NamedTuple):
     """The values of a module but its arguments, which are held all the time.
 
     Attributes:
@@ -72,7 +72,7 @@ class Account(NamedTuple):
         return sorted(most, key=lambda value: -size(value))
 
 
-def read(folder: pathlib.Path) -> Account | None:
+def read(folder: pathlib.Path) -> BufferAssignment | None:
     """The account that XLA has dumped (`xla_dump_to`, `xla_dump_hlo_as_text`).
 
     Args:
@@ -94,7 +94,11 @@ def read(folder: pathlib.Path) -> Account | None:
     for line in ranges.read_text().splitlines():
         if found := _value(line, module, memory):
             kinds[found.kind].append(found)
-    return Account(module, kinds["temporary"], kinds["output"]) if any(kinds.values()) else None
+    return (
+        BufferAssignment(module, kinds["temporary"], kinds["output"])
+        if any(kinds.values())
+        else None
+    )
 
 
 def _value(line: str, module: Module, memory: dict[str, _Memory]) -> Value | None:

@@ -7,12 +7,12 @@ from typing import Any
 
 from orl_jax.performance.benchmark.roofline import Cost
 from orl_jax.performance.plan import flops, steps
-from orl_jax.performance.plan.resident import Resident
+from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class CompiledStep:
     """One of them.
 
     Attributes:
@@ -30,31 +30,31 @@ class Program:
 
 
 @dataclasses.dataclass(frozen=True)
-class Programs:
+class CompiledSteps:
     """The programs of a config, each compiled when it is first asked for.
 
     Attributes:
       shapes: of the config, on its devices.
 
-    Example: `Programs(shapes)["encode"].run(trained, frozen, frames)`.
+    Example: `CompiledSteps(shapes)["encode"].run(trained, frozen, frames)`.
     """
 
     shapes: Shapes
 
     @cached_property
-    def _resident(self) -> Resident:
-        return Resident(self.shapes)
+    def _resident(self) -> RunShapes:
+        return RunShapes(self.shapes)
 
     @cached_property
-    def _found(self) -> dict[str, Program]:
+    def _found(self) -> dict[str, CompiledStep]:
         return {}
 
-    def __getitem__(self, name: str) -> Program:
+    def __getitem__(self, name: str) -> CompiledStep:
         if name not in self._found:
             self._found[name] = self._compile(name)
         return self._found[name]
 
-    def _compile(self, name: str) -> Program:
+    def _compile(self, name: str) -> CompiledStep:
         begin = time.perf_counter()
         step = steps.make(name, self._resident)
         with self.shapes.mesh_set():
@@ -62,7 +62,7 @@ class Programs:
             compiled = traced.lower().compile()
         seconds = time.perf_counter() - begin
         count = flops.of_jaxpr(traced.jaxpr.jaxpr).count
-        return Program(compiled, count, _accessed(compiled), seconds)
+        return CompiledStep(compiled, count, _accessed(compiled), seconds)
 
     def cost(self, name: str) -> Cost:
         """Of one call; of a rollout, whose loop hides its turns, that of its parts.

@@ -11,8 +11,8 @@ holds anyway counts nothing: a GPU reads the original. Nor does a bfloat16 array
 another one with a part replaced: a GPU writes the part in place, a CPU widens and rounds all of it.
 """
 
+from orl_jax.performance.plan.buffer_assignment import Value
 from orl_jax.performance.plan.hlo import Instruction, Module
-from orl_jax.performance.plan.live import Value
 
 # What moves numbers and leaves them as they are.
 _PLAIN = ("bitcast", "reshape", "get-tuple-element")
@@ -23,7 +23,7 @@ _HELD = ("parameter", "get-tuple-element")
 _CALLS = ("fusion", "call")
 
 
-class Widened:
+class CpuWidening:
     """Sizes that values have where bfloat16 is not widened.
 
     Args:

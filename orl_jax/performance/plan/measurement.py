@@ -8,13 +8,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from orl_jax.performance.plan import flops, live
+from orl_jax.performance.plan import buffer_assignment, flops
+from orl_jax.performance.plan.buffer_assignment import BufferAssignment, Value
+from orl_jax.performance.plan.cpu_widening import CpuWidening
 from orl_jax.performance.plan.devices import Target
 from orl_jax.performance.plan.hlo import Instruction, Module
-from orl_jax.performance.plan.live import Account, Value
 from orl_jax.performance.plan.shapes import Shapes, bytes_per_device
 from orl_jax.performance.plan.steps import Step
-from orl_jax.performance.plan.widened import Widened
 
 # What says nothing in where an instruction comes from.
 _NOISE = re.compile(
@@ -24,7 +24,7 @@ _NOISE = re.compile(
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class LiveArrays:
     """Arrays of one type and origin that are alive at a step's peak, its arguments aside.
 
     Attributes:
@@ -50,7 +50,7 @@ class Measured:
       beside: what a run holds meanwhile.
       temporaries: of the function. On the target cpu without `widened`.
       outputs: but those that take the place of arguments.
-      widened: more temporaries, which CPUs alone have (`orl_jax.performance.plan.widened`).
+      widened: more temporaries, which CPUs alone have (`orl_jax.performance.plan.cpu_widening`).
       flops: of one turn.
       open_loops: whether some of these are of a loop whose turns are unknown, and count once.
       held: what makes up the temporaries and outputs, largest first.
@@ -67,7 +67,7 @@ class Measured:
     widened: int
     flops: int
     open_loops: bool
-    held: tuple[Held, ...]
+    held: tuple[LiveArrays, ...]
     seconds: float
 
     @property
@@ -87,7 +87,7 @@ def measure(step: Step, target: Target, shapes: Shapes) -> Measured:
         traced = step.function.trace(*step.args)
         dump = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
         stats = traced.lower().compile(target.options | dump).memory_analysis()
-        account = live.read(pathlib.Path(folder))
+        account = buffer_assignment.read(pathlib.Path(folder))
     if account is None:
         logging.warning("XLA gave no account of %s: its arrays are unknown", step.name)
     size, widened = _sizes(account, target)
@@ -107,7 +107,7 @@ def measure(step: Step, target: Target, shapes: Shapes) -> Measured:
     )  # fmt: skip
 
 
-def _sizes(account: Account | None, target: Target) -> tuple[Callable[[Value], int], int]:
+def _sizes(account: BufferAssignment | None, target: Target) -> tuple[Callable[[Value], int], int]:
     """Bytes that a value counts, and how many fewer the peak has by that."""
 
     def whole(value: Value) -> int:
@@ -115,19 +115,19 @@ def _sizes(account: Account | None, target: Target) -> tuple[Callable[[Value], i
 
     if account is None or target.name != "cpu":
         return whole, 0
-    narrow = Widened(account.module).size
+    narrow = CpuWidening(account.module).size
     most, fewer = (sum(map(size, account.peak(size))) for size in (whole, narrow))
     return narrow, most - fewer
 
 
-def _held(account: Account, size: Callable[[Value], int]) -> Iterator[Held]:
+def _held(account: BufferAssignment, size: Callable[[Value], int]) -> Iterator[LiveArrays]:
     """Outputs, and temporaries at their peak, those of one type and source together."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for value in account.peak(size) + live.distinct_of(account.outputs, size):
+    for value in account.peak(size) + buffer_assignment.distinct_of(account.outputs, size):
         if size(value):
             source = _source(value.instruction, account.module)
             groups.setdefault((str(value.array), source), []).append(size(value))
-    held = [Held(*key[:1], len(g), sum(g), key[1]) for key, g in groups.items()]
+    held = [LiveArrays(*key[:1], len(g), sum(g), key[1]) for key, g in groups.items()]
     yield from sorted(held, key=lambda item: -item.bytes)
 
 
