@@ -11,6 +11,7 @@ from jax import Array
 
 from orl_jax.models.llama import Llama
 from orl_jax.models.qformer import QFormerAdapter
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vision import ClipVision
 from orl_jax.models.vlm import VLM
 
@@ -47,10 +48,10 @@ def make_params(seed: int = 0) -> dict[str, Any]:
     """Random parameters of `make_vlm()`, those of the adapters too."""
     prompts = make_prompts(1)
     frames = jnp.zeros((1, FRAMES, 8, 8, 3), jnp.uint8)
-    return random_params(make_vlm(), frames, prompts.ids, prompts.mask, seed=seed)
+    return random_params(make_vlm(), frames, prompts.prompt, seed=seed)
 
 
-def random_params(model: nn.Module, *inputs: Array, seed: int = 0) -> dict[str, Any]:
+def random_params(model: nn.Module, *inputs: Any, seed: int = 0) -> dict[str, Any]:
     """Values for every parameter, without compiling `init`: none is zero, norms are near 1."""
     rng = np.random.default_rng(seed)
 
@@ -75,8 +76,7 @@ class Prompts(NamedTuple):
     """Left-padded prompts with their videos' visual tokens."""
 
     visual: Array
-    ids: Array
-    mask: Array
+    prompt: Prompt
 
 
 def make_prompts(rows: int = 3) -> Prompts:
@@ -85,14 +85,7 @@ def make_prompts(rows: int = 3) -> Prompts:
     ids = [[PAD] * (6 - len(text)) + text for text in (texts[row % 3] for row in range(rows))]
     ids = np.array(ids, np.int32)
     visual = normal(rows, VISUAL_TOKENS, 8, seed=7)
-    return Prompts(visual, jnp.asarray(ids), jnp.asarray(ids != PAD))
-
-
-class Responses(NamedTuple):
-    """Right-padded responses, the end token included in the mask."""
-
-    ids: Array
-    mask: Array
+    return Prompts(visual, Prompt(jnp.asarray(ids), jnp.asarray(ids != PAD)))
 
 
 def make_responses(rows: int = 3, group: int = 2, length: int = 4, seed: int = 0) -> Responses:
@@ -112,12 +105,12 @@ def plain_hidden(
     rows, group, length = responses.ids.shape
 
     def forward(model: VLM) -> Array:
-        prompt = model.embed_prompt(prompts.visual, prompts.ids)
+        prompt = model.embed_prompt(prompts.visual, prompts.prompt.ids)
         x = jnp.concatenate(
             [jnp.repeat(prompt, group, axis=0), model.language.embed(flat(responses.ids))], axis=1
         )
         mask = jnp.concatenate(
-            [jnp.repeat(prompts.mask, group, axis=0), flat(responses.mask)], axis=1
+            [jnp.repeat(prompts.prompt.mask, group, axis=0), flat(responses.mask)], axis=1
         )
         positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
         hidden, _ = model.language(x[:, None], positions[:, None], mask[:, None])
@@ -127,5 +120,5 @@ def plain_hidden(
         return x.reshape(rows * group, length)
 
     hidden = model.apply({"params": params}, method=forward)
-    before = prompts.ids.shape[1] - 1
+    before = prompts.prompt.ids.shape[1] - 1
     return hidden[:, before : before + length].reshape(rows, group, length, -1)

@@ -6,23 +6,16 @@ weigh     log-probabilities of given answers
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from orl_jax.models.sampler import ready, sample
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
-
-
-class Prompts(NamedTuple):
-    """Left-padded prompts, and of each a number that its noise is drawn by."""
-
-    ids: Int[Array, "B L"]
-    mask: Bool[Array, "B L"]
-    numbers: UInt32[Array, " B"]
 
 
 def see(
@@ -41,7 +34,8 @@ def generate(
     model: VLM,
     params: dict[str, Any],
     visual: Float[Array, "B N D"],
-    prompts: Prompts,
+    prompt: Prompt,
+    numbers: UInt32[Array, " B"],
     banned: Bool[Array, " V"],
     *,
     seed: int,
@@ -51,11 +45,11 @@ def generate(
     end_id: int,
     pad_id: int,
 ) -> tuple[Int[Array, "B 1 T"], Int[Array, "B samples T"]]:
-    """Greedy and sampled ids; what is sampled depends on the prompt and its number alone."""
+    """Greedy and sampled ids; what is sampled depends only on the prompt and its number."""
     fold = jax.vmap(jax.random.fold_in, (None, 0))
-    keys = fold(jax.random.key(seed), prompts.numbers)
+    keys = fold(jax.random.key(seed), numbers)
     ids = sample(
-        model, params, visual, prompts.ids, prompts.mask, banned, keys,
+        model, params, visual, prompt, banned, keys,
         group_size=1 + samples, max_tokens=max_tokens, temperature=temperature,
         end_id=end_id, pad_id=pad_id, greedy=1,
     ).ids  # fmt: skip
@@ -66,16 +60,16 @@ def weigh(
     model: VLM,
     params: dict[str, Any],
     visual: Float[Array, "B N D"],
-    prompts: Prompts,
+    prompt: Prompt,
     banned: Bool[Array, " V"],
-    answers: tuple[Int[Array, "B C T"], Bool[Array, "B C T"]],
+    answers: Responses,
     *,
     chunk_size: int,
 ) -> Float[Array, "B C"]:
     """Log-probability of each of C given answers, in nats, summed over its tokens."""
     model, params = ready(model, params)
     apply = partial(model.apply, {"params": params})
-    hidden = apply(visual, prompts.ids, prompts.mask, *answers, method=VLM.hidden_states)
+    hidden = apply(visual, prompt, answers, method=VLM.hidden_states)
     kernel = apply(method=VLM.vocabulary_kernel)
-    found = token_log_probs(hidden, kernel, answers[0], banned=banned, chunk_size=chunk_size)
-    return jnp.sum(jnp.where(answers[1], found.log_prob, 0.0), axis=-1)
+    found = token_log_probs(hidden, kernel, answers.ids, banned=banned, chunk_size=chunk_size)
+    return jnp.sum(jnp.where(answers.mask, found.log_prob, 0.0), axis=-1)

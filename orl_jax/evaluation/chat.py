@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import decord
 import jax
@@ -24,6 +24,7 @@ from orl_jax.data.video import VideoError, read_frames, uniform_indices
 from orl_jax.evaluation.ranked_answers import Answer
 from orl_jax.models.assembly import Assembly, banned_tokens, restore
 from orl_jax.models.sampler import sample
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.stream import Streamer, text_pieces
 from orl_jax.models.vlm import VLM
 from orl_jax.run.errors import Failure, UserError
@@ -31,13 +32,6 @@ from orl_jax.run.errors import Failure, UserError
 _log = logging.getLogger(__name__)
 PROMPT_LIMIT = 4096  # tokens of a prompt, where the configuration does not allow more
 _STEP = 64  # prompts longer than in training are padded to a multiple of it: few compilations
-
-
-class Prompt(NamedTuple):
-    """A question as arrays: int32 and bool [1, L]."""
-
-    ids: np.ndarray
-    mask: np.ndarray
 
 
 class Chat:
@@ -112,7 +106,7 @@ class Chat:
           UserError: the question is too long.
         """
         prompt = self._prompt(question)
-        return self._streamer.stream(self._visual, *prompt, self._next_key())
+        return self._streamer.stream(self._visual, prompt, self._next_key())
 
     def say(self, question: str) -> None:
         """Prints an answer to standard output as it comes, and whether it was broken off.
@@ -133,14 +127,14 @@ class Chat:
         Raises:
           UserError: the question is too long.
         """
-        rollout = self._sample(
-            self._params, self._visual, *self._prompt(question), self._banned, self._next_key(),
+        drawn = self._sample(
+            self._params, self._visual, self._prompt(question), self._banned, self._next_key(),
             group_size=count,
         )  # fmt: skip
-        ids, _, log_probs = jax.device_get(rollout)
+        drawn = jax.device_get(drawn)
         return [
             Answer(*self.encoder.decode(row), float(log_prob.sum()))
-            for row, log_prob in zip(ids[0], log_probs[0], strict=True)
+            for row, log_prob in zip(drawn.ids[0], drawn.log_prob[0], strict=True)
         ]
 
     def _prompt(self, question: str) -> Prompt:

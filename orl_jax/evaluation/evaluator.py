@@ -20,13 +20,14 @@ from orl_jax.data.pipeline import batches
 from orl_jax.data.source import Items, Selection, open_split, select
 from orl_jax.data.text.prompt import asked
 from orl_jax.evaluation.answered import Answered
-from orl_jax.evaluation.answering import Prompts, generate, see, weigh
+from orl_jax.evaluation.answering import generate, see, weigh
 from orl_jax.evaluation.buckets import Bucket, buckets
 from orl_jax.evaluation.prediction import WEIGHED, Prediction
 from orl_jax.evaluation.questions import Questions, weighed_ids
 from orl_jax.evaluation.shown import Shown
 from orl_jax.evaluation.summary import summarise
 from orl_jax.models.assembly import Assembly, banned_tokens
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.run import processes
 
 _HALVINGS = 3  # so many sizes of a batch's videos, at most, besides the whole
@@ -179,11 +180,13 @@ class Evaluator:
         visual = self._see(params, *layout.rows(self._videos(items, batch["frames"])))
         numbers = np.zeros(len(batch["valid"]), np.uint32)
         numbers[: len(items)] = [zlib.crc32(item["item_id"].encode()) for item in items]
-        prompts = layout.rows(Prompts(batch["prompt_ids"], batch["prompt_mask"], numbers))
+        prompt = layout.rows(Prompt(batch["prompt_ids"], batch["prompt_mask"]))
         if self._choice in WEIGHED:
             options = weighed_ids(items, len(numbers), self._encoder, self._choice)
-            return self._weigh(params, visual, prompts, self._banned, layout.rows(options))
-        return self._generate(params, visual, prompts, self._banned)
+            return self._weigh(
+                params, visual, prompt, self._banned, layout.rows(Responses(*options))
+            )
+        return self._generate(params, visual, prompt, layout.rows(numbers), self._banned)
 
     def _read(self, items: Sequence[dict[str, Any]], found: Any) -> list[Prediction]:
         """Waits for what `_ask` started; padding is last, and left out."""

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
 from orl_jax.models.params import combine, flatten, missing, policy_of
 from orl_jax.models.quantised import quantise_like
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
 from orl_jax.run.checkpoint import Checkpoints, Location, locate
@@ -104,8 +105,8 @@ def draw_params(config: ConfigDict, assembly: Assembly, key: jax.Array) -> dict[
     """Fresh parameters by path. Codes keep their types, and scales, which are few, float32."""
     size = config.data.image_size
     frames = jnp.zeros((1, config.data.frames, size, size, 3), jnp.uint8)
-    ids, mask = (jnp.asarray(array[None]) for array in assembly.encoder.encode_prompt(""))
-    drawn = flatten(assembly.model.init(key, frames, ids, mask)["params"])
+    prompt = Prompt(*(jnp.asarray(array[None]) for array in assembly.encoder.encode_prompt("")))
+    drawn = flatten(assembly.model.init(key, frames, prompt)["params"])
     dtype = config.model.get("param_dtype", "float32")
     return {
         path: value if path.endswith(("/codes", "/scales")) else value.astype(dtype)

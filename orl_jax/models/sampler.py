@@ -11,19 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from orl_jax.models.llama import Segment
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.unstacked import merged, turned, unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import masked_logits, vocabulary_logits
-
-
-class Rollout(NamedTuple):
-    """Sampled responses; `mask` is true up to and including the end-of-sequence token."""
-
-    ids: Int[Array, "B G T"]
-    mask: Bool[Array, "B G T"]
-    log_prob: Float[Array, "B G T"]
 
 
 class Prefix(NamedTuple):
@@ -40,7 +33,7 @@ class LoopState(NamedTuple):
     step: Int[Array, ""]
     hidden: Float[Array, "B G D"]
     cache: Segment
-    rollout: Rollout
+    responses: Responses
     done: Bool[Array, "B G"]
 
 
@@ -48,8 +41,7 @@ def sample(
     model: VLM,
     params: dict,
     visual: Float[Array, "B N D"],
-    prompt_ids: Int[Array, "B L"],
-    prompt_mask: Bool[Array, "B L"],
+    prompt: Prompt,
     banned: Bool[Array, " V"],
     key: PRNGKeyArray | Key[Array, " B"],
     *,
@@ -59,13 +51,13 @@ def sample(
     end_id: int,
     pad_id: int,
     greedy: int = 0,
-) -> Rollout:
+) -> Responses:
     """Draws `group_size` responses of at most `max_tokens` tokens for every prompt.
 
     Args:
       model, params: see `VLM`.
       visual: visual tokens of the videos.
-      prompt_ids, prompt_mask: left-padded prompts.
+      prompt: the prompts.
       banned: tokens that are never sampled.
       key: must be fresh for every call, or the same noise comes back. Of one for each prompt, [B],
         an answer depends on its own alone, whichever prompts it is sampled beside.
@@ -77,9 +69,8 @@ def sample(
     """
     model, params = ready(model, params)
     prefix, state = begin(
-        model, params, visual, prompt_ids, prompt_mask,
-        group_size=group_size, max_tokens=max_tokens, pad_id=pad_id,
-    )  # fmt: skip
+        model, params, visual, prompt, group_size=group_size, max_tokens=max_tokens, pad_id=pad_id
+    )
 
     def unfinished(state: LoopState) -> Array:
         return (state.step < max_tokens) & ~state.done.all()
@@ -90,7 +81,7 @@ def sample(
             temperature=temperature, end_id=end_id, pad_id=pad_id, greedy=greedy,
         )  # fmt: skip
 
-    return jax.lax.while_loop(unfinished, step, state).rollout
+    return jax.lax.while_loop(unfinished, step, state).responses
 
 
 def ready(model: VLM, params: dict) -> tuple[VLM, dict]:
@@ -102,8 +93,7 @@ def begin(
     model: VLM,
     params: dict,
     visual: Float[Array, "B N D"],
-    prompt_ids: Int[Array, "B L"],
-    prompt_mask: Bool[Array, "B L"],
+    prompt: Prompt,
     *,
     group_size: int,
     max_tokens: int,
@@ -113,10 +103,10 @@ def begin(
     loop. See there for the arguments.
     """
     apply = _applier(model, params)
-    hidden, prompt = apply(VLM.prefill, visual, prompt_ids, prompt_mask)
+    hidden, read = apply(VLM.prefill, visual, prompt)
     kernel = apply(VLM.vocabulary_kernel)
-    prefix = Prefix(prompt, prompt.mask.sum(axis=-1), kernel)
-    return prefix, _start(hidden, prompt, group_size, max_tokens, pad_id)
+    prefix = Prefix(read, read.mask.sum(axis=-1), kernel)
+    return prefix, _start(hidden, read, group_size, max_tokens, pad_id)
 
 
 def advance(
@@ -141,12 +131,12 @@ def advance(
         drawn = _choose(logits[:, greedy:], banned, noise, temperature)
         token, log_prob = jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), likely, drawn)
     token = jnp.where(state.done, pad_id, token)
-    rollout = _record(state, token, log_prob)
+    responses = _record(state, token, log_prob)
     position = jnp.broadcast_to(prefix.length + state.step, token.shape)
     past = (prefix.prompt, state.cache)
     hidden, cache = _applier(model, params)(VLM.decode, token, position, past, state.step)
     done = state.done | (token == end_id)
-    return LoopState(state.step + 1, hidden, cache, rollout, done)
+    return LoopState(state.step + 1, hidden, cache, responses, done)
 
 
 def _applier(model: VLM, params: dict):
@@ -170,14 +160,14 @@ def _start(
 
     keys = jax.tree.map(lambda past: empty(past, -1), prompt.keys)
     values = jax.tree.map(lambda past: empty(past, -2), prompt.values)
-    rollout = Rollout(
+    responses = Responses(
         jnp.full(shape, pad_id, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(shape, jnp.float32)
     )
     return LoopState(
         step=jnp.zeros((), jnp.int32),
         hidden=jnp.broadcast_to(hidden[:, None], (*shape[:2], hidden.shape[-1])),
         cache=Segment(keys, values, jnp.zeros(shape, bool)),
-        rollout=rollout,
+        responses=responses,
         done=jnp.zeros(shape[:2], bool),
     )
 
@@ -194,11 +184,11 @@ def _choose(logits: Array, banned: Array, key: Array, temperature: float) -> tup
     return token, jnp.take_along_axis(log_prob, token[..., None], axis=-1)[..., 0]
 
 
-def _record(state: LoopState, token: Array, log_prob: Array) -> Rollout:
+def _record(state: LoopState, token: Array, log_prob: Array) -> Responses:
     alive = ~state.done
-    ids, mask, log_probs = state.rollout
+    ids, mask, log_probs = state.responses
     at = (slice(None), slice(None), state.step)
-    return Rollout(
+    return Responses(
         ids.at[at].set(token),
         mask.at[at].set(alive),
         log_probs.at[at].set(jnp.where(alive, log_prob, 0.0)),

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.models.sampler import LoopState, Prefix, advance, begin
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm import VLM
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # stands for bytes that are no character (yet)
@@ -55,20 +56,19 @@ class Streamer:
     def stream(
         self,
         visual: Float[Array, "1 N D"],
-        prompt_ids: Int[Array, "1 L"],
-        prompt_mask: Bool[Array, "1 L"],
+        prompt: Prompt,
         key: PRNGKeyArray,
     ) -> Iterator[int]:
         """Yields the ids of one answer, the end token last, where it comes in time.
 
         Args:
           visual: visual tokens of the video.
-          prompt_ids, prompt_mask: one left-padded prompt.
+          prompt: one, a batch of its own.
           key: of the noise; the tokens are those of `sample` with the same key and one response.
 
-        Example: `list(streamer.stream(visual, ids[None], mask[None], jax.random.key(0)))`.
+        Example: `list(streamer.stream(visual, Prompt(ids[None], mask[None]), jax.random.key(0)))`.
         """
-        prefix, state = self._begin(self._params, visual, prompt_ids, prompt_mask)
+        prefix, state = self._begin(self._params, visual, prompt)
         for _ in range(self._max_tokens):
             state, drawn = self._step(self._params, self._banned, key, prefix, state)
             token = int(jax.device_get(drawn))
@@ -88,7 +88,7 @@ def _step(
 ) -> tuple[LoopState, Array]:
     """The state after one more token, and that token."""
     new = advance(model, params, banned, key, prefix, state, **settings)
-    return new, new.rollout.ids[0, 0, state.step]
+    return new, new.responses.ids[0, 0, state.step]
 
 
 def text_pieces(encoder: PromptEncoder, tokens: Iterable[int]) -> Iterator[str]:

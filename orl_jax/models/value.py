@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 
@@ -27,17 +28,12 @@ def token_values(
     params: dict[str, Any],
     head: Head,
     visual: Float[Array, "B N D"],
-    prompt_ids: Int[Array, "B L"],
-    prompt_mask: Bool[Array, "B L"],
-    response_ids: Int[Array, "B G T"],
-    response_mask: Bool[Array, "B G T"],
+    prompt: Prompt,
+    responses: Responses,
 ) -> Float[Array, "B G T"]:
     """The value of the state *before* each response token; float32."""
     model, params = unstacked(model, params)
-    hidden = model.apply(
-        {"params": params}, visual, prompt_ids, prompt_mask, response_ids, response_mask,
-        method=VLM.hidden_states,
-    )  # fmt: skip
+    hidden = model.apply({"params": params}, visual, prompt, responses, method=VLM.hidden_states)
     return _apply(head, hidden)
 
 
@@ -46,21 +42,17 @@ def response_scores(
     params: dict[str, Any],
     head: Head,
     visual: Float[Array, "B N D"],
-    prompt_ids: Int[Array, "B L"],
-    prompt_mask: Bool[Array, "B L"],
-    response_ids: Int[Array, "B G T"],
-    response_mask: Bool[Array, "B G T"],
+    prompt: Prompt,
+    responses: Responses,
 ) -> Float[Array, "B G"]:
     """The score of each response, read *after* its last token (the end token included); float32.
 
     Padding behind a response has no influence.
     """
     one_more = [(0, 0), (0, 0), (0, 1)]  # hidden states are those before a token
-    values = token_values(
-        model, params, head, visual, prompt_ids, prompt_mask,
-        jnp.pad(response_ids, one_more), jnp.pad(response_mask, one_more),
-    )  # fmt: skip
-    length = response_mask.sum(axis=-1, dtype=jnp.int32)
+    ids, mask = (jnp.pad(array, one_more) for array in (responses.ids, responses.mask))
+    values = token_values(model, params, head, visual, prompt, Responses(ids, mask))
+    length = responses.mask.sum(axis=-1, dtype=jnp.int32)
     return jnp.take_along_axis(values, length[..., None], axis=-1)[..., 0]
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 from ml_collections import ConfigDict
 
 from orl_jax.models.llama import Llama, Segment
 from orl_jax.models.pooling import PoolAdapter
 from orl_jax.models.qformer import QFormerAdapter
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vision import ClipVision, normalise
 
 POOL = ("dtype", "quantisation", "quantisation_block")  # what a PoolAdapter reads of its section
@@ -61,18 +62,17 @@ class VLM(nn.Module):
     def prefill(
         self,
         visual: Float[Array, "B N D"],
-        prompt_ids: Int[Array, "B L"],
-        prompt_mask: Bool[Array, "B L"],
+        prompt: Prompt,
     ) -> tuple[Float[Array, "B D"], Segment]:
         """Reads the left-padded prompts.
 
         Returns the hidden state of each last token, and the prompt's keys and values as a segment
         that the group shares (group axis 1).
         """
-        x = self.embed_prompt(visual, prompt_ids)
-        positions = jnp.maximum(jnp.cumsum(prompt_mask, axis=1) - 1, 0)
+        x = self.embed_prompt(visual, prompt.ids)
+        positions = jnp.maximum(jnp.cumsum(prompt.mask, axis=1) - 1, 0)
         hidden, segment = self.language(
-            x[:, None], positions[:, None], prompt_mask[:, None], last_only=True
+            x[:, None], positions[:, None], prompt.mask[:, None], last_only=True
         )
         return hidden[:, 0, 0], segment
 
@@ -88,37 +88,31 @@ class VLM(nn.Module):
     def respond(
         self,
         last_hidden: Float[Array, "B D"],
-        prompt: Segment,
-        response_ids: Int[Array, "B G T"],
-        response_mask: Bool[Array, "B G T"],
+        prefix: Segment,
+        responses: Responses,
     ) -> Float[Array, "B G T D"]:
         """Hidden states that predict each response token, given the prefilled prompt.
 
         The first token is predicted by the prompt's last hidden state, the others by the responses.
         """
-        batch, group, length = response_ids.shape
+        batch, group, length = responses.ids.shape
         first = jnp.broadcast_to(
             last_hidden[:, None, None], (batch, group, 1, *last_hidden.shape[1:])
         )
         if length == 1:
             return first
-        positions = prompt.mask.sum(axis=-1)[..., None] + jnp.arange(length - 1)
+        positions = prefix.mask.sum(axis=-1)[..., None] + jnp.arange(length - 1)
         positions = jnp.broadcast_to(positions, (batch, group, length - 1))
-        x = self.language.embed(response_ids[..., :-1])
-        hidden, _ = self.language(x, positions, response_mask[..., :-1], (prompt,))
+        x = self.language.embed(responses.ids[..., :-1])
+        hidden, _ = self.language(x, positions, responses.mask[..., :-1], (prefix,))
         return jnp.concatenate([first, hidden], axis=2)
 
     def hidden_states(
-        self,
-        visual: Float[Array, "B N D"],
-        prompt_ids: Int[Array, "B L"],
-        prompt_mask: Bool[Array, "B L"],
-        response_ids: Int[Array, "B G T"],
-        response_mask: Bool[Array, "B G T"],
+        self, visual: Float[Array, "B N D"], prompt: Prompt, responses: Responses
     ) -> Float[Array, "B G T D"]:
         """`prefill`, then `respond`: the teacher-forced forward of SFT and of the RL update."""
-        last_hidden, prompt = self.prefill(visual, prompt_ids, prompt_mask)
-        return self.respond(last_hidden, prompt, response_ids, response_mask)
+        last_hidden, prefix = self.prefill(visual, prompt)
+        return self.respond(last_hidden, prefix, responses)
 
     def decode(
         self,
@@ -139,10 +133,10 @@ class VLM(nn.Module):
         """The projection from hidden states to logits."""
         return self.language.vocabulary_kernel()
 
-    def __call__(self, frames: Array, prompt_ids: Array, prompt_mask: Array) -> Array:
+    def __call__(self, frames: Array, prompt: Prompt) -> Array:
         """Touches every parameter once; used to initialise them."""
         visual = self.adapt(self.encode(frames))
-        last_hidden, _ = self.prefill(visual, prompt_ids, prompt_mask)
+        last_hidden, _ = self.prefill(visual, prompt)
         return last_hidden @ self.vocabulary_kernel()
 
 

@@ -16,9 +16,9 @@ from orl_jax.models.params import combine, flatten, policy_of
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.value import initial_head
 from orl_jax.models.vlm import VLM
+from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.grpo_rank import GrpoRank, Settings
 from orl_jax.rl.ppo import Ppo, PpoSettings
-from orl_jax.rl.ranked_batch import RankedBatch
 from orl_jax.rl.scorer import Scorer
 from orl_jax.run.errors import UserError
 from orl_jax.training.state import TrainState
@@ -60,11 +60,11 @@ def make_log_prob(
     scorer = make_scorer(config, model, adapter_trained)
 
     def log_prob(
-        state: TrainState, frozen: dict[str, Any], banned: Array, batch: RankedBatch
+        state: TrainState, frozen: dict[str, Any], banned: Array, batch: RolloutBatch
     ) -> Float[Array, "B G T"]:
         params = combine(frozen, policy_of(state.trained))
 
-        def of_part(part: RankedBatch) -> Array:
+        def of_part(part: RolloutBatch) -> Array:
             return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
 
         return scorer.without_gradient(of_part, batch)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from orl_jax.ops import advantages as forms
 from orl_jax.ops.ranking import ranks
-from orl_jax.rl.ranked_batch import Ranked, RankedBatch
+from orl_jax.rl.batch import Ranked, RolloutBatch
 
 SCORE_FORMS = {
     "standardised": forms.standardised_advantages,
@@ -36,26 +36,26 @@ class Estimator:
     mix: float = 0.25
     discount: str = "log2"
 
-    def __call__(self, old_log_prob: Float[Array, "B G T"], batch: RankedBatch) -> Ranked:
+    def __call__(self, old_log_prob: Float[Array, "B G T"], batch: RolloutBatch) -> Ranked:
         """Predicted ranks by descending log-probability, then penalties and advantages."""
         log_probs, predicted, penalties = predict(old_log_prob, batch, self.form, self.discount)
         return Ranked(log_probs, predicted, self._advantages(predicted, batch), penalties)
 
     def _advantages(
-        self, predicted: Float[Array, "B G"], batch: RankedBatch
+        self, predicted: Float[Array, "B G"], batch: RolloutBatch
     ) -> Float[Array, "B G"]:
         if self.algorithm == "grpo":
-            return SCORE_FORMS[self.form](batch.scores)
+            return SCORE_FORMS[self.form](batch.judgement.scores)
         if self.form == "linear":
-            return forms.linear_rank_advantages(batch.oracle_ranks)
+            return forms.linear_rank_advantages(batch.judgement.ranks)
         return forms.rank_advantages(
-            batch.oracle_ranks, predicted, form=self.form, mix=self.mix, discount=self.discount
+            batch.judgement.ranks, predicted, form=self.form, mix=self.mix, discount=self.discount
         )
 
 
 def predict(
     old_log_prob: Float[Array, "B G T"],
-    batch: RankedBatch,
+    batch: RolloutBatch,
     form: str = "signed",
     discount: str = "log2",
 ) -> tuple[Float[Array, "B G"], Float[Array, "B G"], Float[Array, "B G"]]:
@@ -64,10 +64,10 @@ def predict(
     Penalties are a measure for the log in every algorithm: of the printed form where that is used,
     else of the signed one.
     """
-    log_probs = jnp.sum(old_log_prob * batch.response_mask, axis=-1)
+    log_probs = jnp.sum(old_log_prob * batch.responses.mask, axis=-1)
     predicted = ranks(log_probs)
     penalties = forms.rank_penalties(
-        batch.oracle_ranks,
+        batch.judgement.ranks,
         predicted,
         form="printed" if form == "printed" else "signed",
         discount=discount,

@@ -23,8 +23,8 @@ from orl_jax.models.params import combine
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
 from orl_jax.rl import rl_metrics
+from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import Estimator
-from orl_jax.rl.ranked_batch import Ranked, RankedBatch
 from orl_jax.rl.scorer import Scorer, States
 from orl_jax.training.state import TrainState, apply_gradients
 
@@ -78,7 +78,7 @@ class GrpoRank:
         state: TrainState,
         frozen: dict[str, Any],
         banned: Bool[Array, " V"],
-        batch: RankedBatch,
+        batch: RolloutBatch,
     ) -> tuple[TrainState, dict[str, Array], Ranked]:
         """Scores the rollout, then updates `updates_per_rollout` times on all of it.
 
@@ -86,7 +86,7 @@ class GrpoRank:
           state: `trained` are the adapters, `reference` their frozen copy.
           frozen: all other parameters.
           banned: tokens that are never sampled.
-          batch: whole groups; see `RankedBatch`.
+          batch: whole groups; see `RolloutBatch`.
 
         Returns:
           The new state, the metrics of the last update by the names that `metrics.jsonl` has, and
@@ -95,10 +95,10 @@ class GrpoRank:
         scorer, exact = self._scorer(), self.settings.kl_estimator == "exact"
         ref_params = combine(frozen, state.reference)
 
-        def log_prob(params: dict[str, Any], part: RankedBatch) -> Array:
+        def log_prob(params: dict[str, Any], part: RolloutBatch) -> Array:
             return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
 
-        def ref_hidden(part: RankedBatch) -> Array:
+        def ref_hidden(part: RolloutBatch) -> Array:
             return scorer.states(ref_params, part).hidden
 
         reference = scorer.without_gradient(
@@ -120,8 +120,8 @@ class GrpoRank:
 
         state, history = jax.lax.scan(update, state, length=self.settings.updates_per_rollout)
         metrics, ranked, old = jax.tree.map(lambda values: values[-1], history)
-        metrics |= rl_metrics.of_ranks(ranked, batch)
-        metrics |= rl_metrics.of_sampler(batch.rollout_log_prob, old, batch.response_mask)
+        metrics |= rl_metrics.of_ranks(ranked, batch.judgement)
+        metrics |= rl_metrics.of_sampler(batch.responses, old)
         return state._replace(step=state.step + 1), metrics, ranked
 
     def _scorer(self) -> Scorer:
@@ -135,7 +135,7 @@ class GrpoRank:
     def _gradient(
         self,
         loss: Any,
-        batch: RankedBatch,
+        batch: RolloutBatch,
         reference: Array,
         old: Array | None,
         trained: dict[str, Any],
@@ -176,7 +176,7 @@ class GrpoRank:
         denominator: Array,
         tokens: Array,
         trained: dict[str, Any],
-        batch: RankedBatch,
+        batch: RolloutBatch,
         reference: Array,
         old: Array | None,
     ) -> tuple[Array, tuple[dict[str, Array], Ranked, Array]]:

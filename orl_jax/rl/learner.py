@@ -23,7 +23,8 @@ from ml_collections import ConfigDict
 
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, flatten, masters, partition, policy_of
-from orl_jax.models.sampler import Rollout, sample
+from orl_jax.models.sampler import sample
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.oracles import Ranking
 from orl_jax.oracles.requests import Text, make_requests
@@ -35,7 +36,7 @@ from orl_jax.rl.algorithms import (
     updates_a_step,
 )
 from orl_jax.rl.asking import Answer, Asker
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import Judgement, Ranked, RolloutBatch
 from orl_jax.rl.rollout_table import rollout_rows, write_rollouts
 from orl_jax.rl.score_oracle import reward_model
 from orl_jax.run import processes
@@ -45,18 +46,24 @@ from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import MetricsWriter
 from orl_jax.run.rules import NEED_SCORES
 from orl_jax.training.optimizer import learning_rate, make_optimizer
-from orl_jax.training.state import Sampled, TrainState, shardings, start
+from orl_jax.training.state import Ahead, TrainState, shardings, start
 
 Batch = dict[str, Any]
 
 
-class Play(NamedTuple):
-    """A batch of prompts with sampled answers, about which the Oracle has been asked."""
+class PendingRollout(NamedTuple):
+    """A rollout about which the Oracle has been asked.
+
+    Attributes:
+      items: data items of the prompts.
+      batch: the rollout, without a judgement yet.
+      lengths: tokens of each response, on the host [B, G].
+      texts: of each prompt its responses.
+      answer: waits for the Oracle.
+    """
 
     items: Sequence[Batch]
-    prompts: tuple[Array, Array]
-    media: Array
-    sampled: Sampled
+    batch: RolloutBatch
     lengths: np.ndarray
     texts: list[list[Text]]
     answer: Callable[[], Answer]
@@ -67,8 +74,8 @@ class Learner:
 
     Attributes:
       encode: (trained, frozen, frames) -> media.
-      rollout: (state, frozen, banned, media, prompt_ids, prompt_mask, number) -> `Rollout`, the
-        noise being that of the step `number`.
+      rollout: (state, frozen, banned, media, prompt, number) -> `Responses`, with the noise of the
+        step `number`.
       score: (state, frozen, banned, batch) -> log-probabilities of sampled tokens [B, G, T].
       update: the step of `config.rl.algorithm`.
       items: prompts in an epoch.
@@ -104,7 +111,7 @@ class Learner:
         self.schedule = learning_rate(rl, self.steps * self.updates)
         self.optimizer = make_optimizer(rl, self.schedule)
         self._lag, self._overlap = config.oracle.get("lag", 0), config.oracle.get("overlap", False)
-        self._play: Play | None = None  # of the next step, where it has been sampled ahead
+        self._pending: PendingRollout | None = None  # of the next step, where it was sampled ahead
         self._media: Array | None = None  # likewise
         self._compile(assembly.model, any(path.startswith("adapter/") for path in flatten(policy)))
 
@@ -119,7 +126,7 @@ class Learner:
         self.encode = jit(partial(encode, model, adapter_trained), out_shardings=rows)
         self.rollout = jit(partial(self._rollout, model, adapter_trained), out_shardings=rows)
         self.score = jit(log_prob, out_shardings=rows)
-        places = shardings(self.start()._replace(ahead={}))
+        places = shardings(self.start()._replace(ahead=None))
         self.update = jit(step, donate_argnums=0, out_shardings=(places, whole, rows))
 
     def start(self) -> TrainState:
@@ -129,9 +136,10 @@ class Learner:
         if not self._lag:
             return state
         here = rl.batch_size // jax.process_count()
-        nothing = Sampled.zeros(here, rl.group_size, rl.max_response_tokens)
-        number = layout.replicate(np.asarray(-1, np.int32))
-        return state._replace(ahead={"sampled": layout.rows(nothing), "step": number})
+        nothing = Ahead.none(here, rl.group_size, rl.max_response_tokens)
+        number = layout.replicate(nothing.step)
+        rows = layout.rows((nothing.responses, nothing.old_log_prob))
+        return state._replace(ahead=Ahead(number, *rows))
 
     def advance(
         self,
@@ -149,27 +157,31 @@ class Learner:
         step = int(jax.device_get(state.step))
         with jax.transfer_guard("disallow"):
             with clock("rollout"):
-                play = self._play or self._take(state, step, batch)
+                pending = self._pending or self._take(state, step, batch)
             state = self._look_ahead(state, step, following, clock)
             with clock("oracle"):
-                answer = play.answer()
+                answer = pending.answer()
             with clock("score"):
-                judged = self.layout.rows(self._judged(answer.rankings))
+                judgement = self.layout.rows(self._judgement(answer.rankings))
             with clock("update"):
-                state, values, ranked = self._update(state, play, judged)
+                state, values, ranked = self._update(
+                    state, pending.batch._replace(judgement=judgement)
+                )
         if (step + 1) % self.config.rl.rollouts_every == 0 or step == 0:
-            table = rollout_rows(step + 1, play.items, play.texts, answer.rankings, ranked)
+            table = rollout_rows(step + 1, pending.items, pending.texts, answer.rankings, ranked)
             self._show(step + 1, processes.gather_rows(table), metrics)
-        values |= self._host_metrics(step, play, answer) | clock.seconds()
-        values["tokens_per_second"] = float(play.lengths.sum()) / sum(clock.seconds().values())
+        values |= self._host_metrics(step, pending, answer) | clock.seconds()
+        values["tokens_per_second"] = float(pending.lengths.sum()) / sum(clock.seconds().values())
         return self._refresh_reference(state, step + 1), values
 
-    def _take(self, state: TrainState, step: int, batch: Batch) -> Play:
-        """The batch with answers: of the state, where they were sampled before it was saved."""
-        prompts, media = self._see(state, batch)
-        if state.ahead and int(jax.device_get(state.ahead["step"])) == step:
-            return self._ask(batch, prompts, media, state.ahead["sampled"])
-        return self._respond(state, step, batch, prompts, media)
+    def _take(self, state: TrainState, step: int, batch: Batch) -> PendingRollout:
+        """The batch with responses: of the state, where they were sampled before it was saved."""
+        prompt, media = self._see(state, batch)
+        ahead = state.ahead
+        if ahead is None or int(jax.device_get(ahead.step)) != step:
+            return self._respond(state, step, batch["items"], prompt, media)
+        rollout = RolloutBatch(media, prompt, ahead.responses, old_log_prob=ahead.old_log_prob)
+        return self._ask(batch["items"], rollout)
 
     def _look_ahead(
         self,
@@ -179,66 +191,62 @@ class Learner:
         clock: Clock,
     ) -> TrainState:
         """Does what the next step can do without this one's update; the last step has no next."""
-        self._play = self._media = None
+        self._pending = self._media = None
         if following is None or step + 1 >= self.steps or not (self._lag or self._overlap):
             return state
         with span("data"):
             batch = following()
         with clock("rollout"):
-            prompts, media = self._see(state, batch)
+            prompt, media = self._see(state, batch)
             if not self._lag:
                 self._media = media
                 return state
-            self._play = self._respond(state, step + 1, batch, prompts, media)
+            self._pending = self._respond(state, step + 1, batch["items"], prompt, media)
         number = self.layout.replicate(np.asarray(step + 1, np.int32))
-        return state._replace(ahead={"sampled": self._play.sampled, "step": number})
+        rollout = self._pending.batch
+        return state._replace(ahead=Ahead(number, rollout.responses, rollout.old_log_prob))
 
-    def _see(self, state: TrainState, batch: Batch) -> tuple[tuple[Array, Array], Array]:
+    def _see(self, state: TrainState, batch: Batch) -> tuple[Prompt, Array]:
         """Prompts and media on the device."""
-        ids, mask = self.layout.rows([batch["prompt_ids"], batch["prompt_mask"]])
+        prompt = self.layout.rows(Prompt(batch["prompt_ids"], batch["prompt_mask"]))
         if "media" in batch:  # of an earlier encoding: `config.data.features`
-            return (ids, mask), self.layout.rows(batch["media"])
+            return prompt, self.layout.rows(batch["media"])
         media = self._media
         if media is None:
             with span("encode"):
                 media = self.encode(state.trained, self.frozen, self.layout.rows(batch["frames"]))
-        return (ids, mask), media
+        return prompt, media
 
     def _respond(
         self,
         state: TrainState,
         step: int,
-        batch: Batch,
-        prompts: tuple[Array, Array],
+        items: Sequence[Batch],
+        prompt: Prompt,
         media: Array,
-    ) -> Play:
-        """Samples answers by the policy of `state` with a step's noise, and asks about them."""
+    ) -> PendingRollout:
+        """Samples responses by the policy of `state` with a step's noise, and asks about them."""
         number = self.layout.replicate(np.asarray(step, np.int32))
-        rollout = self.rollout(state, self.frozen, self.banned, media, *prompts, number)
-        sampled = Sampled(*rollout)
+        responses = self.rollout(state, self.frozen, self.banned, media, prompt, number)
+        rollout = RolloutBatch(media, prompt, responses)
         if self._lag:
-            unjudged = RankedBatch(media, *prompts, *rollout, None, None, None)
-            sampled = sampled._replace(
-                old_log_prob=self.score(state, self.frozen, self.banned, unjudged)
-            )
-        return self._ask(batch, prompts, media, sampled)
+            old = self.score(state, self.frozen, self.banned, rollout)
+            rollout = rollout._replace(old_log_prob=old)
+        return self._ask(items, rollout)
 
-    def _ask(
-        self, batch: Batch, prompts: tuple[Array, Array], media: Array, sampled: Sampled
-    ) -> Play:
-        ids, mask = self.layout.local_rows((sampled.ids, sampled.mask))
+    def _ask(self, items: Sequence[Batch], rollout: RolloutBatch) -> PendingRollout:
+        responses = rollout.responses
+        ids, mask = self.layout.local_rows((responses.ids, responses.mask))
         check_whole_groups(ids.shape[0] * ids.shape[1], self.config.rl.group_size)
         texts = [[self.encoder.decode(row) for row in group] for group in ids]
-        requests = make_requests(batch["items"], texts, self.config.data.folder)
+        requests = make_requests(items, texts, self.config.data.folder)
         answer = self.asker.begin(requests)
-        return Play(batch["items"], prompts, media, sampled, mask.sum(axis=-1), texts, answer)
+        return PendingRollout(items, rollout, mask.sum(axis=-1), texts, answer)
 
     def _update(
-        self, state: TrainState, play: Play, judged: tuple[Array, Array, Array]
-    ) -> tuple[TrainState, dict[str, Any], Any]:
-        ahead, *answers, old = state.ahead, *play.sampled
-        batch = RankedBatch(play.media, *play.prompts, *answers, *judged, old)
-        state = state._replace(ahead={})  # no part of the update
+        self, state: TrainState, batch: RolloutBatch
+    ) -> tuple[TrainState, dict[str, Any], Ranked]:
+        ahead, state = state.ahead, state._replace(ahead=None)  # no part of the update
         state, values, ranked = self.update(state, self.frozen, self.banned, batch)
         values, ranked = jax.device_get(values), self.layout.local_rows(ranked)
         return state._replace(ahead=ahead), values, ranked
@@ -259,22 +267,21 @@ class Learner:
         frozen: dict[str, Any],
         banned: Array,
         media: Array,
-        prompt_ids: Array,
-        prompt_mask: Array,
+        prompt: Prompt,
         number: Int[Array, ""],
-    ) -> Rollout:
+    ) -> Responses:
         params = combine(frozen, policy_of(state.trained))
         if adapter_trained:
             media = model.apply({"params": params}, media, method=VLM.adapt)
         rl, key = self.config.rl, state._replace(step=number).step_key()
         return sample(
-            model, params, media, prompt_ids, prompt_mask, banned, key,
+            model, params, media, prompt, banned, key,
             group_size=rl.group_size, max_tokens=rl.max_response_tokens,
             temperature=rl.temperature, end_id=self.encoder.end_id, pad_id=self.encoder.pad_id,
         )  # fmt: skip
 
-    def _judged(self, rankings: list[Ranking]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ranks and scores float32 [B, G], validity bool [B]."""
+    def _judgement(self, rankings: list[Ranking]) -> Judgement:
+        """On the host."""
         algorithm = self.config.rl.algorithm
         if algorithm in NEED_SCORES and any(r.valid and not r.scores for r in rankings):
             raise UserError(
@@ -284,10 +291,10 @@ class Learner:
             )
         ranks = np.array([r.ranks for r in rankings], np.float32)
         scores = np.array([r.scores or (0.0,) * len(r.ranks) for r in rankings], np.float32)
-        return ranks, scores, np.array([r.valid for r in rankings])
+        return Judgement(ranks, scores, np.array([r.valid for r in rankings]))
 
-    def _host_metrics(self, step: int, play: Play, answer: Answer) -> dict[str, float]:
-        texts, rankings = play.texts, answer.rankings
+    def _host_metrics(self, step: int, pending: PendingRollout, answer: Answer) -> dict[str, float]:
+        texts, rankings = pending.texts, answer.rankings
         distinct = [len({text for text, _ in group}) / len(group) for group in texts]
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
             rate = float(self.schedule(np.asarray((step + 1) * self.updates - 1)))
@@ -296,7 +303,7 @@ class Learner:
             "oracle/valid_fraction": float(np.mean([r.valid for r in rankings])),
             "oracle/seconds": float(sum(r.seconds for r in rankings)),
             **answer.stats,
-            "response/length_mean": float(play.lengths.mean()),
+            "response/length_mean": float(pending.lengths.mean()),
             "response/truncated_fraction": float(np.mean([[t for _, t in g] for g in texts])),
             "response/distinct_fraction": float(np.mean(distinct)),
         }

@@ -34,8 +34,8 @@ from orl_jax.models.value import token_values
 from orl_jax.ops.gae import clipped_value_loss, generalised_advantages, token_rewards, whiten
 from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
 from orl_jax.rl import rl_metrics
+from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import predict
-from orl_jax.rl.ranked_batch import Ranked, RankedBatch
 from orl_jax.rl.scorer import Scorer, strided
 from orl_jax.training.state import TrainState, apply_gradients
 
@@ -91,7 +91,7 @@ class Ppo:
         state: TrainState,
         frozen: dict[str, Any],
         banned: Bool[Array, " V"],
-        batch: RankedBatch,
+        batch: RolloutBatch,
     ) -> tuple[TrainState, dict[str, Array], Ranked]:
         """Scores the rollout, then `updates_per_rollout` passes over it in `minibatches`.
 
@@ -106,7 +106,7 @@ class Ppo:
             return apply_gradients(state, grads, self.optimizer), metrics
 
         def one_pass(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
-            order = jax.random.permutation(key, batch.valid.shape[0])
+            order = jax.random.permutation(key, batch.judgement.valid.shape[0])
             size = order.size // self.settings.minibatches
             parts = jax.tree.map(lambda x: strided(x[order], size), (batch, constants))
             return jax.lax.scan(update, state, parts)
@@ -119,19 +119,17 @@ class Ppo:
         metrics = jax.tree.map(lambda values: values[-1, -1], history)
         metrics["value/explained"] = explained(constants.values, constants.returns, kept)
         ranked = self._ranked(constants, batch)
-        metrics |= rl_metrics.of_ranks(ranked, batch)
-        metrics |= rl_metrics.of_sampler(
-            batch.rollout_log_prob, constants.log_prob, batch.response_mask
-        )
+        metrics |= rl_metrics.of_ranks(ranked, batch.judgement)
+        metrics |= rl_metrics.of_sampler(batch.responses, constants.log_prob)
         return after._replace(step=state.step + 1), metrics, ranked
 
     def _estimate(
-        self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RankedBatch
+        self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RolloutBatch
     ) -> Constants:
         """Log-probabilities, values, rewards, and from these advantages and returns."""
         scorer, settings = self.scorer, self.settings
 
-        def log_prob(params: dict[str, Any], part: RankedBatch) -> Array:
+        def log_prob(params: dict[str, Any], part: RolloutBatch) -> Array:
             return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
 
         policy = combine(frozen, policy_of(state.trained))
@@ -143,8 +141,9 @@ class Ppo:
         values = scorer.without_gradient(
             partial(self._values, frozen, state.trained["value"]), batch
         )
-        ended = jnp.any((batch.response_ids == self.end_id) & batch.response_mask, axis=-1)
-        score = batch.scores + jnp.where(ended, 0.0, settings.truncated_reward)
+        responses = batch.responses
+        ended = jnp.any((responses.ids == self.end_id) & responses.mask, axis=-1)
+        score = batch.judgement.scores + jnp.where(ended, 0.0, settings.truncated_reward)
         mask = batch.kept()
         rewards = token_rewards(score, old, ref, mask, settings.kl_reward)
         estimate = generalised_advantages(
@@ -152,10 +151,12 @@ class Ppo:
         )
         return Constants(whiten(estimate.advantages, mask), estimate.returns, values, old, ref)
 
-    def _values(self, frozen: dict[str, Any], value: dict[str, Any], batch: RankedBatch) -> Array:
+    def _values(self, frozen: dict[str, Any], value: dict[str, Any], batch: RolloutBatch) -> Array:
         params = combine(frozen, {name: tree for name, tree in value.items() if name != "head"})
         visual = self.scorer.see(params, batch)
-        return token_values(self.scorer.model, params, value["head"], visual, *batch[1:5])
+        return token_values(
+            self.scorer.model, params, value["head"], visual, batch.prompt, batch.responses
+        )
 
     @jax.named_scope("loss")
     def _loss(
@@ -163,7 +164,7 @@ class Ppo:
         trained: dict[str, Any],
         frozen: dict[str, Any],
         banned: Array,
-        batch: RankedBatch,
+        batch: RolloutBatch,
         constants: Constants,
     ) -> tuple[Array, dict[str, Array]]:
         """policy loss + value_coefficient * value loss - entropy_coefficient * entropy."""
@@ -192,9 +193,9 @@ class Ppo:
         }
         return loss, jax.lax.stop_gradient(metrics)
 
-    def _ranked(self, constants: Constants, batch: RankedBatch) -> Ranked:
+    def _ranked(self, constants: Constants, batch: RolloutBatch) -> Ranked:
         log_probs, predicted, penalties = predict(constants.log_prob, batch)
-        tokens = jnp.maximum(batch.response_mask.sum(axis=-1), 1)
+        tokens = jnp.maximum(batch.responses.mask.sum(axis=-1), 1)
         advantages = constants.advantages.sum(axis=-1) / tokens
         return Ranked(log_probs, predicted, advantages, penalties)
 

@@ -22,6 +22,7 @@ from orl_jax.data.preferences import preference, write_lines
 from orl_jax.data.source import open_split
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.sampler import sample
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm import VLM
 from orl_jax.oracles import Ranking, ask, make_oracle
 from orl_jax.oracles.groups import to_row
@@ -61,9 +62,10 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     ):
         for index in range(math.ceil(settings.prompts / settings.batch_size)):
             batch = next(batches)
-            arrays = [batch[name] for name in ("frames", "prompt_ids", "prompt_mask")]
+            prompt = Prompt(batch["prompt_ids"], batch["prompt_mask"])
+            inputs = layout.rows((batch["frames"], prompt))
             number = layout.replicate(np.asarray(index, np.int32))
-            ids = layout.local_rows(respond(params, banned, *layout.rows(arrays), number))
+            ids = layout.local_rows(respond(params, banned, *inputs, number))
             texts = [[assembly.encoder.decode(row) for row in group] for group in ids]
             texts = with_distractors(texts, batch["items"], settings.get("distractors", 0))
             requests = make_requests(batch["items"], texts, config.data.folder)
@@ -127,8 +129,7 @@ def _respond(
     params: dict[str, Any],
     banned: jax.Array,
     frames: jax.Array,
-    prompt_ids: jax.Array,
-    prompt_mask: jax.Array,
+    prompt: Prompt,
     index: jax.Array,
 ) -> jax.Array:
     """Ids [B, samples, T]."""
@@ -136,7 +137,7 @@ def _respond(
     visual = assembly.model.apply({"params": params}, frames, method=VLM.see)
     key = jax.random.fold_in(jax.random.key(settings.seed), index)
     return sample(
-        assembly.model, params, visual, prompt_ids, prompt_mask, banned, key,
+        assembly.model, params, visual, prompt, banned, key,
         group_size=settings.samples, max_tokens=config.rl.max_response_tokens,
         temperature=settings.temperature, end_id=encoder.end_id, pad_id=encoder.pad_id,
     ).ids  # fmt: skip

@@ -6,9 +6,10 @@ Means are over groups with a valid ranking (0 where there is none). Computed ins
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from orl_jax.models.sequences import Responses
 from orl_jax.ops.losses import PolicyLoss
 from orl_jax.ops.ranking import kendall_tau, ndcg, tie_fraction
-from orl_jax.rl.ranked_batch import Ranked, RankedBatch
+from orl_jax.rl.batch import Judgement, Ranked
 
 
 def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
@@ -22,15 +23,15 @@ def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
     }
 
 
-def of_ranks(ranked: Ranked, batch: RankedBatch) -> dict[str, Array]:
+def of_ranks(ranked: Ranked, judgement: Judgement) -> dict[str, Array]:
     """How the predicted order fits the Oracle's, and what advantages came of it."""
-    valid = batch.valid
+    valid = judgement.valid
 
     def mean(values: Array) -> Array:  # of [B] or [B, G]
         per_group = values.reshape(values.shape[0], -1).mean(axis=-1)
         return jnp.sum(jnp.where(valid, per_group, 0.0)) / jnp.maximum(valid.sum(), 1)
 
-    oracle, predicted, advantages = batch.oracle_ranks, ranked.predicted_ranks, ranked.advantages
+    oracle, predicted, advantages = judgement.ranks, ranked.predicted_ranks, ranked.advantages
     kept = jnp.where(valid[:, None], advantages, 0.0)
     penalties = jnp.where(valid[:, None], ranked.penalties, 0.0)
     no_signal = (oracle == oracle[:, :1]).all(axis=-1)
@@ -63,11 +64,10 @@ def correlation(
     return jnp.where(scale > 0, jnp.sum(first * second) / jnp.where(scale > 0, scale, 1.0), 0.0)
 
 
-def of_sampler(
-    rollout: Float[Array, "B G T"], scored: Float[Array, "B G T"], mask: Bool[Array, "B G T"]
-) -> dict[str, Array]:
+def of_sampler(responses: Responses, scored: Float[Array, "B G T"]) -> dict[str, Array]:
     """How far the sampler's log-probabilities are from the training graph's (absolute, nats)."""
-    gap = jnp.where(mask, jnp.abs(rollout - scored), 0.0)
+    mask = responses.mask
+    gap = jnp.where(mask, jnp.abs(responses.log_prob - scored), 0.0)
     return {
         "sampler/logprob_gap_mean": gap.sum() / jnp.maximum(mask.sum(), 1),
         "sampler/logprob_gap_max": gap.max(),

@@ -7,7 +7,7 @@ from typing import Any
 
 from orl_jax.oracles import Ranking
 from orl_jax.oracles.requests import Text
-from orl_jax.rl.ranked_batch import Ranked
+from orl_jax.rl.batch import Ranked
 
 
 def rollout_rows(

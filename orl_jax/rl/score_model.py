@@ -7,20 +7,21 @@ forward pass, update, validation. They differ in what they learn from, and in th
 import logging
 import pathlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition, policy_of
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.value import initial_head, response_scores
 from orl_jax.models.vlm import VLM
 from orl_jax.rl.answers import OrderReader, group_size
@@ -38,13 +39,18 @@ Loss = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 
 class Answers(NamedTuple):
-    """Prompts with G answers each."""
+    """Prompts with G answers each, and the videos that they are about."""
 
     frames: UInt8[Array, "B F H W 3"]
-    prompt_ids: Int[Array, "B L"]
-    prompt_mask: Bool[Array, "B L"]
-    response_ids: Int[Array, "B G T"]
-    response_mask: Bool[Array, "B G T"]
+    prompt: Prompt
+    responses: Responses
+
+    @classmethod
+    def from_batch(cls, batch: Mapping[str, Any]) -> "Answers":
+        """Of the arrays of an `AnswersReader`."""
+        prompt = Prompt(batch["prompt_ids"], batch["prompt_mask"])
+        responses = Responses(batch["response_ids"], batch["response_mask"])
+        return cls(batch["frames"], prompt, responses)
 
 
 class Kind(NamedTuple):
@@ -69,7 +75,8 @@ def scores(
     """The score of each answer."""
     params = combine(frozen, policy_of(trained))
     visual = model.apply({"params": params}, answers.frames, method=VLM.see)
-    return response_scores(model, params, trained["heads"][HEAD], visual, *answers[1:])
+    head = trained["heads"][HEAD]
+    return response_scores(model, params, head, visual, answers.prompt, answers.responses)
 
 
 def make_step(
@@ -129,7 +136,7 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     judge = layout.jit(partial(scores, model), out_shardings=layout.batch)
 
     def on_devices(batch: dict[str, Any]) -> Answers:
-        return Answers(*(layout.rows(batch[name]) for name in Answers._fields))
+        return layout.rows(Answers.from_batch(batch))
 
     def advance(
         state: TrainState, batch: dict[str, Any], _: Any

@@ -91,10 +91,8 @@ class ScoreOracle:
         # Keeps the shape, so that nothing compiles anew and no other process waits for this one.
         stand_in = self._reader.empty(requests[0].size)
         rows = [example if "frames" in example else stand_in for example in examples]
-        batch = {
-            name: np.stack([row[name] for row in rows]) for name in score_model.Answers._fields
-        }
-        answers = score_model.Answers(**self._layout.rows(batch))
+        batch = {name: np.stack([row[name] for row in rows]) for name in stand_in}
+        answers = self._layout.rows(score_model.Answers.from_batch(batch))
         scores = self._layout.local_rows(self._scores(self._trained, self._frozen, answers))
         return [
             self._ranking(row.tolist()) if "frames" in example else _unreadable(example, request)

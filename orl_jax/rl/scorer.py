@@ -15,7 +15,7 @@ from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import TokenLogProbs, exact_kl, token_log_probs
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import RolloutBatch
 
 
 class States(NamedTuple):
@@ -43,27 +43,27 @@ class Scorer:
     micro_batch: int = 0
     adapter_trained: bool = False
 
-    def states(self, params: dict[str, Any], batch: RankedBatch) -> States:
+    def states(self, params: dict[str, Any], batch: RolloutBatch) -> States:
         """Of the positions that predict the response tokens."""
         visual = self.see(params, batch)
         model, params = unstacked(self.model, params)
         variables = {"params": params}
         hidden = model.apply(
-            variables, visual, *batch[1:5], method=VLM.hidden_states
-        )  # batch[1:5]: prompt and response, ids and masks
+            variables, visual, batch.prompt, batch.responses, method=VLM.hidden_states
+        )
         return States(hidden, model.apply(variables, method=VLM.vocabulary_kernel))
 
-    def see(self, params: dict[str, Any], batch: RankedBatch) -> Float[Array, "B N D"]:
+    def see(self, params: dict[str, Any], batch: RolloutBatch) -> Float[Array, "B N D"]:
         """The visual tokens of the batch."""
         if not self.adapter_trained:
             return batch.media
         return self.model.apply({"params": params}, batch.media, method=VLM.adapt)
 
     def log_probs(
-        self, states: States, banned: Bool[Array, " V"], batch: RankedBatch
+        self, states: States, banned: Bool[Array, " V"], batch: RolloutBatch
     ) -> TokenLogProbs:
         """Of the sampled tokens, [B, G, T]."""
-        return token_log_probs(*states, batch.response_ids, **self._distribution(banned))
+        return token_log_probs(*states, batch.responses.ids, **self._distribution(banned))
 
     def exact_kl(
         self, states: States, reference: States, banned: Bool[Array, " V"]
@@ -71,7 +71,7 @@ class Scorer:
         """KL to the reference at every token, over the whole vocabulary."""
         return exact_kl(*states, *reference, **self._distribution(banned))
 
-    def without_gradient(self, function: Callable[[RankedBatch], Any], batch: RankedBatch) -> Any:
+    def without_gradient(self, function: Callable[[RolloutBatch], Any], batch: RolloutBatch) -> Any:
         """`function` of each micro-batch, put together again: arrays [B, ...], constants."""
         return jax.lax.stop_gradient(self.join(jax.lax.map(function, self.split(batch))))
 

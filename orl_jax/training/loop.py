@@ -160,7 +160,7 @@ def _restore(
     restored, extra = checkpoints.restore(like=state.saved())
     batches.set_state(extra["data"])
     logging.info("going on from step %d of %s", restored["step"], checkpoints.folder)
-    return TrainState(**restored), extra["seconds"]
+    return TrainState.restored(restored), extra["seconds"]
 
 
 def _check_same_settings(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
@@ -23,6 +23,7 @@ from orl_jax.data.world.lesson import LessonReader, group_by_video
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
@@ -36,14 +37,26 @@ from orl_jax.training.state import TrainState, apply_gradients, shardings, start
 
 
 class Lessons(NamedTuple):
-    """A batch of videos, each with up to Q questions and answers as turns of U tokens."""
+    """A batch of videos, each with up to Q questions and answers as turns of U tokens.
+
+    Attributes:
+      frames: of the videos.
+      opening: the part of the prompt that all questions about a video share.
+      turns: a question and its answer each; they are to the opening what responses are to a prompt.
+      target_mask: True on the tokens of the answers.
+    """
 
     frames: UInt8[Array, "B F H W 3"]
-    prompt_ids: Int[Array, "B O"]
-    prompt_mask: Bool[Array, "B O"]
-    turn_ids: Int[Array, "B Q U"]
-    turn_mask: Bool[Array, "B Q U"]
+    opening: Prompt
+    turns: Responses
     target_mask: Bool[Array, "B Q U"]
+
+    @classmethod
+    def from_batch(cls, batch: dict[str, Any]) -> "Lessons":
+        """Of the arrays of a `LessonReader`."""
+        opening = Prompt(batch["prompt_ids"], batch["prompt_mask"])
+        turns = Responses(batch["turn_ids"], batch["turn_mask"])
+        return cls(batch["frames"], opening, turns, batch["target_mask"])
 
 
 def loss(
@@ -61,9 +74,13 @@ def loss(
     model, params = unstacked(model, combine(frozen, trained))
     variables = {"params": params}
     visual = model.apply(variables, lessons.frames, method=VLM.see)
-    hidden = model.apply(variables, visual, *lessons[1:5], method=VLM.hidden_states)
+    hidden = model.apply(
+        variables, visual, lessons.opening, lessons.turns, method=VLM.hidden_states
+    )
     kernel = model.apply(variables, method=VLM.vocabulary_kernel)
-    tokens = token_log_probs(hidden, kernel, lessons.turn_ids, banned=banned, chunk_size=chunk_size)
+    tokens = token_log_probs(
+        hidden, kernel, lessons.turns.ids, banned=banned, chunk_size=chunk_size
+    )
     value = -masked_mean(tokens.log_prob, lessons.target_mask)
     likely = (tokens.log_prob > jnp.log(0.5)).astype(jnp.float32)
     return value, {"loss": value, "accuracy/token": masked_mean(likely, lessons.target_mask)}
@@ -127,7 +144,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
         with span("update"):
-            lessons = Lessons(*(layout.rows(batch[name]) for name in Lessons._fields))
+            lessons = layout.rows(Lessons.from_batch(batch))
             return step(state, frozen, banned, lessons)
 
     stage = loop.Stage(

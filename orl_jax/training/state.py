@@ -1,4 +1,4 @@
-"""The state of a training stage: one pytree, all of it saved, all of it needed to go on."""
+"""The state of a training stage: one pytree, all of it saved, all of it needed to resume."""
 
 from typing import Any, NamedTuple
 
@@ -6,27 +6,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 from orl_jax.models.params import policy_of
+from orl_jax.models.sequences import Responses
 from orl_jax.models.sharding.layout import Layout
 
 
-class Sampled(NamedTuple):
-    """Sampled responses, as the sampler gives them, with the log-probabilities that the policy that
-    sampled them has in the training graph; None where they are not needed.
+class Ahead(NamedTuple):
+    """Responses that were sampled before the last update (`oracle.lag`).
+
+    Attributes:
+      step: the step that trains on them; -1 is none.
+      responses: with the sampler's log-probabilities.
+      old_log_prob: of the policy that sampled them, in the training graph.
     """
 
-    ids: Int[Array, "B G T"]
-    mask: Bool[Array, "B G T"]
-    log_prob: Float[Array, "B G T"]
-    old_log_prob: Float[Array, "B G T"] | None = None
+    step: Int[Array, ""]
+    responses: Responses
+    old_log_prob: Float[Array, "B G T"]
 
     @classmethod
-    def zeros(cls, *shape: int) -> "Sampled":
-        """On the host, of the shape [B, G, T]."""
+    def none(cls, *shape: int) -> "Ahead":
+        """Zeros on the host for responses of the shape [B, G, T]."""
         numbers = np.zeros(shape, np.float32)
-        return cls(np.zeros(shape, np.int32), np.zeros(shape, np.bool_), numbers, numbers)
+        responses = Responses(np.zeros(shape, np.int32), np.zeros(shape, np.bool_), numbers)
+        return cls(np.asarray(-1, np.int32), responses, numbers)
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint holds; `Ahead.restored` undoes it."""
+        sampled = {**self.responses._asdict(), "old_log_prob": self.old_log_prob}
+        return {"sampled": sampled, "step": self.step}
+
+    @classmethod
+    def restored(cls, tree: dict[str, Any]) -> "Ahead":
+        """From what `saved` gives."""
+        sampled = dict(tree["sampled"])
+        old = sampled.pop("old_log_prob")
+        return cls(tree["step"], Responses(**sampled), old)
 
 
 class TrainState(NamedTuple):
@@ -34,15 +51,14 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: number of updates done.
-      trained: the nested parameters that this stage trains; the frozen ones travel beside the
-        state. Besides the model's own it may hold `AUXILIARY` ones.
+      trained: the nested parameters that this stage trains; the frozen ones travel next to the
+        state. It may also hold `AUXILIARY` ones, which are not the model's own.
       reference: the frozen copy of `trained` that RL measures its drift from; empty in other
         stages.
       opt_state: of optax.
       key: raw data of the stage's random key. Every step folds its number in, so no key is used
         twice.
-      ahead: of RL that samples ahead (`oracle.lag`): {"sampled": `Sampled`, "step": for which
-        step}; else empty.
+      ahead: of RL that samples ahead (`oracle.lag`); None in all other cases.
     """
 
     step: Int[Array, ""]
@@ -50,12 +66,20 @@ class TrainState(NamedTuple):
     reference: dict[str, Any]
     opt_state: optax.OptState
     key: UInt32[Array, "2"]
-    ahead: dict[str, Any] = {}  # noqa: RUF012
+    ahead: Ahead | None = None
 
     def saved(self) -> dict[str, Any]:
-        """What a checkpoint holds; `TrainState(**saved)` is the state again."""
+        """What a checkpoint holds; `TrainState.restored` undoes it."""
         tree = self._asdict()
-        return tree if self.ahead else {k: v for k, v in tree.items() if k != "ahead"}
+        ahead = tree.pop("ahead")
+        return tree if ahead is None else {**tree, "ahead": ahead.saved()}
+
+    @classmethod
+    def restored(cls, tree: dict[str, Any]) -> "TrainState":
+        """From what `saved` gives."""
+        if "ahead" in tree:
+            tree = {**tree, "ahead": Ahead.restored(tree["ahead"])}
+        return cls(**tree)
 
     def step_key(self) -> Array:
         """The fresh random key of this step."""

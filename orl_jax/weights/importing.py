@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from orl_jax.data.text.prompt import IMAGE_TOKEN
 from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
 from orl_jax.models.params import flatten
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm import build_vlm, visual_tokens
 from orl_jax.run import config as rules
 from orl_jax.run.checkpoint import Location
@@ -134,8 +135,8 @@ def model_shapes(config: ConfigDict, tokenizer: PreTrainedTokenizerBase | None) 
     model = build_vlm(unquantised(config), vocabulary=vocabulary, image_id=0, lora_rank=0)
     size = config.data.image_size
     frames = jax.ShapeDtypeStruct((1, config.data.frames, size, size, 3), jnp.uint8)
-    ids, mask = (jax.ShapeDtypeStruct((1, 2), dtype) for dtype in (jnp.int32, bool))
-    return flatten(jax.eval_shape(model.init, jax.random.key(0), frames, ids, mask)["params"])
+    prompt = Prompt(*(jax.ShapeDtypeStruct((1, 2), dtype) for dtype in (jnp.int32, bool)))
+    return flatten(jax.eval_shape(model.init, jax.random.key(0), frames, prompt)["params"])
 
 
 def unquantised(config: ConfigDict) -> ConfigDict:

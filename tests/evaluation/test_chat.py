@@ -16,6 +16,7 @@ from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.data.world.render import write_mp4
 from orl_jax.evaluation.chat import PROMPT_LIMIT, Chat, converse
 from orl_jax.models.assembly import assemble, stored_config
+from orl_jax.models.sequences import Prompt
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.config import to_json
 from orl_jax.run.errors import UserError
@@ -37,9 +38,9 @@ def folder(tmp_path_factory):
     config.data.folder = str(folder / "data")
     config.rl.max_response_tokens = MAX_TOKENS
     model, encoder, _ = assemble(config, lora=True)
-    ids, mask = encoder.encode_prompt("")
+    prompt = Prompt(*(array[None] for array in encoder.encode_prompt("")))
     frames = np.zeros((1, config.data.frames, 32, 32, 3), np.uint8)
-    params = random_params(model, frames, ids[None], mask[None], seed=15)  # answers that differ
+    params = random_params(model, frames, prompt, seed=15)  # answers that differ
     with Checkpoints(str(folder / "run"), "rl") as checkpoints:
         checkpoints.save(1, {"trained": params}, {"config": json.loads(to_json(config))})
     return folder

@@ -23,6 +23,7 @@ from orl_jax.evaluation.questions import Questions
 from orl_jax.evaluation.scoring.protocols import Protocol, score
 from orl_jax.evaluation.shown import Shown
 from orl_jax.models.assembly import banned_tokens, restore, stored_config
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import masked_logits
 from orl_jax.run.errors import UserError
@@ -87,7 +88,8 @@ def log_prob_by_prefill(sft, item, ids):
     kernel, total = apply(method=VLM.vocabulary_kernel), 0.0
     for count, token in enumerate(ids):
         before = jnp.asarray([*prompt[mask], *ids[:count]], jnp.int32)[None]
-        hidden, _ = apply(visual, before, jnp.ones(before.shape, bool), method=VLM.prefill)
+        read = Prompt(before, jnp.ones(before.shape, bool))
+        hidden, _ = apply(visual, read, method=VLM.prefill)
         logits = masked_logits(hidden @ kernel, 1.0, banned_tokens(assembly))
         total += float(jax.nn.log_softmax(logits)[0, token])
     return total

@@ -96,7 +96,7 @@ def shapes():
     prompts = make_prompts(1)
     frames = np.zeros((1, FRAMES, 8, 8, 3), np.uint8)
     model = make_vlm()
-    return jax.eval_shape(model.init, jax.random.key(0), frames, *prompts[1:])["params"]
+    return jax.eval_shape(model.init, jax.random.key(0), frames, prompts.prompt)["params"]
 
 
 def test_rl_of_the_demo_trains_the_adapters_alone(shapes):

@@ -11,7 +11,6 @@ from tiny_model import (
     END,
     PAD,
     VOCABULARY,
-    Responses,
     make_params,
     make_prompts,
     make_vlm,
@@ -19,6 +18,7 @@ from tiny_model import (
 )
 
 from orl_jax.models import sampler
+from orl_jax.models.sequences import Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 
@@ -89,7 +89,7 @@ def test_log_probs_are_those_of_the_training_graph(sample):
     @jax.jit
     def score(params, ids, mask):
         apply = partial(model.apply, {"params": params})
-        hidden = apply(*prompts, ids, mask, method=VLM.hidden_states)
+        hidden = apply(*prompts, Responses(ids, mask), method=VLM.hidden_states)
         return token_log_probs(hidden, apply(method=VLM.vocabulary_kernel), ids, banned=BANNED)
 
     scored = score(make_params(), rollout.ids, rollout.mask).log_prob
@@ -99,7 +99,7 @@ def test_log_probs_are_those_of_the_training_graph(sample):
 def test_greedy_takes_the_most_likely_token_of_the_full_forward():
     rollout = make_sample(group_size=1, temperature=0.0)()
     params = make_params()
-    responses = Responses(*(jnp.asarray(value) for value in rollout[:2]))
+    responses = Responses(jnp.asarray(rollout.ids), jnp.asarray(rollout.mask))
     hidden = jax.jit(partial(plain_hidden, make_vlm()))(params, make_prompts(B), responses)
     logits = np.array(hidden @ params["language"]["lm_head"])
     logits[..., np.asarray(BANNED)] = -np.inf

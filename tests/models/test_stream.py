@@ -24,7 +24,7 @@ def make_streamer(temperature):
 
 
 def one_prompt(row):
-    return [array[row : row + 1] for array in make_prompts(3)]
+    return jax.tree.map(lambda array: array[row : row + 1], make_prompts(3))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])

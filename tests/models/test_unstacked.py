@@ -30,7 +30,7 @@ def batch():
 
 def hidden(model, params, batch):
     prompts, responses = batch
-    return model.apply({"params": params}, *prompts, *responses, method=VLM.hidden_states)
+    return model.apply({"params": params}, *prompts, responses, method=VLM.hidden_states)
 
 
 def test_hidden_states_are_those_of_the_plain_forward(batch):

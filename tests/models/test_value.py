@@ -13,7 +13,7 @@ HEAD = {"kernel": normal(8, seed=3), "bias": jnp.float32(0.5)}
 def of(function, responses, head=HEAD):
     params = make_params()  # made here: what is made in a trace would be cached
     compiled = jax.jit(lambda *x: function(make_vlm(), params, head, *x))
-    return compiled(*make_prompts(), *responses)
+    return compiled(*make_prompts(), responses)
 
 
 def test_values_are_those_of_the_states_before_the_tokens():

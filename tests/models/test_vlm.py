@@ -12,7 +12,6 @@ from tiny_model import (
     IMAGE,
     PAD,
     VOCABULARY,
-    Responses,
     make_params,
     make_prompts,
     make_responses,
@@ -26,6 +25,7 @@ from configs import demo
 from orl_jax.models.llama import Segment
 from orl_jax.models.pooling import PoolAdapter
 from orl_jax.models.qformer import QFormerAdapter
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
 
 # Keys of `config.model` that configs of checkpoints from before lack.
@@ -41,7 +41,7 @@ NEWER = (
 
 @pytest.fixture(scope="module")
 def hidden():
-    """The compiled `hidden_states`: visual, prompt ids and mask, response ids and mask."""
+    """The compiled `hidden_states`: visual tokens, prompt, responses."""
     model, params = make_vlm(), make_params()
     return jax.jit(partial(model.apply, {"params": params}, method=VLM.hidden_states))
 
@@ -61,7 +61,7 @@ def test_visual_tokens_take_the_places_of_image_ids_in_order():
 
 def test_a_shared_prompt_is_as_good_as_a_full_forward_of_each_response(hidden):
     prompts, responses = make_prompts(), make_responses()
-    out = hidden(*prompts, *responses)
+    out = hidden(*prompts, responses)
     expected = jax.jit(partial(plain_hidden, make_vlm()))(make_params(), prompts, responses)
     assert out.shape == (3, 2, 4, 8)
     np.testing.assert_allclose(out[responses.mask], expected[responses.mask], atol=1e-5)
@@ -72,7 +72,7 @@ def test_gradients_through_the_shared_prompt_add_up_over_the_group():
 
     def shared(params, visual):
         return model.apply(
-            {"params": params}, visual, *prompts[1:], *responses, method=VLM.hidden_states
+            {"params": params}, visual, prompts.prompt, responses, method=VLM.hidden_states
         )
 
     def separate(params, visual):
@@ -101,21 +101,21 @@ def test_decoding_step_by_step_is_the_full_forward(hidden):
         # What no token was written to is masked, whatever it holds.
         past = Segment(*(x.repeat(2, axis=3) for x in (keys, values)), jnp.zeros((3, 2, 3), bool))
         for step in range(3):
-            position = jnp.broadcast_to(prompts.mask.sum(axis=1)[:, None] + step, (3, 2))
+            position = jnp.broadcast_to(prompts.prompt.mask.sum(axis=1)[:, None] + step, (3, 2))
             tokens = responses.ids[..., step]
             state, past = model.decode(tokens, position, (prompt, past), jnp.int32(step))
             states.append(state)
         return jnp.stack(states, axis=2)
 
     out = jax.jit(partial(make_vlm().apply, method=decode))({"params": make_params()})
-    np.testing.assert_allclose(out, hidden(*prompts, *responses), atol=3e-5)
+    np.testing.assert_allclose(out, hidden(*prompts, responses), atol=3e-5)
 
 
 def test_later_response_tokens_change_nothing_earlier(hidden):
     prompts, responses = make_prompts(), make_responses()
     everywhere = jnp.ones_like(responses.mask)
-    out = hidden(*prompts, responses.ids, everywhere)
-    changed = hidden(*prompts, responses.ids.at[:, :, 1].set(12), everywhere)
+    out = hidden(*prompts, Responses(responses.ids, everywhere))
+    changed = hidden(*prompts, Responses(responses.ids.at[:, :, 1].set(12), everywhere))
     # the state at place t predicts token t: it has read the tokens before t only
     np.testing.assert_allclose(out[:, :, :2], changed[:, :, :2], atol=1e-6)
     assert jnp.abs(out[:, :, 2:] - changed[:, :, 2:]).max(axis=-1).min() > 1e-4
@@ -125,27 +125,28 @@ def test_a_masked_response_token_does_not_affect_others(hidden):
     prompts, responses = make_prompts(), make_responses()
     assert not responses.mask.all()
     other = jnp.where(responses.mask, responses.ids, 11)
-    out, changed = hidden(*prompts, *responses), hidden(*prompts, other, responses.mask)
+    changed = hidden(*prompts, responses._replace(ids=other))
+    out = hidden(*prompts, responses)
     np.testing.assert_allclose(out[responses.mask], changed[responses.mask], atol=1e-6)
 
 
 def test_more_left_padding_has_no_effect(hidden):
     prompts, responses = make_prompts(), make_responses()
-    padded = [jnp.pad(value, ((0, 0), (2, 0))) for value in prompts[1:]]
-    out, expected = hidden(prompts.visual, *padded, *responses), hidden(*prompts, *responses)
+    padded = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (2, 0))), prompts.prompt)
+    out, expected = hidden(prompts.visual, padded, responses), hidden(*prompts, responses)
     np.testing.assert_allclose(out[responses.mask], expected[responses.mask], atol=1e-5)
 
 
 def test_a_response_of_one_token_is_predicted_by_the_prompt(hidden):
     prompts, responses = make_prompts(), make_responses()
-    out = hidden(*prompts, *(value[..., :1] for value in responses))
-    np.testing.assert_allclose(out, hidden(*prompts, *responses)[:, :, :1], atol=1e-6)
+    out = hidden(*prompts, jax.tree.map(lambda x: x[..., :1], responses))
+    np.testing.assert_allclose(out, hidden(*prompts, responses)[:, :, :1], atol=1e-6)
 
 
 def test_the_video_reaches_the_response_through_its_own_prompt_only(hidden):
     prompts, responses = make_prompts(), make_responses()
     changed = prompts._replace(visual=prompts.visual.at[1, 1].add(1.0))
-    change = jnp.abs(hidden(*prompts, *responses) - hidden(*changed, *responses)).max(axis=-1)
+    change = jnp.abs(hidden(*prompts, responses) - hidden(*changed, responses)).max(axis=-1)
     assert change[1].min() > 1e-4
     assert change[jnp.array([0, 2])].max() < 1e-6
 
@@ -179,7 +180,7 @@ def test_a_model_is_built_from_the_config(adapter, kind, tokens):
     assert (language.lora_rank, language.lora_alpha) == (4, 32.0)
     frames = jnp.zeros((1, 3, 32, 32, 3), jnp.uint8)
     ids = jnp.full((1, 9), 5, jnp.int32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), frames, ids, ids > 0)["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), frames, Prompt(ids, ids > 0))["params"]
     assert set(shapes) == {"vision", "adapter", "language"}
 
 
@@ -196,11 +197,11 @@ def test_half_precision_of_the_config_reaches_every_module():
 
     def states(model):
         visual = model.see(frames)
-        last, segment = model.prefill(visual, ids, ids != PAD)
+        last, segment = model.prefill(visual, Prompt(ids, ids != PAD))
         return visual, segment.keys, last, last @ model.vocabulary_kernel()
 
     whole, half = build("pool", "float32"), build("pool", "bfloat16")
-    params = {"params": random_params(whole, frames, ids, ids != PAD)}
+    params = {"params": random_params(whole, frames, Prompt(ids, ids != PAD))}
     outs = (jax.jit(partial(model.apply, method=states))(params) for model in (half, whole))
     for out, expected in zip(*outs, strict=True):
         assert (out.dtype, expected.dtype) == (jnp.bfloat16, jnp.float32)
@@ -214,7 +215,7 @@ def test_a_half_language_model_reads_whole_visual_tokens():
     model, prompts = make_vlm(dtype="bfloat16"), make_prompts()
     prefill = jax.jit(partial(model.apply, {"params": make_params()}, method=VLM.prefill))
     last, segment = prefill(*prompts)
-    half, _ = prefill(prompts.visual.astype(jnp.bfloat16), *prompts[1:])
+    half, _ = prefill(prompts.visual.astype(jnp.bfloat16), prompts.prompt)
     assert {last.dtype, segment.values.dtype} == {jnp.dtype("bfloat16")}
     np.testing.assert_array_equal(last, half)
 

@@ -16,6 +16,7 @@ from orl_jax.data.video import read_frames
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.assembly import stored_config
 from orl_jax.models.sampler import sample
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.oracles import Ranking
@@ -80,7 +81,7 @@ def test_it_continues_text_as_transformers_does(hub, imported):
             end_id=encoder.end_id, pad_id=encoder.pad_id,
         )
     )(
-        params, visual, jnp.asarray(ids, jnp.int32), jnp.asarray(mask),
+        params, visual, Prompt(jnp.asarray(ids, jnp.int32), jnp.asarray(mask)),
         jnp.asarray(encoder.banned_ids), jax.random.key(0),
     )  # fmt: skip
     never = np.flatnonzero(encoder.banned_ids[: theirs.config.vocab_size]).tolist()
@@ -159,8 +160,9 @@ def _perplexity(model, params, ids):
 
         visual = jnp.zeros((len(ids), 8, model.language.width))
         mask = jnp.ones(ids.shape, bool)
-        answers = (ids[:, None, 1:], mask[:, None, 1:])
-        hidden = apply(VLM.hidden_states, visual, ids[:, :1], mask[:, :1], *answers)
+        prompt = Prompt(ids[:, :1], mask[:, :1])
+        answers = Responses(ids[:, None, 1:], mask[:, None, 1:])
+        hidden = apply(VLM.hidden_states, visual, prompt, answers)
         kernel = apply(VLM.vocabulary_kernel)
         return token_log_probs(hidden, kernel, ids[:, None, 1:], chunk_size=256).log_prob
 

@@ -7,33 +7,36 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from orl_jax.rl.ranked_batch import Judgement, RolloutBatch
 
 from configs import demo
 from orl_jax.models.params import partition
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import build_vlm
 from orl_jax.rl import rl_metrics
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.grpo_rank import GrpoRank, Settings
-from orl_jax.rl.ranked_batch import RankedBatch
 from orl_jax.training.state import start
 
 B, G, L, T, V = 64, 5, 36, 9, 91
 
 
-def make_batch(width: int, visual_tokens: int) -> RankedBatch:
+def make_batch(width: int, visual_tokens: int) -> RolloutBatch:
     rng = np.random.default_rng(0)
     prompts = np.full((B, L), 7, np.int32)
     prompts[:, 2 : 2 + visual_tokens] = 4
-    return RankedBatch(
-        media=jnp.asarray(rng.normal(size=(B, visual_tokens, width)), jnp.float32),
-        prompt_ids=jnp.asarray(prompts),
-        prompt_mask=jnp.ones((B, L), bool),
-        response_ids=jnp.asarray(rng.integers(5, V, (B, G, T)), jnp.int32),
-        response_mask=jnp.ones((B, G, T), bool),
-        rollout_log_prob=jnp.full((B, G, T), -1.0),
-        oracle_ranks=jnp.asarray(rng.permuted(np.tile(np.arange(G), (B, 1)), axis=1), jnp.float32),
-        scores=jnp.asarray(rng.normal(size=(B, G)), jnp.float32),
-        valid=jnp.ones(B, bool),
+    media = jnp.asarray(rng.normal(size=(B, visual_tokens, width)), jnp.float32)
+    ids = jnp.asarray(rng.integers(5, V, (B, G, T)), jnp.int32)
+    order = rng.permuted(np.tile(np.arange(G), (B, 1)), axis=1)
+    return RolloutBatch(
+        media,
+        Prompt(jnp.asarray(prompts), jnp.ones((B, L), bool)),
+        Responses(ids, jnp.ones((B, G, T), bool), jnp.full((B, G, T), -1.0)),
+        Judgement(
+            ranks=jnp.asarray(order, jnp.float32),
+            scores=jnp.asarray(rng.normal(size=(B, G)), jnp.float32),
+            valid=jnp.ones(B, bool),
+        ),
     )
 
 
@@ -54,7 +57,7 @@ def test_ranking_and_advantages_take_less_than_a_hundredth_of_the_update():
     frames = jnp.zeros((1, 8, 64, 64, 3), jnp.uint8)
     batch = make_batch(config.model.language.width, config.model.adapter.queries)
     params = jax.jit(model.init)(
-        jax.random.key(0), frames, batch.prompt_ids[:1], batch.prompt_mask[:1]
+        jax.random.key(0), frames, jax.tree.map(lambda x: x[:1], batch.prompt)
     )["params"]
     trained, frozen = partition(params, config.rl.trainable)
     optimizer = optax.adam(1e-3)
@@ -65,8 +68,8 @@ def test_ranking_and_advantages_take_less_than_a_hundredth_of_the_update():
 
     def rank(old, batch):
         ranked = Estimator()(old, batch)
-        return ranked, rl_metrics.of_ranks(ranked, batch)
+        return ranked, rl_metrics.of_ranks(ranked, batch.judgement)
 
-    ranking = seconds(jax.jit(rank), batch.rollout_log_prob, batch)
+    ranking = seconds(jax.jit(rank), batch.responses.log_prob, batch)
     print(f"\nranking {1e6 * ranking:.0f} µs, update {1e3 * update:.0f} ms: {ranking / update:.3%}")
     assert ranking < 0.01 * update

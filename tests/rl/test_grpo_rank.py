@@ -13,7 +13,6 @@ from tiny_model import (
     BANNED,
     FRAMES,
     Prompts,
-    Responses,
     make_params,
     make_prompts,
     make_responses,
@@ -27,8 +26,8 @@ from orl_jax.models.params import combine, flatten, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
 from orl_jax.ops.ranking import ranks
+from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.grpo_rank import GrpoRank, Settings
-from orl_jax.rl.ranked_batch import RankedBatch
 from orl_jax.training.optimizer import make_optimizer
 from orl_jax.training.state import start
 
@@ -67,22 +66,27 @@ def make_state(optimizer=SGD, rules=LORA, drift=0.0):
 
 
 def make_batch(**changes):
-    """Four groups of three; that of the second prompt has no valid ranking."""
-    prompts, responses = make_prompts(B), make_responses(B, G, T)
-    batch = RankedBatch(
-        *prompts,
-        *responses,
-        rollout_log_prob=jnp.full((B, G, T), -1.0),
-        oracle_ranks=jnp.array([[2.0, 0, 1], [0, 1, 2], [1, 2, 0], [0.5, 2, 0.5]]),
+    """Four groups of three; that of the second prompt has no valid ranking.
+
+    `changes` are of the judgement.
+    """
+    judgement = Judgement(
+        ranks=jnp.array([[2.0, 0, 1], [0, 1, 2], [1, 2, 0], [0.5, 2, 0.5]]),
         scores=jnp.array([[0.0, 1, 0.5], [1, 0, 0], [0.5, 0, 1], [0.2, 0, 0.2]]),
         valid=jnp.array([True, False, True, True]),
     )
-    return batch._replace(**changes)
+    responses = make_responses(B, G, T)._replace(log_prob=jnp.full((B, G, T), -1.0))
+    return judged(RolloutBatch(*make_prompts(B), responses, judgement), **changes)
+
+
+def judged(batch, **changes):
+    """The batch with another judgement."""
+    return batch._replace(judgement=batch.judgement._replace(**changes))
 
 
 def log_softmax_by_hand(params, batch):
     """[B, G, T, V] from full rows, without a cache, at the temperature 0.7."""
-    hidden = plain_hidden(make_vlm(), params, Prompts(*batch[:3]), Responses(*batch[3:5]))
+    hidden = plain_hidden(make_vlm(), params, Prompts(batch.media, batch.prompt), batch.responses)
     logits = hidden @ params["language"]["lm_head"] / 0.7
     return jax.nn.log_softmax(jnp.where(BANNED, -1e9, logits))
 
@@ -90,19 +94,19 @@ def log_softmax_by_hand(params, batch):
 @jax.jit
 def log_probs_by_hand(params, batch):
     table = log_softmax_by_hand(params, batch)
-    return jnp.take_along_axis(table, batch.response_ids[..., None], axis=-1)[..., 0]
+    return jnp.take_along_axis(table, batch.responses.ids[..., None], axis=-1)[..., 0]
 
 
 @jax.jit
 def loss_by_hand(trained, frozen, batch, advantages, old, reference):
     """The loss of the whole batch, written out."""
     table = log_softmax_by_hand(combine(frozen, trained), batch)
-    log_prob = jnp.take_along_axis(table, batch.response_ids[..., None], axis=-1)[..., 0]
+    log_prob = jnp.take_along_axis(table, batch.responses.ids[..., None], axis=-1)[..., 0]
     advantages = jnp.broadcast_to(advantages[..., None], log_prob.shape)
     policy = -jnp.exp(log_prob - old) * advantages  # near ratio 1 nothing is clipped
     kl = jnp.exp(reference - log_prob) - 1 - (reference - log_prob)
     entropy = -(jnp.exp(table) * table).sum(axis=-1)
-    kept = batch.response_mask & batch.valid[:, None, None]
+    kept = batch.responses.mask & batch.judgement.valid[:, None, None]
     return jnp.where(kept, policy + 0.1 * kl - 0.05 * entropy, 0).sum() / kept.sum()
 
 
@@ -113,19 +117,19 @@ def constants():
     batch = make_batch()
     old = log_probs_by_hand(combine(frozen, state.trained), batch)
     reference = log_probs_by_hand(combine(frozen, state.reference), batch)
-    predicted = ranks(jnp.where(batch.response_mask, old, 0.0).sum(axis=-1))
-    advantages = rank_advantages(batch.oracle_ranks, predicted, mix=0.25)
+    predicted = ranks(jnp.where(batch.responses.mask, old, 0.0).sum(axis=-1))
+    advantages = rank_advantages(batch.judgement.ranks, predicted, mix=0.25)
     return state, frozen, batch, predicted, (advantages, old, reference)
 
 
 def test_what_is_made_of_each_response(step):
     state, frozen, batch, predicted, (advantages, old, _) = constants()
     _, _, ranked = step(state, frozen, BANNED, batch)
-    total = jnp.where(batch.response_mask, old, 0.0).sum(axis=-1)
+    total = jnp.where(batch.responses.mask, old, 0.0).sum(axis=-1)
     np.testing.assert_allclose(ranked.log_probs, total, rtol=1e-5)
     np.testing.assert_array_equal(ranked.predicted_ranks, predicted)
     np.testing.assert_allclose(ranked.advantages, advantages, atol=1e-6)
-    penalties = rank_penalties(batch.oracle_ranks, predicted)
+    penalties = rank_penalties(batch.judgement.ranks, predicted)
     np.testing.assert_allclose(ranked.penalties, penalties, atol=1e-6)
 
 
@@ -178,13 +182,17 @@ def test_invalid_groups_have_no_influence(step):
     state, frozen = make_state(drift=0.1)
     batch = make_batch()
     other = make_responses(B, G, T, seed=5)
-    assert (other.mask != batch.response_mask)[1].any()
+    assert (other.mask != batch.responses.mask)[1].any()
     changed = batch._replace(
         media=batch.media.at[1].add(1.0),
-        response_ids=batch.response_ids.at[1].set(other.ids[1]),
-        response_mask=batch.response_mask.at[1].set(other.mask[1]),
-        oracle_ranks=batch.oracle_ranks.at[1].set(jnp.array([2.0, 1.0, 0.0])),
-        scores=batch.scores.at[1].set(jnp.array([-7.0, 0.0, 3.0])),
+        responses=batch.responses._replace(
+            ids=batch.responses.ids.at[1].set(other.ids[1]),
+            mask=batch.responses.mask.at[1].set(other.mask[1]),
+        ),
+        judgement=batch.judgement._replace(
+            ranks=batch.judgement.ranks.at[1].set(jnp.array([2.0, 1.0, 0.0])),
+            scores=batch.judgement.scores.at[1].set(jnp.array([-7.0, 0.0, 3.0])),
+        ),
     )
     (after, metrics, ranked), (other_after, other_metrics, other_ranked) = (
         step(state, frozen, BANNED, value) for value in (batch, changed)
@@ -195,8 +203,8 @@ def test_invalid_groups_have_no_influence(step):
             assert metrics[name] == other_metrics[name], name
     assert (ranked.log_probs != other_ranked.log_probs)[1].all()
     # while the same change to a valid group does have one
-    _, metrics, _ = step(state, frozen, BANNED, batch._replace(valid=jnp.ones(B, bool)))
-    _, other_metrics, _ = step(state, frozen, BANNED, changed._replace(valid=jnp.ones(B, bool)))
+    _, metrics, _ = step(state, frozen, BANNED, judged(batch, valid=jnp.ones(B, bool)))
+    _, other_metrics, _ = step(state, frozen, BANNED, judged(changed, valid=jnp.ones(B, bool)))
     assert metrics["loss"] != other_metrics["loss"]
 
 
@@ -240,7 +248,7 @@ def opposed(step, state, frozen):
     """A batch of valid groups that the Oracle orders just the other way from the policy."""
     batch = make_batch(valid=jnp.ones(B, bool))
     _, _, ranked = step(jax.tree.map(jnp.copy, state), frozen, BANNED, batch)
-    return batch._replace(oracle_ranks=G - 1 - ranked.predicted_ranks)
+    return judged(batch, ranks=G - 1 - ranked.predicted_ranks)
 
 
 def trace(step, state, frozen, batch, steps):
@@ -250,7 +258,7 @@ def trace(step, state, frozen, batch, steps):
         for _ in range(steps):
             state, metrics, ranked = step(state, frozen, BANNED, batch)
             history.append(metrics)
-            log_probs, order = jax.device_get((ranked.log_probs, batch.oracle_ranks))
+            log_probs, order = jax.device_get((ranked.log_probs, batch.judgement.ranks))
             best.append(log_probs[order == 0].mean())
             worst.append(log_probs[order == G - 1].mean())
     return state, history, best, worst

@@ -13,7 +13,6 @@ from orl_jax.models import assembly as assemblies
 from orl_jax.oracles import ORACLES, Ranking, ReferenceOracle
 from orl_jax.rl import stage as rl
 from orl_jax.rl.asking import Asker
-from orl_jax.rl.ranked_batch import RankedBatch
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import MetricsWriter, read_metrics
@@ -60,11 +59,10 @@ def by_hand(config, workdir, steps):
         for step in range(steps):
             # before update `step`, by the policy before update `step - 1`
             sampler = jax.tree.map(np.array, states[max(step - 1, 0)])
-            play = learner._take(sampler, step, next(batches))
-            judged = learner.layout.rows(learner._judged(play.answer().rankings))
-            rollout = RankedBatch(play.media, *play.prompts, *play.sampled[:3], *judged)
-            old = learner.score(sampler, learner.frozen, learner.banned, rollout)
-            batch = rollout._replace(old_log_prob=old)
+            pending = learner._take(sampler, step, next(batches))
+            judgement = learner.layout.rows(learner._judgement(pending.answer().rankings))
+            old = learner.score(sampler, learner.frozen, learner.banned, pending.batch)
+            batch = pending.batch._replace(judgement=judgement, old_log_prob=old)
             state = jax.tree.map(lambda x: jax.device_put(np.array(x)), states[-1])
             state, _, _ = learner.update(state, learner.frozen, learner.banned, batch)
             states.append(jax.tree.map(np.array, state))

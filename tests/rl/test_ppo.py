@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_grpo_rank import LORA, B, G, T, make_batch
-from tiny_model import BANNED, END, Prompts, Responses, make_params, make_vlm, normal, plain_hidden
+from test_grpo_rank import LORA, B, G, T, judged, make_batch
+from tiny_model import BANNED, END, Prompts, make_params, make_vlm, normal, plain_hidden
 
 from configs import demo
 from orl_jax.models.params import combine, partition, policy_of
@@ -52,10 +52,10 @@ def make_state(optimizer=SGD):
 
 def by_hand(params, batch):
     """Log-probabilities and entropies [B, G, T] from full rows, and the hidden states."""
-    hidden = plain_hidden(make_vlm(), params, Prompts(*batch[:3]), Responses(*batch[3:5]))
+    hidden = plain_hidden(make_vlm(), params, Prompts(batch.media, batch.prompt), batch.responses)
     logits = jnp.where(BANNED, -1e9, hidden @ params["language"]["lm_head"] / 0.7)
     table = jax.nn.log_softmax(logits)
-    log_prob = jnp.take_along_axis(table, batch.response_ids[..., None], axis=-1)[..., 0]
+    log_prob = jnp.take_along_axis(table, batch.responses.ids[..., None], axis=-1)[..., 0]
     return np.asarray(log_prob), -(np.exp(table) * np.asarray(table)).sum(-1), hidden
 
 
@@ -78,8 +78,8 @@ def expected_loss():
         for t in reversed(range(length)):
             reward = -0.1 * (old - ref)[row, column, t]
             if t == length - 1:
-                ended = int(batch.response_ids[row, column, t]) == END
-                reward += float(batch.scores[row, column]) + (0 if ended else -1.0)
+                ended = int(batch.responses.ids[row, column, t]) == END
+                reward += float(batch.judgement.scores[row, column]) + (0 if ended else -1.0)
             delta = reward + 0.9 * next_value - values[row, column, t]
             later, next_value = delta + 0.9 * 0.8 * later, values[row, column, t]
             advantages[row, column, t] = later
@@ -114,16 +114,14 @@ def test_policy_value_and_head_are_trained_and_the_reference_is_not(step):
 def test_invalid_groups_have_no_influence(step):
     state, frozen = make_state()
     batch = make_batch()
-    changed = batch._replace(
-        scores=batch.scores.at[1].set(jnp.array([-7.0, 0.0, 3.0])),
-        media=batch.media.at[1].add(1.0),
-    )
+    scores = batch.judgement.scores.at[1].set(jnp.array([-7.0, 0.0, 3.0]))
+    changed = judged(batch, scores=scores)._replace(media=batch.media.at[1].add(1.0))
     (after, metrics, _), (other, other_metrics, _) = (
         step(state, frozen, BANNED, value) for value in (batch, changed)
     )
     jax.tree.map(np.testing.assert_array_equal, after.trained, other.trained)
     assert metrics["loss"] == other_metrics["loss"]
-    valid = changed._replace(valid=jnp.ones(B, bool))
+    valid = judged(changed, valid=jnp.ones(B, bool))
     assert step(state, frozen, BANNED, valid)[1]["loss"] != metrics["loss"]
 
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
-from orl_jax.rl.grpo_rank import Ranked, RankedBatch
+from orl_jax.rl.batch import Judgement, Ranked
 from orl_jax.rl.rl_metrics import correlation, of_ranks, of_sampler
 
 
 def metrics(oracle, predicted, advantages, penalties, valid):
     """`of_ranks` of plain lists, as floats."""
     arrays = (jnp.array(x, jnp.float32) for x in (predicted, advantages, penalties))
-    batch = RankedBatch(*[None] * 6, jnp.array(oracle, jnp.float32), None, jnp.array(valid))
+    judgement = Judgement(jnp.array(oracle, jnp.float32), None, jnp.array(valid))
     ranked = Ranked(None, *arrays)
-    return {name: float(value) for name, value in jax.jit(of_ranks)(ranked, batch).items()}
+    return {name: float(value) for name, value in jax.jit(of_ranks)(ranked, judgement).items()}
 
 
 def test_ranks_by_hand():

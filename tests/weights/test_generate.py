@@ -7,6 +7,7 @@ import pytest
 from tiny_model import FRAMES, make_llama, make_vlm, random_params
 
 from orl_jax.models.sampler import sample
+from orl_jax.models.sequences import Prompt
 
 torch = pytest.importorskip("torch", reason="the peer is transformers on torch")
 
@@ -58,7 +59,8 @@ def greedy(theirs, family, end, ids, mask):
     settings = our_language(family) | {"vocabulary": VOCABULARY, "lora_rank": 0}
     model = make_vlm(**settings).clone(image_id=IMAGE)
     frames = jnp.zeros((1, FRAMES, 8, 8, 3), jnp.uint8)
-    params = random_params(model, frames, jnp.asarray(ids[:1], jnp.int32), jnp.asarray(mask[:1]))
+    prompt = Prompt(jnp.asarray(ids, jnp.int32), jnp.asarray(mask))
+    params = random_params(model, frames, jax.tree.map(lambda x: x[:1], prompt))
     params = {**params, **jax.tree.map(jnp.asarray, our_params(theirs))}
     rollout = jax.jit(
         lambda *inputs: sample(
@@ -66,7 +68,7 @@ def greedy(theirs, family, end, ids, mask):
             end_id=end, pad_id=PAD,
         )
     )(
-        jnp.zeros((PROMPTS, 2, make_llama(**settings).width)), jnp.asarray(ids, jnp.int32),
-        jnp.asarray(mask), jnp.zeros(VOCABULARY, bool), jax.random.key(0),
+        jnp.zeros((PROMPTS, 2, make_llama(**settings).width)), prompt,
+        jnp.zeros(VOCABULARY, bool), jax.random.key(0),
     )  # fmt: skip
     return np.asarray(rollout.ids[:, 0])

@@ -25,7 +25,7 @@ from orl_jax.performance.benchmark.peers.reward import reward
 from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.stages import call_of
 from orl_jax.performance.benchmark.timing import Timing, ratios, seconds, timed
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.scorer import Scorer
 from orl_jax.run.errors import Failure, UserError
 
@@ -103,27 +103,27 @@ class OurSteps:
     def run(self) -> None:
         """One step."""
         names = iter(_PARTS)
-        self._sampled = self._judged = None
+        self._responses = self._judgement = None
         calls = (self._sample, self._judge, self._learn)
         spent = {name: seconds(call) for name, call in zip(names, calls, strict=True)}
         self.found.append({"total": sum(spent.values()), **spent})
 
     def _sample(self) -> Any:
         held = self._held
-        args = (self._state, held.frozen, held.banned, held.media, *held.prompts, self._number)
-        self._sampled = self._rollout(*args)
-        return self._sampled
+        args = (self._state, held.frozen, held.banned, held.media, held.prompt, self._number)
+        self._responses = self._rollout(*args)
+        return self._responses
 
     def _judge(self) -> Any:
-        ids = self._held.shapes.layout.local_rows(self._sampled.ids)
+        ids = self._held.shapes.layout.local_rows(self._responses.ids)
         scores = np.array([[reward(answer) for answer in group] for group in ids.tolist()])
-        ranks, _, valid = self._held.judged(len(ids))
-        self._judged = self._held.shapes.layout.rows((ranks, scores.astype(np.float32), valid))
-        return self._judged
+        judgement = self._held.judgement(len(ids))._replace(scores=scores.astype(np.float32))
+        self._judgement = self._held.shapes.layout.rows(judgement)
+        return self._judgement
 
     def _learn(self) -> Any:
         held = self._held
-        batch = RankedBatch(held.media, *held.prompts, *self._sampled, *self._judged)
+        batch = RolloutBatch(held.media, held.prompt, self._responses, self._judgement)
         self._state, *rest = self._update(self._state, held.frozen, held.banned, batch)
         return self._state, rest
 
@@ -134,8 +134,8 @@ def check_same(held: RunArrays, peer: PeerProcess) -> float:
     Raises:
       Failure: it is above `TOLERANCE`.
     """
-    ours, answers = our_log_probs(held), np.asarray(held.batch.response_ids)
-    prompts = np.repeat(np.asarray(held.batch.prompt_ids), answers.shape[1], axis=0)
+    ours, answers = our_log_probs(held), np.asarray(held.batch.responses.ids)
+    prompts = np.repeat(np.asarray(held.batch.prompt.ids), answers.shape[1], axis=0)
     theirs = peer.log_probs(prompts, answers.reshape(len(prompts), -1))
     gap = float(np.abs(ours - theirs.reshape(ours.shape)).max())
     if not gap <= TOLERANCE:
@@ -147,7 +147,7 @@ def our_log_probs(held: RunArrays) -> np.ndarray:
     """[B, G, T], at temperature 1, nothing banned."""
     scorer, banned = Scorer(held.model, 1.0), jnp.zeros_like(held.banned)
 
-    def score(params: dict[str, Any], batch: RankedBatch) -> jax.Array:
+    def score(params: dict[str, Any], batch: RolloutBatch) -> jax.Array:
         return scorer.log_probs(scorer.states(params, batch), banned, batch).log_prob
 
     return np.asarray(jax.jit(score)(held.params, held.batch))

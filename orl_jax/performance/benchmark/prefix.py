@@ -20,8 +20,8 @@ from orl_jax.models.sampler import begin
 from orl_jax.performance.benchmark.repeated_prompt import RepeatedGrpoRank
 from orl_jax.performance.benchmark.text_model import TextModel
 from orl_jax.performance.benchmark.timing import alternated, ratios
+from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.grpo_rank import GrpoRank, Settings
-from orl_jax.rl.ranked_batch import RankedBatch
 from orl_jax.training.state import TrainState, start
 
 PREFIXES, GROUP = (626, 1600), 5
@@ -74,14 +74,14 @@ def prefill_row(model: TextModel, prompt: int, group: int, repeats: int) -> dict
     }
 
 
-def _caches(model: TextModel, batch: RankedBatch) -> dict[str, int]:
+def _caches(model: TextModel, batch: RolloutBatch) -> dict[str, int]:
     """Bytes of keys and values: of the prompts, of the answers."""
-    _, group, length = batch.response_ids.shape
+    _, group, length = batch.responses.ids.shape
     prefix, state = jax.eval_shape(
         partial(
             begin, model.model, group_size=group, max_tokens=length, pad_id=0,
         ),
-        model.params, *batch[:3],
+        model.params, batch.media, batch.prompt,
     )  # fmt: skip
     return {"prompts": _bytes(prefix.prompt), "answers": _bytes(state.cache)}
 
@@ -135,7 +135,7 @@ def initial_state(model: TextModel) -> TrainState:
     return state._replace(reference=jax.tree.map(lambda x: 0.9 * x, state.reference))
 
 
-def _rest(model: TextModel, batch: RankedBatch) -> tuple[Any, ...]:
+def _rest(model: TextModel, batch: RolloutBatch) -> tuple[Any, ...]:
     return model.split[1], model.banned, batch
 
 

@@ -6,10 +6,11 @@ What a library does that knows rows and no groups: G x (P + R) tokens a prompt, 
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.grpo_rank import GrpoRank
-from orl_jax.rl.ranked_batch import RankedBatch
 from orl_jax.rl.scorer import Scorer, States
 
 
@@ -17,17 +18,15 @@ from orl_jax.rl.scorer import Scorer, States
 class RepeatedScorer(Scorer):
     """Scores each answer behind a copy of its prompt."""
 
-    def states(self, params: dict[str, Any], batch: RankedBatch) -> States:
+    def states(self, params: dict[str, Any], batch: RolloutBatch) -> States:
         """As `Scorer.states`, the same numbers."""
-        prompts, group, length = batch.response_ids.shape
-        copies = (jnp.repeat(x, group, axis=0) for x in batch[:3])
-        answers = (x.reshape(prompts * group, 1, length) for x in batch[3:5])
-        hidden, kernel = super().states(params, batch._replace(**_named(copies, answers)))
+        prompts, group, length = batch.responses.ids.shape
+        media, prompt = jax.tree.map(
+            lambda x: jnp.repeat(x, group, axis=0), (batch.media, batch.prompt)
+        )
+        responses = jax.tree.map(lambda x: x.reshape(prompts * group, 1, length), batch.responses)
+        hidden, kernel = super().states(params, RolloutBatch(media, prompt, responses))
         return States(hidden.reshape(prompts, group, length, -1), kernel)
-
-
-def _named(copies: Any, answers: Any) -> dict[str, Any]:
-    return dict(zip(RankedBatch._fields, (*copies, *answers), strict=False))
 
 
 @dataclasses.dataclass(frozen=True)

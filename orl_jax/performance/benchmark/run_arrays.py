@@ -12,13 +12,14 @@ import jax
 import numpy as np
 
 from orl_jax.models.params import combine, masters, partition
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import visual_tokens
 from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.random_params import random_params
 from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
 from orl_jax.rl.algorithms import trained_parameters
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.training.state import TrainState, start
 
 
@@ -88,13 +89,13 @@ class RunArrays(RunShapes):
         return self.shapes.layout.rows(self._random.integers(0, 256, shape, np.uint8))
 
     @cached_property
-    def prompts(self) -> tuple[jax.Array, jax.Array]:
+    def prompt(self) -> Prompt:
         """Ids, those of a video first, and a mask that is true everywhere."""
         ids = self.text
         if ids is None:
-            ids = self._ids(*self.shapes.text(self.shapes.config.rl.batch_size)[0].shape)
+            ids = self._ids(*self.shapes.prompt(self.shapes.config.rl.batch_size).ids.shape)
             ids[:, : visual_tokens(self.shapes.config)] = self.shapes.tokens.image_id
-        return self.shapes.layout.rows((ids, np.ones(ids.shape, bool)))
+        return self.shapes.layout.rows(Prompt(ids, np.ones(ids.shape, bool)))
 
     @cached_property
     def media(self) -> jax.Array:
@@ -104,21 +105,21 @@ class RunArrays(RunShapes):
             return self.shapes.layout.rows(np.zeros(planned.shape, planned.dtype))
         return self.programs["encode"].run(self.state.trained, self.frozen, self.frames)
 
-    def judged(self, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ranks, scores and validity on the host, of an Oracle that takes no time."""
+    def judgement(self, rows: int) -> Judgement:
+        """On the host, of an Oracle that takes no time."""
         group = self.shapes.config.rl.group_size
         ranks = np.tile(np.arange(1, group + 1, dtype=np.float32), (rows, 1))
-        return ranks, group - ranks, np.ones(rows, bool)
+        return Judgement(ranks, group - ranks, np.ones(rows, bool))
 
     @cached_property
-    def batch(self) -> RankedBatch:
+    def batch(self) -> RolloutBatch:
         """A rollout of random tokens."""
         rows, section = self.shapes.layout.rows, self.shapes.config.rl
         shape = (section.batch_size, section.group_size, section.max_response_tokens)
-        answers = (self._ids(*shape), np.ones(shape, bool), np.full(shape, -3.0, np.float32))
-        return RankedBatch(
-            self.media, *self.prompts, *rows(answers), *rows(self.judged(section.batch_size))
-        )
+        log_prob = np.full(shape, -3.0, np.float32)
+        responses = Responses(self._ids(*shape), np.ones(shape, bool), log_prob)
+        judgement = self.judgement(section.batch_size)
+        return RolloutBatch(self.media, self.prompt, rows(responses), rows(judgement))
 
     @cached_property
     def sampled_params(self) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class RunArrays(RunShapes):
     @property
     def begun(self) -> Any:
         """Made anew each time: a decoding step takes its place, and its caches are large."""
-        return self.programs["prefill"].run(self.params, self.media, *self.prompts)
+        return self.programs["prefill"].run(self.params, self.media, self.prompt)
 
     def filled(self, args: Any) -> Any:
         """Arguments of a step; what is a shape still, such as the step's number, is zeros."""

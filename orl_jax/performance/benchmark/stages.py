@@ -24,7 +24,7 @@ from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.synthetic_video import write_synthetic_video
 from orl_jax.performance.benchmark.timing import Timing, timed
 from orl_jax.performance.plan import steps
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import RolloutBatch
 from orl_jax.run.errors import UserError
 
 NAMES = ("video", "encode", "prefill", "decode", "rollout", "score", "update", "step")
@@ -124,10 +124,10 @@ def step_call(held: RunArrays) -> Call:
     def call() -> None:
         state = kept.pop()
         media = encode(state.trained, held.frozen, held.frames)
-        sampled = rollout(state, held.frozen, held.banned, media, *held.prompts, number)
-        ids = layout.local_rows(sampled.ids)
-        judged = layout.rows(held.judged(len(ids)))
-        batch = RankedBatch(media, *held.prompts, *sampled, *judged)
+        responses = rollout(state, held.frozen, held.banned, media, held.prompt, number)
+        ids = layout.local_rows(responses.ids)
+        judgement = layout.rows(held.judgement(len(ids)))
+        batch = RolloutBatch(media, held.prompt, responses, judgement)
         state, *_ = update(state, held.frozen, held.banned, batch)
         kept.append(jax.block_until_ready(state))
 

@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 
 from orl_jax.models.llama import Llama, Segment
 from orl_jax.models.params import partition
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM, build_vlm
 from orl_jax.performance.benchmark.random_params import random_params
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import Judgement, RolloutBatch
 
 _IMAGE = 1  # no prompt holds it
 
@@ -42,9 +43,9 @@ class TextModel:
     @cached_property
     def params(self) -> dict[str, Any]:
         """Random ones, those of the adapters, too."""
-        row = (self._media(1), jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
+        prompt = Prompt(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
         init = partial(self.model.init, method=_touch)
-        shapes = jax.eval_shape(init, jax.random.key(0), *row)["params"]
+        shapes = jax.eval_shape(init, jax.random.key(0), self._media(1), prompt)["params"]
         dtype = self.config.model.get("param_dtype", "float32")
         return random_params(jax.tree_util.tree_map_with_path(partial(_typed, dtype), shapes))
 
@@ -62,29 +63,30 @@ class TextModel:
         language: Llama = self.model.language
         return jnp.zeros((rows, 1, language.width), language.dtype)
 
-    def batch(self, *, prompts: int, group: int, prompt: int, response: int) -> RankedBatch:
+    def batch(self, *, prompts: int, group: int, prompt: int, response: int) -> RolloutBatch:
         """A rollout of random tokens, all places filled."""
         rng = np.random.default_rng(0)
 
         def ids(*shape: int) -> jax.Array:
             return jnp.asarray(rng.integers(_IMAGE + 1, self.vocabulary, shape), jnp.int32)
 
-        answers = (prompts, group, response)
+        shape = (prompts, group, response)
         ranks = jnp.tile(jnp.arange(1.0, group + 1), (prompts, 1))
-        return RankedBatch(
-            self._media(prompts), ids(prompts, prompt), jnp.ones((prompts, prompt), bool),
-            ids(*answers), jnp.ones(answers, bool), jnp.full(answers, -3.0),
-            ranks, group - ranks, jnp.ones(prompts, bool),
-        )  # fmt: skip
+        return RolloutBatch(
+            media=self._media(prompts),
+            prompt=Prompt(ids(prompts, prompt), jnp.ones((prompts, prompt), bool)),
+            responses=Responses(ids(*shape), jnp.ones(shape, bool), jnp.full(shape, -3.0)),
+            judgement=Judgement(ranks, group - ranks, jnp.ones(prompts, bool)),
+        )
 
-    def prefill(self, params: dict[str, Any], batch: RankedBatch) -> tuple[jax.Array, Segment]:
+    def prefill(self, params: dict[str, Any], batch: RolloutBatch) -> tuple[jax.Array, Segment]:
         """`VLM.prefill` of a batch's prompts."""
-        return self.model.apply({"params": params}, *batch[:3], method=VLM.prefill)
+        return self.model.apply({"params": params}, batch.media, batch.prompt, method=VLM.prefill)
 
 
-def _touch(model: nn.Module, *prompt: Any) -> Any:
+def _touch(model: nn.Module, media: jax.Array, prompt: Prompt) -> Any:
     """Touches every parameter of the language model once."""
-    return model.prefill(*prompt)[0] @ model.vocabulary_kernel()
+    return model.prefill(media, prompt)[0] @ model.vocabulary_kernel()
 
 
 def _typed(dtype: str, path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:

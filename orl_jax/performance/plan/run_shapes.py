@@ -9,12 +9,13 @@ import jax.numpy as jnp
 
 from orl_jax.models import sampler
 from orl_jax.models.params import combine, flatten, policy_of
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.sharding.rules import fitting
 from orl_jax.models.vlm import VLM
 from orl_jax.performance.plan.shapes import Shapes
 from orl_jax.rl import learner
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.training.state import TrainState
 
 Shape = jax.ShapeDtypeStruct
@@ -84,9 +85,9 @@ class RunShapes:
         return self.shapes.video(self.shapes.config.rl.batch_size)
 
     @cached_property
-    def prompts(self) -> tuple[Shape, Shape]:
-        """Ids and mask."""
-        return self.shapes.text(self.shapes.config.rl.batch_size)
+    def prompt(self) -> Prompt:
+        """Of a step."""
+        return self.shapes.prompt(self.shapes.config.rl.batch_size)
 
     @cached_property
     def media(self) -> Shape:
@@ -98,25 +99,28 @@ class RunShapes:
     @property
     def while_sampling(self) -> tuple[Any, ...]:
         """What is there during a rollout, whose caches aside."""
-        return self.always, self.frames, self.media, self.prompts
+        return self.always, self.frames, self.media, self.prompt
 
     @cached_property
-    def batch(self) -> RankedBatch:
+    def batch(self) -> RolloutBatch:
         """What the update reads of a rollout."""
-        section = self.shapes.config.rl
+        section, rows = self.shapes.config.rl, self.shapes.rows
         group = (section.batch_size, section.group_size)
-        answers = (*group, section.max_response_tokens)
-        shapes = [(answers, jnp.int32), (answers, bool), (answers, jnp.float32)]
-        shapes += [(group, jnp.float32)] * 2 + [(group[:1], bool)]
-        return RankedBatch(self.media, *self.prompts, *(self.shapes.rows(*s) for s in shapes))
+        tokens = (*group, section.max_response_tokens)
+        responses = Responses(
+            rows(tokens, jnp.int32), rows(tokens, bool), rows(tokens, jnp.float32)
+        )
+        numbers = (rows(group, jnp.float32) for _ in range(2))  # each has bytes of its own
+        judgement = Judgement(*numbers, rows(group[:1], bool))
+        return RolloutBatch(self.media, self.prompt, responses, judgement)
 
-    def begin(self, params: dict[str, Any], media: Any, *prompts: Any) -> Any:
-        """`sampler.begin` as a rollout calls it: (params, media, ids, mask) -> (prefix, state)."""
+    def begin(self, params: dict[str, Any], media: Any, prompt: Prompt) -> Any:
+        """`sampler.begin` as a rollout calls it: (params, media, prompt) -> (prefix, state)."""
         section = self.shapes.config.rl
         if self.adapter_trained:
             media = self.model.apply({"params": params}, media, method=VLM.adapt)
         return sampler.begin(
-            *self._ready(params), media, *prompts, group_size=section.group_size,
+            *self._ready(params), media, prompt, group_size=section.group_size,
             max_tokens=section.max_response_tokens, pad_id=self.shapes.tokens.pad_id,
         )  # fmt: skip
 
@@ -141,7 +145,7 @@ class RunShapes:
     @cached_property
     def begun(self) -> Any:
         """What it returns, where that lives in a rollout."""
-        tree = self.shapes.result(self.begin, self.params, self.media, *self.prompts)
+        tree = self.shapes.result(self.begin, self.params, self.media, self.prompt)
         return self.shapes.placed(tree, jax.tree.map(self._place, tree))
 
     def _place(self, leaf: Any) -> jax.sharding.NamedSharding:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import masters, partition, policy_of
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.sharding.mesh import make_mesh
 from orl_jax.models.value import initial_head
@@ -190,10 +191,10 @@ class Shapes:
         shape = (rows, data.frames, data.image_size, data.image_size, 3)
         return self.rows(shape, jnp.uint8)
 
-    def text(self, rows: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-        """Ids and mask of a batch of prompts."""
+    def prompt(self, rows: int) -> Prompt:
+        """A batch of prompts."""
         shape = (rows, self.config.data.prompt_tokens)
-        return self.rows(shape, jnp.int32), self.rows(shape, bool)
+        return Prompt(self.rows(shape, jnp.int32), self.rows(shape, bool))
 
     def rows(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
         """A batch, cut by its rows."""

@@ -22,17 +22,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from orl_jax.evaluation.answering import Prompts, generate, see
+from orl_jax.evaluation.answering import generate, see
 from orl_jax.evaluation.evaluator import decoding
 from orl_jax.models import assembly as assemblies
 from orl_jax.models import sampler
 from orl_jax.models.params import flatten
 from orl_jax.models.quantised import quantise_stack
+from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
 from orl_jax.rl import learner as learners
 from orl_jax.rl.algorithms import make_step
-from orl_jax.rl.ranked_batch import RankedBatch
+from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.scorer import Scorer
 from orl_jax.training import sft
 from orl_jax.training.optimizer import learning_rate
@@ -128,10 +129,12 @@ def _lessons(shapes: Shapes) -> sft.Lessons:
     opening = len(shapes.tokens.encode_opening()[0])
     turn = data.prompt_tokens - opening + data.response_tokens
     turns = (settings.batch_size, settings.questions, turn)
+    start = (settings.batch_size, opening)
     return sft.Lessons(
         shapes.video(settings.batch_size),
-        *(shapes.rows((settings.batch_size, opening), dtype) for dtype in (jnp.int32, bool)),
-        *(shapes.rows(turns, dtype) for dtype in (jnp.int32, bool, bool)),
+        Prompt(shapes.rows(start, jnp.int32), shapes.rows(start, bool)),
+        Responses(shapes.rows(turns, jnp.int32), shapes.rows(turns, bool)),
+        shapes.rows(turns, bool),
     )
 
 
@@ -140,7 +143,7 @@ def _encode(resident: RunShapes) -> Step:
     encode = partial(learners.encode, resident.model, resident.adapter_trained)
     function = jax.jit(encode, out_shardings=resident.shapes.layout.batch)
     args = (resident.state.trained, resident.frozen, resident.frames)
-    alive = (resident.always, resident.frames, resident.prompts)
+    alive = (resident.always, resident.frames, resident.prompt)
     return Step("encode", function, args, alive)
 
 
@@ -151,14 +154,14 @@ def _rollout(resident: RunShapes) -> Step:
     draw = partial(learners.Learner._rollout, learner, resident.model, resident.adapter_trained)
     function = jax.jit(draw, out_shardings=shapes.layout.batch)
     number = shapes.whole((), jnp.int32)
-    args = (*resident.always, resident.media, *resident.prompts, number)
+    args = (*resident.always, resident.media, resident.prompt, number)
     return Step("rollout", function, args, resident.while_sampling)
 
 
 def _prefill(resident: RunShapes) -> Step:
     """`sampler.begin`."""
     function = jax.jit(resident.begin, out_shardings=_places(resident.begun))
-    args = (resident.params, resident.media, *resident.prompts)
+    args = (resident.params, resident.media, resident.prompt)
     return Step("prefill", function, args, resident.while_sampling, part_of="rollout")
 
 
@@ -186,13 +189,15 @@ def _validate(resident: RunShapes) -> Step:
     shapes, rows = resident.shapes, resident.shapes.config.evaluation.batch_size
     settings = decoding(shapes.config, shapes.tokens)
 
-    def answer(params: Any, frames: Any, row: Any, prompts: Prompts, banned: Any) -> Any:
+    def answer(
+        params: Any, frames: Any, row: Any, prompt: Prompt, numbers: Any, banned: Any
+    ) -> Any:
         visual = see(resident.model, params, frames, row)
-        return generate(resident.model, params, visual, prompts, banned, **settings)
+        return generate(resident.model, params, visual, prompt, numbers, banned, **settings)
 
-    prompts = Prompts(*shapes.text(rows), shapes.rows((rows,), jnp.uint32))
-    row = shapes.rows((rows,), jnp.int32)
-    args = (resident.params, shapes.video(rows), row, prompts, resident.banned)
+    row, numbers = (shapes.rows((rows,), dtype) for dtype in (jnp.int32, jnp.uint32))
+    prompt = shapes.prompt(rows)
+    args = (resident.params, shapes.video(rows), row, prompt, numbers, resident.banned)
     function = jax.jit(answer, out_shardings=shapes.layout.batch)
     return Step("validate", function, args, (resident.always, args))
 
@@ -217,8 +222,8 @@ def _score(resident: RunShapes) -> Step:
         settings.micro_batch, resident.adapter_trained,
     )  # fmt: skip
 
-    def score(params: dict[str, Any], banned: Any, batch: RankedBatch) -> Any:
-        def of_part(part: RankedBatch) -> Any:
+    def score(params: dict[str, Any], banned: Any, batch: RolloutBatch) -> Any:
+        def of_part(part: RolloutBatch) -> Any:
             return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
 
         return scorer.without_gradient(of_part, batch)

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
 from orl_jax.models.params import flatten
+from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.mesh import AXES
 from orl_jax.models.sharding.rules import TABLES, fitting, specification
 from orl_jax.models.vlm import build_vlm
@@ -27,8 +29,9 @@ def shapes(adapter="qformer", quantisation="none", rank=4):
         config.model[part].update(quantisation=quantisation, quantisation_block=4)
     model = build_vlm(config, vocabulary=18, image_id=5, lora_rank=rank)
     inputs = [((1, 3, 32, 32, 3), jnp.uint8), ((1, 2), jnp.int32), ((1, 2), bool)]
-    arrays = [jax.ShapeDtypeStruct(*spec) for spec in inputs]
-    return flatten(jax.eval_shape(model.init, jax.random.key(0), *arrays)["params"])
+    frames, *prompt = (jax.ShapeDtypeStruct(*spec) for spec in inputs)
+    init = partial(model.init, jax.random.key(0))
+    return flatten(jax.eval_shape(init, frames, Prompt(*prompt))["params"])
 
 
 @pytest.mark.parametrize("quantisation", ["none", "nf4"])

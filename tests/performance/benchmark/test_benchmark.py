@@ -39,16 +39,18 @@ def described(tree):
 
 def test_arrays_are_those_of_the_plan(held):
     planned = RunShapes(held.shapes)
-    for name in ("state", "frozen", "banned", "frames", "prompts", "media", "batch"):
+    for name in ("state", "frozen", "banned", "frames", "prompt", "media", "batch"):
         assert described(getattr(held, name)) == described(getattr(planned, name)), name
 
 
 def test_every_place_is_taken_and_no_answer_ends(held):
     tokens = held.shapes.tokens
-    ids, mask = held.prompts
+    ids, mask = held.prompt
     assert mask.all() and ((ids == tokens.image_id).sum(axis=1) == 6).all()
-    assert held.banned[tokens.end_id] and not held.banned[np.asarray(held.batch.response_ids)].any()
-    args = held.filled((held.state, held.frozen, held.banned, held.media, *held.prompts))
+    assert (
+        held.banned[tokens.end_id] and not held.banned[np.asarray(held.batch.responses.ids)].any()
+    )
+    args = held.filled((held.state, held.frozen, held.banned, held.media, held.prompt))
     number = jax.numpy.zeros((), jax.numpy.int32)
     number = held.shapes.layout.replicate(number)
     rollout = held.programs["rollout"].run(*args, number)

@@ -1,0 +1,52 @@
+"""What an update step takes of a rollout, and what it makes of each response."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float
+
+from orl_jax.models.sequences import Prompt, Responses
+
+
+class Judgement(NamedTuple):
+    """What the Oracle says about the groups of a batch.
+
+    Attributes:
+      ranks: 0 is best; ties share their mean rank.
+      scores: zeros where the Oracle gives none or the ranking is invalid.
+      valid: False where the Oracle gave no ranking; such a group trains nothing.
+    """
+
+    ranks: Float[Array, "B G"]
+    scores: Float[Array, "B G"]
+    valid: Bool[Array, " B"]
+
+
+class RolloutBatch(NamedTuple):
+    """A rollout: prompts with their groups of responses, all groups whole.
+
+    Attributes:
+      media: visual tokens [B, N, D], or features [B, F, P, E] where the adapter is trained.
+      prompt, responses: the text, with the sampler's log-probabilities.
+      judgement: the Oracle's; None until it has answered.
+      old_log_prob: of the policy that sampled the responses, in the training graph; None where
+        that is the policy before the update, which then scores them itself.
+    """
+
+    media: Float[Array, "B ..."]
+    prompt: Prompt
+    responses: Responses
+    judgement: Judgement | None = None
+    old_log_prob: Float[Array, "B G T"] | None = None
+
+    def kept(self) -> Bool[Array, "B G T"]:
+        """Tokens that count: of responses, in groups with a valid ranking."""
+        return self.responses.mask & self.judgement.valid[:, None, None]
+
+
+class Ranked(NamedTuple):
+    """What the step makes of each response, for the table of rollouts; all [B, G]."""
+
+    log_probs: Float[Array, "B G"]
+    predicted_ranks: Float[Array, "B G"]
+    advantages: Float[Array, "B G"]
+    penalties: Float[Array, "B G"]
