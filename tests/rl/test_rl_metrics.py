@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from orl_jax.models.sequences import Responses
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
 from orl_jax.rl.batch import Judgement, Ranked
 from orl_jax.rl.rl_metrics import correlation, of_ranks, of_sampler
@@ -80,7 +81,7 @@ def test_sampler_gap_by_hand():
     rollout = jnp.array([[[-1.0, -2.0, 0.0]]])
     scored = jnp.array([[[-1.5, -1.75, -1e9]]])
     mask = jnp.array([[[True, True, False]]])
-    out = of_sampler(rollout, scored, mask)
+    out = of_sampler(Responses(jnp.zeros((1, 1, 3), int), mask, rollout), scored)
     assert float(out["sampler/logprob_gap_mean"]) == pytest.approx(0.375)
     assert float(out["sampler/logprob_gap_max"]) == pytest.approx(0.5)
     nothing = of_sampler(rollout, scored, np.zeros_like(mask))
