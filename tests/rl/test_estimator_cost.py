@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from orl_jax.rl.ranked_batch import Judgement, RolloutBatch
+from orl_jax.rl.batch import Judgement, RolloutBatch
 
 from configs import demo
 from orl_jax.models.params import partition
