@@ -18,11 +18,11 @@ from orl_jax.run import config as configs
 def main(config, workdir, step):
     update, done = Learner._update, []
 
-    def dying(self, state, play, judged):
+    def dying(self, state, batch):
         if len(done) == step:
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(step)
-        return update(self, state, play, judged)
+        return update(self, state, batch)
 
     Learner._update = dying
     rl.train(configs.from_json(pathlib.Path(config).read_text()), workdir)

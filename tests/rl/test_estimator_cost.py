@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from orl_jax.rl.batch import Judgement, RolloutBatch
 
 from configs import demo
 from orl_jax.models.params import partition
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import build_vlm
 from orl_jax.rl import rl_metrics
+from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.grpo_rank import GrpoRank, Settings
 from orl_jax.training.state import start

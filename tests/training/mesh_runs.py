@@ -66,7 +66,7 @@ def run(config, workdir, name, out):
     batches.close()
     out.update({f"{name}:trained:{k}": v for k, v in flatten(state.trained).items()})
     with Checkpoints(f"{workdir}/{name}", "rl") as checkpoints:
-        checkpoints.save(STEPS, state._asdict(), {"base": ""})
+        checkpoints.save(STEPS, state.saved(), {"base": ""})
     return state
 
 
@@ -78,11 +78,11 @@ def main(config_path, workdir, file, *names):
     for saved in names:
         for name, state in states.items():
             with Checkpoints(f"{workdir}/{saved}", "rl") as checkpoints:
-                restored, _ = checkpoints.restore(like=state._asdict())
-            theirs = jax.tree.map(np.asarray, states[saved]._asdict())
+                restored, _ = checkpoints.restore(like=state.saved())
+            theirs = jax.tree.map(np.asarray, states[saved].saved())
             same = jax.tree.map(
                 lambda a, b, c: np.array_equal(np.asarray(a), b) and a.sharding == c.sharding,
-                restored, theirs, state._asdict(),
+                restored, theirs, state.saved(),
             )  # fmt: skip
             out[f"{saved}->{name}"] = np.asarray(all(jax.tree.leaves(same)))
     np.savez(file, **{key: np.asarray(value) for key, value in out.items()})

@@ -171,7 +171,9 @@ def test_every_step_samples_anew(run, workdir):
     state = learner.start()
     with batches:
         batch = next(batches)
-        first, again, later = (learner._take(state, n, batch).sampled.ids for n in (0, 0, 1))
+        first, again, later = (
+            learner._take(state, n, batch).batch.responses.ids for n in (0, 0, 1)
+        )
     np.testing.assert_array_equal(first, again)
     assert (first != later).any()
 
