@@ -13,6 +13,7 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
+from orl_jax.data.video import ClipFormat
 from orl_jax.evaluation.benchmarks.benchmarks import read_benchmarks
 from orl_jax.evaluation.benchmarks.evaluations import choose_baseline, read_evaluations
 from orl_jax.evaluation.benchmarks.report import write_report
@@ -39,11 +40,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     judge = Settings.of(config.get("judge", {}))
     benchmarks = read_benchmarks(evaluations, baseline, judge, progress=True)
     print(summary_table(benchmarks))
-    data = config.data
-    frames = Frames(
-        pathlib.Path(data.folder), frames=data.frames, image_size=data.image_size,
-        framing=data.get("framing", "crop"),
-    )  # fmt: skip
+    frames = Frames(pathlib.Path(config.data.folder), ClipFormat.of(config.data))
     files = write_report(
         workdir, benchmarks, frames, baseline=baseline, examples=EXAMPLES.value, seed=SEED.value,
         progress=True,

@@ -8,7 +8,8 @@ import numpy as np
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.text.prompt import asked
 from orl_jax.data.text.tokenizer import PromptEncoder
-from orl_jax.data.video import FRAMINGS, VideoError, read_frames
+from orl_jax.data.video import VideoError, read_frames
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.run.errors import UserError
 
 # Which text of an item is the response, by the name that `answers` has in the pipeline.
@@ -19,15 +20,13 @@ class ExampleReader:
     """Decodes an item's video and encodes its texts; can be pickled if it has no cache.
 
     Args:
+      videos: where the videos are and how they are read.
       encoder: makes ids of the texts.
-      frames: F, frames of a video.
-      image_size: side of a frame, in pixels.
-      framing: of videos that are not square; see `orl_jax.data.video`.
-      video_folder: what the items' video paths are relative to.
       answers: "taught", "clean", or None for examples without a response.
       cache: keeps decoded frames.
 
     Attributes:
+      videos: as given; the loader decodes and skips as they say.
       layout: shape and dtype of each array of an example, by name:
         "frames" uint8 [F, image_size, image_size, 3], "prompt_ids" int32 [L],
         "prompt_mask" bool [L], "response_ids" int32 [T], "response_mask" bool [T].
@@ -36,25 +35,19 @@ class ExampleReader:
     def __init__(
         self,
         *,
+        videos: VideoSettings,
         encoder: PromptEncoder,
-        frames: int,
-        image_size: int,
-        framing: str = "crop",
-        video_folder: str | os.PathLike[str],
         answers: str | None,
         cache: FrameCache | None,
     ) -> None:
         if answers not in ANSWERS:
             raise UserError(f'answers is "{answers}"; it must be "taught" or "clean"')
-        if framing not in FRAMINGS:
-            raise UserError(f'config.data.framing is "{framing}"; it must be crop or pad')
+        self.videos = videos
         self._encoder = encoder
-        self._how = (frames, image_size, framing)
-        self._folder = os.fspath(video_folder)
         self._answer = ANSWERS[answers]
         self._cache = cache
         self.layout: dict[str, tuple[tuple[int, ...], type]] = {
-            "frames": ((frames, image_size, image_size, 3), np.uint8),
+            "frames": (videos.clip.shape, np.uint8),
             "prompt_ids": ((encoder.prompt_length,), np.int32),
             "prompt_mask": ((encoder.prompt_length,), np.bool_),
         }
@@ -88,9 +81,13 @@ class ExampleReader:
         return arrays
 
     def _video(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
-        return {"frames": self._frames(os.path.join(self._folder, item["video"]))}
+        return {"frames": self._frames(self._path(item))}
 
     def _frames(self, path: str) -> np.ndarray:
+        clip = self.videos.clip
         if self._cache is None:
-            return read_frames(path, *self._how)
-        return self._cache.fetch((path, *self._how), lambda: read_frames(path, *self._how))
+            return read_frames(path, clip)
+        return self._cache.fetch((path, clip), lambda: read_frames(path, clip))
+
+    def _path(self, item: dict[str, Any]) -> str:
+        return os.path.join(self.videos.folder, item["video"])

@@ -160,4 +160,4 @@ class FeatureReader(ExampleReader):
         }
 
     def _video(self, item: dict[str, Any]) -> dict[str, np.ndarray]:
-        return {"media": self._features.get(os.path.join(self._folder, item["video"]))}
+        return {"media": self._features.get(self._path(item))}

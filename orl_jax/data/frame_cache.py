@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from orl_jax.data.video import ClipFormat
+
 _MEGABYTE = 1_000_000
 _STRIPES = 64  # locks that keys share: two videos seldom wait for each other
 
-Key = tuple[str, int, int, str]  # path, number of frames, image size, framing
+Key = tuple[str, ClipFormat]  # a path and how it was read
 
 
 class FrameCache:

@@ -33,7 +33,7 @@ _SHARED_MEMORY_BYTES = 4096  # smaller arrays are cheaper to send from a worker 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How a loader goes through its items; the fields are the arguments of `make_loader`.
+    """In which order, and how often, a loader goes through its items.
 
     `pad_last` fills up the last batch of finite `epochs` instead of dropping it. `batch_size` is
     that of all shares together.
@@ -43,19 +43,12 @@ class Plan:
     seed: int = 0
     shuffle: bool = True
     epochs: int | None = None
-    workers: int = 0
-    threads: int = 2
-    bad_video: str = "skip"
     pad_last: bool = False
     share: int = 0
     shares: int = 1
 
     def __post_init__(self) -> None:
-        if self.bad_video not in ("skip", "raise"):
-            raise UserError(
-                f'config.data.bad_video is "{self.bad_video}"; it must be skip or raise'
-            )
-        for name, least in (("batch_size", 1), ("workers", 0), ("threads", 1), ("shares", 1)):
+        for name, least in (("batch_size", 1), ("shares", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if not 0 <= self.seed < 2**32:
@@ -235,7 +228,7 @@ class Loader(Iterator):
 
     def _dataset(self) -> grain.IterDataset:
         """grain's pipeline from the current position on."""
-        plan, ahead = self._plan, self._read_ahead()
+        plan, videos, ahead = self._plan, self._reader.videos, self._read_ahead()
         source = grain.MapDataset.source(self._items)
         if plan.shuffle:
             source = source.shuffle(seed=plan.seed)
@@ -243,11 +236,11 @@ class Loader(Iterator):
         if plan.shares > 1:
             source = grain.MapDataset.source(Share(source, plan.batch_size, plan.rows, plan.share))
         source = source[self._position :].map(self._reader)
-        if not plan.workers:
-            return source.to_iter_dataset(grain.ReadOptions(plan.threads, ahead))
+        if not videos.workers:
+            return source.to_iter_dataset(grain.ReadOptions(videos.threads, ahead))
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # grain asks for its own, also where nobody parses any
-        options = grain.MultiprocessingOptions(plan.workers, -(-ahead // plan.workers))
+        options = grain.MultiprocessingOptions(videos.workers, -(-ahead // videos.workers))
         examples = source.to_iter_dataset(grain.ReadOptions(0, 0))
         examples = examples.mp_prefetch(options, _leave_interrupts_alone)
         settings = grain.experimental.DatasetOptions(min_shm_size=_SHARED_MEMORY_BYTES)
@@ -257,7 +250,7 @@ class Loader(Iterator):
         """Examples to read ahead: two batches, if they are not too large."""
         sizes = [int(np.prod(s)) * np.dtype(d).itemsize for s, d in self._reader.layout.values()]
         affordable = _READ_AHEAD_BYTES // max(sizes)
-        return max(min(2 * self._plan.rows, affordable), self._plan.threads)
+        return max(min(2 * self._plan.rows, affordable), self._reader.videos.threads)
 
     def _usable(self, example: dict[str, Any]) -> bool:
         """Whether an example has its arrays; counts, reports or raises if not."""
@@ -268,7 +261,7 @@ class Loader(Iterator):
             return True
         plan = self._plan
         path, reason = example["bad_video"]
-        if plan.bad_video == "raise":
+        if self._reader.videos.bad_video == "raise":
             remedy = 'set config.data.bad_video to "skip" to go on without it'
             raise UserError(f"unreadable video: {path} {reason}; {remedy}")
         if path not in self._bad:

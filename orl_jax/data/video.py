@@ -12,17 +12,21 @@ Pillow resizes, as in the baseline's processor. The one that transformers 5 take
 is installed keeps the filter's weights in 16 bits: below 1 % of the values then differ, by 1 or 2.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import decord
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
+
+from orl_jax.run.errors import UserError
 
 # Time and place in decord's C++ code, which tell nobody much.
 _SOURCE_POSITION = re.compile(r"\[[\d:]+\] \S+:\d+: ")
@@ -30,6 +34,41 @@ _SOURCE_POSITION = re.compile(r"\[[\d:]+\] \S+:\d+: ")
 FRAMINGS = ("crop", "pad")
 # int(255 * mean) of CLIP's channels, which the normalised picture has near zero.
 _BACKGROUND = (122, 116, 104)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFormat:
+    """The clips that a model sees.
+
+    Args:
+      frames: F, sampled uniformly from a video, at least 1.
+      image_size: side of the square frames, in pixels.
+      framing: of a video that is not square: "crop" | "pad".
+
+    Raises:
+      UserError: another framing.
+
+    Example: `ClipFormat(frames=8, image_size=64).shape == (8, 64, 64, 3)`.
+    """
+
+    frames: int
+    image_size: int
+    framing: str = "crop"
+
+    def __post_init__(self) -> None:
+        if self.framing not in FRAMINGS:
+            raise UserError(f'config.data.framing is "{self.framing}"; it must be crop or pad')
+
+    @classmethod
+    def of(cls, data: ConfigDict) -> Self:
+        """The format in `config.data`; that of the policy, whose vision tower depends on it."""
+        # Checkpoints from before that key were cropped.
+        return cls(data.frames, data.image_size, data.get("framing", "crop"))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """[F, image_size, image_size, 3], of a clip."""
+        return (self.frames, self.image_size, self.image_size, 3)
 
 
 class VideoError(Exception):
@@ -68,31 +107,26 @@ def uniform_indices(total: int, frames: int) -> np.ndarray:
     return np.linspace(0, total - 1, frames).astype(np.int64)
 
 
-def read_frames(
-    path: str | os.PathLike[str], frames: int, image_size: int, framing: str = "crop"
-) -> np.ndarray:
-    """Decodes `frames` frames of a video, spread uniformly.
+def read_frames(path: str | os.PathLike[str], clip: ClipFormat) -> np.ndarray:
+    """Decodes frames of a video, spread uniformly.
 
     Args:
       path: a video file that FFmpeg can read.
-      frames: F, the number of frames, at least 1.
-      image_size: side of the square frames, in pixels.
-      framing: of a clip that is not square: "crop" | "pad".
+      clip: how many frames, how large, and how they are framed.
 
     Returns:
       uint8 [F, image_size, image_size, 3], RGB, in the order of time.
 
     Raises:
-      ValueError: another framing.
       VideoError: if the file is missing, empty, not a video, or damaged where frames are needed.
 
-    Example: `read_frames("clip.mp4", 8, 64).shape == (8, 64, 64, 3)`.
+    Example: `read_frames("clip.mp4", ClipFormat(8, 64)).shape == (8, 64, 64, 3)`.
     """
 
     def decode(reader: decord.VideoReader) -> np.ndarray:
-        return reader.get_batch(uniform_indices(len(reader), frames)).asnumpy()
+        return reader.get_batch(uniform_indices(len(reader), clip.frames)).asnumpy()
 
-    return fit(_read(path, decode), image_size, framing)
+    return fit(_read(path, decode), clip.image_size, clip.framing)
 
 
 def frame_times(path: str | os.PathLike[str], frames: int) -> np.ndarray:

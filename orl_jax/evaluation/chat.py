@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from orl_jax.data.text.tokenizer import PromptEncoder
-from orl_jax.data.video import VideoError, read_frames, uniform_indices
+from orl_jax.data.video import ClipFormat, VideoError, read_frames, uniform_indices
 from orl_jax.evaluation.ranked_answers import Answer
 from orl_jax.models.assembly import Assembly, banned_tokens, restore
 from orl_jax.models.sampler import sample
@@ -162,7 +162,7 @@ def read_clip(video: str, data: ConfigDict) -> tuple[np.ndarray, int]:
 
     Args:
       video: path of the file.
-      data: reads `frames`, `image_size`, `framing`.
+      data: `config.data`; its frames, image size and framing count.
 
     Returns:
       uint8 [F, image_size, image_size, 3] and the number of frames in the file.
@@ -173,8 +173,7 @@ def read_clip(video: str, data: ConfigDict) -> tuple[np.ndarray, int]:
     Example: `frames, total = read_clip("clip.mp4", config.data)`.
     """
     try:
-        framing = data.get("framing", "crop")
-        frames = read_frames(video, data.frames, data.image_size, framing)
+        frames = read_frames(video, ClipFormat.of(data))
     except VideoError as error:
         raise UserError(f"video {error}") from error
     return frames, len(decord.VideoReader(video, num_threads=1))

@@ -19,6 +19,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.pipeline import batches
 from orl_jax.data.source import Items, Selection, open_split, select
 from orl_jax.data.text.prompt import asked
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.answering import generate, see, weigh
 from orl_jax.evaluation.buckets import Bucket, buckets
@@ -154,16 +155,12 @@ class Evaluator:
         """The predictions of each batch, those of all processes."""
         if not bucket.places:
             return
-        data, settings = self._config.data, self._config.evaluation
+        settings = self._config.evaluation
         loader = batches(
             Selection(questions, bucket.places),
+            VideoSettings.of(self._config.data),
             encoder=self._encoder.resized(bucket.length, self._encoder.response_length),
-            frames=data.frames,
-            image_size=data.image_size,
-            framing=data.get("framing", "crop"),
-            video_folder=data.folder,
             batch_size=settings.batch_size,
-            bad_video=data.bad_video,
             cache=self._cache,
             answers=None,
             **processes.share(),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from orl_jax.data.video import VideoError, read_frames
+from orl_jax.data.video import ClipFormat, VideoError, read_frames
 
 SHOWN = 8  # frames of a clip
 LARGEST = 96  # pixels a side; a page of larger frames of real video would weigh megabytes
@@ -18,14 +18,14 @@ _PNG_UP_TO = 64  # pixels a side; beyond that JPEG is several times smaller
 class Frames:
     """Reads clips of a data folder, each at most once."""
 
-    def __init__(
-        self, data_folder: pathlib.Path, *, frames: int, image_size: int, framing: str = "crop"
-    ) -> None:
-        """Takes the policy's framing, number of frames and image size (pixels); both are capped."""
+    def __init__(self, data_folder: pathlib.Path, clip: ClipFormat) -> None:
+        """Takes the policy's clips; how many frames are shown, and how large, is capped."""
         self._folder = data_folder
-        self._frames = max(1, min(frames, SHOWN))
-        self._size = max(2, min(image_size, LARGEST))
-        self._framing = framing
+        self._clip = ClipFormat(
+            frames=max(1, min(clip.frames, SHOWN)),
+            image_size=max(2, min(clip.image_size, LARGEST)),
+            framing=clip.framing,
+        )
         self._seen: dict[str, Sequence[str]] = {}
 
     def __call__(self, video: str) -> Sequence[str]:
@@ -40,7 +40,7 @@ class Frames:
 
     def _read(self, path: pathlib.Path) -> list[str]:
         try:
-            clip = read_frames(path, self._frames, self._size, self._framing)
+            clip = read_frames(path, self._clip)
         except VideoError:
             return []
         return [_data_address(frame) for frame in clip]

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from orl_jax.data.video import ClipFormat
 from orl_jax.report.bars import Bar, bars
 from orl_jax.report.curves import learning_curves
 from orl_jax.report.distributions import distributions
@@ -121,4 +122,4 @@ def _frames(config: Mapping[str, Any], data_folder: pathlib.Path) -> Frames:
     frames = data.get("frames") or find_key(config, "num_frames", "frames") or SHOWN
     size = data.get("image_size") or find_key(config, "image_size") or _USUAL_IMAGE_SIZE
     framing = data.get("framing", "crop")
-    return Frames(data_folder, frames=int(frames), image_size=int(size), framing=framing)
+    return Frames(data_folder, ClipFormat(int(frames), int(size), framing))

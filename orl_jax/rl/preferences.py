@@ -20,6 +20,7 @@ from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.preferences import preference, write_lines
 from orl_jax.data.source import open_split
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.sampler import sample
 from orl_jax.models.sequences import Prompt
@@ -144,18 +145,13 @@ def _respond(
 
 
 def _loader(config: ConfigDict, assembly: assemblies.Assembly) -> Any:
-    data = config.data
+    videos = VideoSettings.of(config.data)
     return pipeline.make_loader(
-        open_split(data.folder, "train"),
+        open_split(videos.folder, "train"),
+        videos,
         encoder=assembly.encoder,
-        frames=data.frames,
-        image_size=data.image_size,
-        framing=data.get("framing", "crop"),
-        video_folder=data.folder,
         batch_size=config.preferences.batch_size,
         seed=config.preferences.seed,
-        workers=data.workers,
-        bad_video=data.bad_video,
         answers=None,
         **processes.share(),
     )

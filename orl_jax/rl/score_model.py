@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition, policy_of
 from orl_jax.models.sequences import Prompt, Responses
@@ -222,20 +223,16 @@ def make_loader(
     epochs: int | None = None,
 ) -> Loader:
     """Items for training, for ever; with `epochs` for validation, in order, the last batch full."""
-    data = config.data
+    videos = VideoSettings.of(config.data)
     reader = OrderReader(
+        videos=videos,
         group_size=group_size(items),
         response_length=config.rl.max_response_tokens,
         encoder=assembly.encoder,
-        frames=data.frames,
-        image_size=data.image_size,
-        framing=data.get("framing", "crop"),
-        video_folder=data.folder,
-        cache=None if data.workers else cache,
+        cache=None if videos.workers else cache,
     )
     plan = Plan(
         config[section].batch_size, config.seed, shuffle=epochs is None, epochs=epochs,
-        workers=data.workers, bad_video=data.bad_video, pad_last=epochs is not None,
-        **processes.share(),
+        pad_last=epochs is not None, **processes.share(),
     )  # fmt: skip
     return Loader(items, reader, plan)

@@ -12,6 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.video import ClipFormat
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.assembly import stored_config
 from orl_jax.models.params import partition
@@ -75,13 +77,11 @@ class ScoreOracle:
         self._scores = self._layout.jit(
             partial(score_model.scores, assembly.model), out_shardings=self._layout.batch
         )
+        clip = ClipFormat.of(settings.data)
         self._reader = AnswersReader(
+            videos=VideoSettings(folder="", clip=clip),  # requests hold whole paths
             response_length=settings.rl.max_response_tokens,
             encoder=assembly.encoder,
-            frames=settings.data.frames,
-            image_size=settings.data.image_size,
-            framing=settings.data.get("framing", "crop"),
-            video_folder="",  # requests hold whole paths
             cache=cache,
         )
 

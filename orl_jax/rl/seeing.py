@@ -15,6 +15,7 @@ from tqdm import tqdm
 from orl_jax.data.features import Features
 from orl_jax.data.pipeline import batches
 from orl_jax.data.source import Items
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models.params import flatten
 from orl_jax.rl.learner import Learner
 
@@ -93,16 +94,14 @@ def _fill(
         "visual tokens take %.1f MB in %s; %d videos are to be encoded",
         features.bytes / 1e6, features.folder, len(items),
     )  # fmt: skip
-    data = config.data
+    settings = VideoSettings.of(config.data)
     loader = batches(
-        items, encoder=learner.encoder, frames=data.frames, image_size=data.image_size,
-        framing=data.get("framing", "crop"), video_folder=data.folder,
-        batch_size=config.rl.batch_size, bad_video=data.bad_video, answers=None,
-    )  # fmt: skip
+        items, settings, encoder=learner.encoder, batch_size=config.rl.batch_size, answers=None
+    )
     with loader, tqdm(total=len(items), desc="encoding videos", unit="video") as bar:
         for batch in loader:
             frames = learner.layout.rows(batch["frames"])
             media = learner.encode(learner.trained, learner.frozen, frames)
-            videos = [os.path.join(data.folder, item["video"]) for item in batch["items"]]
+            videos = [os.path.join(settings.folder, item["video"]) for item in batch["items"]]
             features.put(videos, learner.layout.local_rows(media))
             bar.update(len(batch["items"]))

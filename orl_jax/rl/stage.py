@@ -20,6 +20,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.look_ahead import LookAhead
 from orl_jax.data.source import Items, open_split
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, policy_of
@@ -140,19 +141,14 @@ def make_loader(
     features: Features | None = None,
 ) -> Loader:
     """Prompts, shuffled anew every epoch."""
-    data = config.data
+    videos = VideoSettings.of(config.data)
     return pipeline.make_loader(
         items,
+        videos,
         encoder=assembly.encoder,
-        frames=data.frames,
-        image_size=data.image_size,
-        framing=data.get("framing", "crop"),
-        video_folder=data.folder,
         batch_size=config.rl.batch_size,
         seed=config.seed,
-        workers=0 if features else data.workers,  # reading a row is no work
-        bad_video=data.bad_video,
-        cache=None if data.workers or features else cache,
+        cache=None if videos.workers else cache,
         features=features,
         answers=None,
         **processes.share(),

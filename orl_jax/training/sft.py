@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import open_split, select
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.lesson import LessonReader, group_by_video
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.models import assembly as assemblies
@@ -183,19 +184,13 @@ def _loader(
     cache: FrameCache,
     lessons: Sequence[dict[str, Any]],
 ) -> Loader:
-    data = config.data
+    videos = VideoSettings.of(config.data)
     reader = LessonReader(
+        videos=videos,
         questions=config.sft.questions,
         answers=config.sft.answers,
         encoder=assembly.encoder,
-        frames=data.frames,
-        image_size=data.image_size,
-        framing=data.get("framing", "crop"),
-        video_folder=data.folder,
-        cache=None if data.workers else cache,
+        cache=None if videos.workers else cache,
     )
-    plan = Plan(
-        config.sft.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video,
-        **processes.share(),
-    )  # fmt: skip
+    plan = Plan(config.sft.batch_size, config.seed, **processes.share())
     return Loader(lessons, reader, plan)

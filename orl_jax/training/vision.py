@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
 from orl_jax.data.source import open_split
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.scene import COLOURS
 from orl_jax.data.world.scene_example import SceneReader
 from orl_jax.data.world.scene_labels import OBJECT_CLASSES, PATCH_CLASSES
@@ -158,21 +159,15 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
 
 def make_loader(config: ConfigDict, assembly: assemblies.Assembly) -> Loader:
     """Clips of the training split, one of each video in an epoch."""
-    data, vision = config.data, assembly.model.vision
-    items = open_split(data.folder, "train")
+    videos, vision = VideoSettings.of(config.data), assembly.model.vision
+    items = open_split(videos.folder, "train")
     by_video = {item["video"]: item for item in (items[i] for i in range(len(items)))}
     reader = SceneReader(
+        videos=videos,
         side=vision.image_size // vision.patch_size,
-        clip_frames=data.scenes.frames,
+        clip_frames=config.data.scenes.frames,
         encoder=assembly.encoder,
-        frames=data.frames,
-        image_size=data.image_size,
-        framing=data.get("framing", "crop"),
-        video_folder=data.folder,
-        cache=None if data.workers else FrameCache(data.cache_mb),
+        cache=None if videos.workers else FrameCache(config.data.cache_mb),
     )
-    plan = Plan(
-        config.vision.batch_size, config.seed, workers=data.workers, bad_video=data.bad_video,
-        **processes.share(),
-    )  # fmt: skip
+    plan = Plan(config.vision.batch_size, config.seed, **processes.share())
     return Loader(list(by_video.values()), reader, plan)

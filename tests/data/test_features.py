@@ -9,7 +9,8 @@ from clips import make_encoder, make_item, write_clip
 
 from orl_jax.data.features import Features
 from orl_jax.data.pipeline import make_loader
-from orl_jax.data.video import VideoError
+from orl_jax.data.video import ClipFormat, VideoError
+from orl_jax.data.video_settings import VideoSettings
 
 SHAPE = (2, 3)
 
@@ -83,14 +84,14 @@ def test_batches_have_tokens_in_place_of_frames(tmp_path, videos):
     items = [make_item(number, f"{name}.mp4") for number, name in enumerate("abcd")]  # d is missing
     with store(tmp_path, videos) as features:
         features.put(videos, np.stack([tokens(n) for n in range(3)]))
-        settings = {"frames": 2, "image_size": 16, "video_folder": tmp_path, "answers": None}
         with make_loader(
             items,
+            VideoSettings(tmp_path, ClipFormat(2, 16)),
             encoder=make_encoder(2),
             batch_size=3,
             shuffle=False,
             features=features,
-            **settings,
+            answers=None,
         ) as loader:
             batch = next(loader)
             assert "frames" not in batch

@@ -8,7 +8,7 @@ from clips import make_encoder, make_item, write_clip
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.video import FRAMINGS, read_frames
+from orl_jax.data.video import FRAMINGS, ClipFormat, read_frames
 from orl_jax.evaluation import evaluator as evaluator_module
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.report.frames import Frames
@@ -56,7 +56,7 @@ def test_stages_read_as_the_configuration_says(tmp_path, make, data, framing):
     wide = write_clip(tmp_path / "wide.mp4", 4, size=(80, 48))
     with make(config_of(tmp_path, **data), make_item(1, wide.name)) as source:
         frames = next(source)["frames"][0]
-    np.testing.assert_array_equal(frames, read_frames(wide, F, SIZE, framing))
+    np.testing.assert_array_equal(frames, read_frames(wide, ClipFormat(F, SIZE, framing)))
 
 
 @pytest.mark.parametrize(("data", "framing"), SETTINGS)
@@ -64,10 +64,11 @@ def test_evaluation_reads_as_the_checkpoint_says(tmp_path, monkeypatch, data, fr
     class Asked(Exception):
         pass
 
-    def ask(_, *, framing, **others):
-        raise Asked(framing)
+    def ask(_, videos, **others):
+        raise Asked(videos.clip.framing)
 
     monkeypatch.setattr(evaluator_module, "batches", ask)
+    monkeypatch.setattr(evaluator_module, "banned_tokens", lambda _: None)
     evaluator = evaluator_module.Evaluator(config_of(tmp_path, **data), ASSEMBLY)
     with pytest.raises(Asked, match=framing):
         evaluator.predict({}, evaluator.read([make_item(1, "wide.mp4")]))
@@ -78,8 +79,7 @@ def test_the_report_shows_what_the_policy_saw(tmp_path, data, framing):
     write_clip(tmp_path / "wide.mp4", 4, size=(80, 48))
     shown = _frames(config_of(tmp_path, **data).to_dict(), tmp_path)("wide.mp4")
     by_framing = {
-        name: Frames(tmp_path, frames=F, image_size=SIZE, framing=name)("wide.mp4")
-        for name in FRAMINGS
+        name: Frames(tmp_path, ClipFormat(F, SIZE, name))("wide.mp4") for name in FRAMINGS
     }
     assert len(shown) == F
     assert [name for name in FRAMINGS if by_framing[name] == shown] == [framing]

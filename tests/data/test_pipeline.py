@@ -15,7 +15,8 @@ from clips import damage, make_encoder, make_item, write_clip
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.pipeline import batches, make_loader
-from orl_jax.data.video import read_frames
+from orl_jax.data.video import ClipFormat, read_frames
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.run.errors import UserError
 
 N, B, F, SIZE = 10, 4, 3, 32
@@ -41,24 +42,22 @@ def items(bad: tuple[int, ...] = ()) -> list[dict]:
     return [make_item(number, spoilt.get(number, f"{number}.mp4")) for number in range(N)]
 
 
+def videos_of(folder: pathlib.Path, settings: dict) -> VideoSettings:
+    """Takes what is about videos out of `settings`."""
+    names = {"bad_video", "workers", "threads"} & settings.keys()
+    clip = ClipFormat(F, SIZE, settings.pop("framing", "crop"))
+    return VideoSettings(folder, clip, **{name: settings.pop(name) for name in names})
+
+
 def loader(folder: pathlib.Path, data: list[dict] | None = None, **settings) -> Loader:
     settings = {"batch_size": B, "seed": 1} | settings
-    return make_loader(
-        items() if data is None else data,
-        encoder=ENCODER, frames=F, image_size=SIZE, video_folder=folder, **settings,
-    )  # fmt: skip
+    videos = videos_of(folder, settings)
+    return make_loader(items() if data is None else data, videos, encoder=ENCODER, **settings)
 
 
 def evaluation(folder: pathlib.Path, data: list[dict], **settings) -> Loader:
-    return batches(
-        data,
-        encoder=ENCODER,
-        frames=F,
-        image_size=SIZE,
-        video_folder=folder,
-        batch_size=B,
-        **settings,
-    )
+    videos = videos_of(folder, settings)
+    return batches(data, videos, encoder=ENCODER, batch_size=B, **settings)
 
 
 def numbers(batch: dict) -> list[int]:
@@ -98,7 +97,7 @@ def test_rows_belong_together(folder, workers):
     with loader(folder, workers=workers) as source:
         for batch in take(source, 3):
             for row, number in enumerate(numbers(batch)):
-                expected = read_frames(folder / f"{number}.mp4", F, SIZE)
+                expected = read_frames(folder / f"{number}.mp4", ClipFormat(F, SIZE))
                 np.testing.assert_array_equal(batch["frames"][row], expected)
                 ids, mask = ENCODER.encode_prompt(f"What is number {number}?")
                 np.testing.assert_array_equal(batch["prompt_ids"][row], ids)
@@ -291,7 +290,7 @@ def test_too_long_texts_are_errors(folder):
     [
         ({"bad_video": "ignore"}, "config.data.bad_video"),
         ({"framing": "stretch"}, "config.data.framing"),
-        ({"workers": 2, "cache_mb": 1}, "config.data.cache_mb to 0"),
+        ({"workers": 2, "cache": FrameCache(1)}, "config.data.cache_mb to 0"),
         ({"workers": -1}, "workers is -1"),
         ({"threads": 0}, "threads is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
@@ -304,7 +303,8 @@ def test_bad_settings_are_refused(folder, settings, named):
 
 
 def test_cached_frames_are_the_same_frames(folder):
-    with loader(folder, items(BAD)) as plain, loader(folder, items(BAD), cache_mb=1) as cached:
+    cache = FrameCache(1)
+    with loader(folder, items(BAD)) as plain, loader(folder, items(BAD), cache=cache) as cached:
         assert_same(take(cached, 6), take(plain, 6))
 
 
@@ -324,13 +324,13 @@ def test_a_full_cache_keeps_what_it_has():
     frames = np.zeros((100,), np.uint8)
     cache = FrameCache(250e-6)  # room for two
     for number in range(3):
-        assert cache.get((str(number), 1, 1, "crop")) is None
-        cache.put((str(number), 1, 1, "crop"), frames.copy())
-    found = [cache.get((str(number), 1, 1, "crop")) is not None for number in range(3)]
+        assert cache.get((str(number), ClipFormat(1, 1))) is None
+        cache.put((str(number), ClipFormat(1, 1)), frames.copy())
+    found = [cache.get((str(number), ClipFormat(1, 1))) is not None for number in range(3)]
     assert found == [True, True, False]
     assert (cache.hits, cache.misses) == (2, 4)
     with pytest.raises(ValueError, match="read-only"):
-        cache.get(("0", 1, 1, "crop"))[0] = 1
+        cache.get(("0", ClipFormat(1, 1)))[0] = 1
 
 
 @pytest.mark.parametrize("make", [make_loader, batches])
@@ -338,12 +338,11 @@ def test_framings_do_not_share_frames(tmp_path, make):
     wide = write_clip(tmp_path / "wide.mp4", 4, size=(80, 48))
     cache = FrameCache(1)
     for framing in ("pad", "crop", "pad"):
-        settings = {"video_folder": tmp_path, "batch_size": 1, "framing": framing, "cache": cache}
-        with make(
-            [make_item(1, wide.name)], encoder=ENCODER, frames=F, image_size=SIZE, **settings
-        ) as source:
+        clip = ClipFormat(F, SIZE, framing)
+        settings = {"encoder": ENCODER, "batch_size": 1, "cache": cache}
+        with make([make_item(1, wide.name)], VideoSettings(tmp_path, clip), **settings) as source:
             frames = next(source)["frames"][0]
-        np.testing.assert_array_equal(frames, read_frames(wide, F, SIZE, framing))
+        np.testing.assert_array_equal(frames, read_frames(wide, clip))
     assert len(cache) == 2
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from orl_jax.data.video import VideoError, fit, read_frames, uniform_indices
+from orl_jax.data.video import ClipFormat, VideoError, fit, read_frames, uniform_indices
 from orl_jax.models.vision import MEAN, normalise
 
 
@@ -54,7 +54,7 @@ def test_indices_of_nothing(sizes):
 
 
 def test_frames_are_those_of_the_indices(tmp_path):
-    clip = read_frames(write_clip(tmp_path / "a.mp4", 24), 6, 32)
+    clip = read_frames(write_clip(tmp_path / "a.mp4", 24), ClipFormat(6, 32))
     assert clip.shape == (6, 32, 32, 3)
     assert clip.dtype == np.uint8
     levels = LEVELS * uniform_indices(24, 6)
@@ -62,7 +62,7 @@ def test_frames_are_those_of_the_indices(tmp_path):
 
 
 def test_a_short_clip_repeats_frames(tmp_path):
-    clip = read_frames(str(write_clip(tmp_path / "a.mp4", 2, first=50)), 4, 32)
+    clip = read_frames(str(write_clip(tmp_path / "a.mp4", 2, first=50)), ClipFormat(4, 32))
     np.testing.assert_allclose(clip.mean((1, 2, 3)), [50, 50, 50, 58], atol=3)
 
 
@@ -78,11 +78,12 @@ def test_colours_are_rgb(tmp_path):
         red[..., 0] = 220
         file.mux(stream.encode(av.VideoFrame.from_ndarray(red, format="rgb24")))
         file.mux(stream.encode())
-    np.testing.assert_allclose(read_frames(path, 1, 32).mean((0, 1, 2)), [220, 0, 0], atol=6)
+    clip = read_frames(path, ClipFormat(1, 32))
+    np.testing.assert_allclose(clip.mean((0, 1, 2)), [220, 0, 0], atol=6)
 
 
 def test_other_sizes_are_resized_and_cropped(tmp_path):
-    clip = read_frames(write_clip(tmp_path / "wide.mp4", 4, size=(80, 48)), 2, 32)
+    clip = read_frames(write_clip(tmp_path / "wide.mp4", 4, size=(80, 48)), ClipFormat(2, 32))
     assert clip.shape == (2, 32, 32, 3)
     np.testing.assert_allclose(clip.mean((1, 2, 3)), [0, 3 * LEVELS], atol=3)
 
@@ -102,7 +103,9 @@ def test_fit_leaves_the_right_size_alone():
 
 def test_padding_keeps_the_borders(tmp_path):
     """80x48 in a square of 80: 16 rows above and below, 6.4 of 32."""
-    clip = read_frames(write_clip(tmp_path / "wide.mp4", 4, size=(80, 48)), 2, 32, "pad")
+    clip = read_frames(
+        write_clip(tmp_path / "wide.mp4", 4, size=(80, 48)), ClipFormat(2, 32, "pad")
+    )
     background = [122, 116, 104]  # 255 times 0.481, 0.458, 0.408
     assert clip.shape == (2, 32, 32, 3)
     for rows in (clip[:, :5], clip[:, -5:]):
@@ -148,11 +151,11 @@ def test_pictures_are_those_of_clip_image_processor(shape, size, framing):
 
 def test_missing_and_empty_files_are_named(tmp_path):
     with pytest.raises(VideoError, match="nowhere.mp4: is missing"):
-        read_frames(tmp_path / "nowhere.mp4", 2, 32)
+        read_frames(tmp_path / "nowhere.mp4", ClipFormat(2, 32))
     empty = tmp_path / "empty.mp4"
     empty.touch()
     with pytest.raises(VideoError, match=r"empty.mp4: is empty \(0 bytes\)"):
-        read_frames(empty, 2, 32)
+        read_frames(empty, ClipFormat(2, 32))
 
 
 def garbage(path: pathlib.Path) -> pathlib.Path:
@@ -174,12 +177,12 @@ def corrupted(path: pathlib.Path) -> pathlib.Path:
 def test_broken_files(tmp_path, spoil):
     path = spoil(tmp_path / "bad.mp4")
     with pytest.raises(VideoError) as caught:
-        read_frames(path, 4, 32)
+        read_frames(path, ClipFormat(4, 32))
     assert caught.value.path == str(path)
     assert "cannot be decoded" in caught.value.reason
     assert "\n" not in str(caught.value)
     good = write_clip(tmp_path / "good.mp4")
-    assert read_frames(good, 2, 32).shape == (2, 32, 32, 3)  # decord goes on
+    assert read_frames(good, ClipFormat(2, 32)).shape == (2, 32, 32, 3)  # decord goes on
 
 
 def test_reasons_are_one_line_without_decords_source_code(tmp_path, monkeypatch):
@@ -190,7 +193,7 @@ def test_reasons_are_one_line_without_decords_source_code(tmp_path, monkeypatch)
 
     monkeypatch.setattr("decord.VideoReader", fail)
     with pytest.raises(VideoError) as caught:
-        read_frames(write_clip(tmp_path / "a.mp4", 1), 1, 32)
+        read_frames(write_clip(tmp_path / "a.mp4", 1), ClipFormat(1, 32))
     assert caught.value.reason == "cannot be decoded (Check failed: x > 0)"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from orl_jax.data.prepare import prepare
 from orl_jax.data.source import open_split
-from orl_jax.data.video import read_frames
+from orl_jax.data.video import ClipFormat, read_frames
 from orl_jax.evaluation import evaluate as module
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.evaluate import evaluate
@@ -82,7 +82,7 @@ def log_prob_by_prefill(sft, item, ids):
     """A peer: every token's own prefill of all that comes before it, without a cache."""
     config, _, assembly, params, _ = sft
     apply, data = partial(assembly.model.apply, {"params": params}), config.data
-    clip = read_frames(f"{data.folder}/{item['video']}", data.frames, data.image_size)
+    clip = read_frames(f"{data.folder}/{item['video']}", ClipFormat.of(data))
     visual = apply(jnp.asarray(clip)[None], method=VLM.see)
     prompt, mask = assembly.encoder.encode_prompt(item["question"])
     kernel, total = apply(method=VLM.vocabulary_kernel), 0.0

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orl_jax.data.video import read_frames
+from orl_jax.data.video import ClipFormat, read_frames
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.assembly import stored_config
 from orl_jax.models.sampler import sample
@@ -104,7 +104,7 @@ def test_five_answers_about_a_real_video_and_one_rl_step(imported):
         "item_id": "bikes", "question": "What happens in the video?", "video": str(clip),
         "answer": "People ride bikes.", "paraphrases": [], "task_type": "action recognition",
     }  # fmt: skip
-    frames = read_frames(clip, config.data.frames, config.data.image_size)
+    frames = read_frames(clip, ClipFormat.of(config.data))
     batch = {
         "items": [item], "frames": frames[None], "prompt_ids": prompt_ids[None],
         "prompt_mask": prompt_mask[None],

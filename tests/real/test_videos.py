@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from assets import pypi
 
-from orl_jax.data.video import FRAMINGS, fit, read_frames, uniform_indices
+from orl_jax.data.video import FRAMINGS, ClipFormat, fit, read_frames, uniform_indices
 
 pytestmark = pytest.mark.real
 
@@ -39,7 +39,7 @@ def decoded(path) -> np.ndarray:
 @pytest.mark.parametrize("name", CLIPS)
 def test_fifty_frames(folder, name, framing):
     path = folder / f"{name}.mp4"
-    clip, raw = read_frames(path, FRAMES, SIZE, framing), decoded(path)
+    clip, raw = read_frames(path, ClipFormat(FRAMES, SIZE, framing)), decoded(path)
     width, height, _ = CLIPS[name]
     assert (clip.shape, clip.dtype) == ((FRAMES, SIZE, SIZE, 3), np.uint8)
     assert raw.shape == (FRAMES, height, width, 3)

@@ -6,13 +6,14 @@ import pytest
 from example_run import TASKS, write_lines
 from PIL import Image
 
+from orl_jax.data.video import ClipFormat
 from orl_jax.report.frames import LARGEST, Frames
 from orl_jax.report.gallery import gallery
 from orl_jax.report.record import read_record
 
 
 def _frames(example):
-    return Frames(example.data_folder, frames=8, image_size=32)
+    return Frames(example.data_folder, ClipFormat(8, 32))
 
 
 def _chapters(example):
@@ -94,7 +95,7 @@ def test_frames_are_read_once_and_scaled(example) -> None:
     clip = frames("videos/test/00000.mp4")
     assert len(clip) == 8 and all(f.startswith("data:image/png;base64,") for f in clip)
     assert frames("videos/test/00000.mp4") is clip
-    large = Frames(example.data_folder, frames=2, image_size=10 * LARGEST)
+    large = Frames(example.data_folder, ClipFormat(2, 10 * LARGEST))
     for frame in large("videos/test/00000.mp4"):
         kind, content = frame.split(";base64,")
         assert kind == "data:image/jpeg"
@@ -105,4 +106,4 @@ def test_frames_are_read_once_and_scaled(example) -> None:
 def test_a_broken_clip_has_no_frames(tmp_path, content) -> None:
     if content is not None:
         (tmp_path / "clip.mp4").write_bytes(content)
-    assert list(Frames(tmp_path, frames=8, image_size=32)("clip.mp4")) == []
+    assert list(Frames(tmp_path, ClipFormat(8, 32))("clip.mp4")) == []

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from clips import make_encoder, write_clip
 
+from orl_jax.data.video import ClipFormat
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.oracles import Ranking, RankRequest
 from orl_jax.oracles.groups import to_row
 from orl_jax.rl.answers import OrderReader, group_size, read_lists
@@ -51,9 +53,12 @@ def test_a_list_as_arrays(tmp_path):
     write_clip(tmp_path / "clip.mp4", 4)
     encoder = make_encoder(2)
     reader = OrderReader(
-        group_size=3, response_length=8, encoder=encoder, frames=2, image_size=16,
-        video_folder=tmp_path, cache=None,
-    )  # fmt: skip
+        group_size=3,
+        response_length=8,
+        encoder=encoder,
+        videos=VideoSettings(tmp_path, ClipFormat(2, 16)),
+        cache=None,
+    )
     (item,) = read_lists(write(tmp_path / "g.jsonl", row(ORDER)))
     example = reader(item)
     for name, (shape, dtype) in reader.layout.items():

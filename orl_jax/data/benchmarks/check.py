@@ -14,7 +14,7 @@ from orl_jax.data.benchmarks.build import named
 from orl_jax.data.benchmarks.collect import Collected, collect
 from orl_jax.data.benchmarks.registry import SHAPES
 from orl_jax.data.source import open_split
-from orl_jax.data.video import VideoError, read_frames
+from orl_jax.data.video import ClipFormat, VideoError, read_frames
 from orl_jax.data.world.world import SPLITS
 from orl_jax.run.errors import UserError
 
@@ -114,7 +114,7 @@ def _unreadable(paths: list[str]) -> list[str]:
     found = []
     for path in tqdm(paths, "videos", unit="video", file=sys.stderr):
         try:
-            read_frames(path, 2, PROBE_SIZE)
+            read_frames(path, ClipFormat(2, PROBE_SIZE))
         except VideoError as error:
             found.append(str(error))
     return found

@@ -244,10 +244,11 @@ class ServedOracle:
     def _frames(self, request: RankRequest) -> list[bytes]:
         if not self._settings.frames or not request.video:
             return []
-        from orl_jax.data.video import VideoError, read_frames  # decord, only where it is needed
+        from orl_jax.data.video import ClipFormat, VideoError, read_frames  # decord: only if needed
 
+        clip = ClipFormat(self._settings.frames, self._settings.frame_size)
         try:
-            frames = read_frames(request.video, self._settings.frames, self._settings.frame_size)
+            frames = read_frames(request.video, clip)
         except VideoError as error:
             raise AskError(f"unreadable video: {error}") from error
         return [prompt.to_jpeg(frame) for frame in frames]

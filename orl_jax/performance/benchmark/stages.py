@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from orl_jax.data.video import VideoError, read_frames
+from orl_jax.data.video import ClipFormat, VideoError, read_frames
 from orl_jax.performance.benchmark.roofline import Cost, Peak, bound
 from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.synthetic_video import write_synthetic_video
@@ -151,15 +151,15 @@ def _work(name: str, held: RunArrays) -> tuple[int, str]:
 
 
 def _video(held: RunArrays, repeats: int, clip: str | None) -> Stage:
-    data = held.shapes.config.data
+    clip_format = ClipFormat.of(held.shapes.config.data)
     with tempfile.TemporaryDirectory() as folder:
         path = clip or write_synthetic_video(pathlib.Path(folder) / "clip.mp4")
 
         def read() -> None:
-            read_frames(path, data.frames, data.image_size, data.get("framing", "crop"))
+            read_frames(path, clip_format)
 
         try:
             timing = timed(read, repeats)
         except VideoError as error:
             raise UserError(f"--clip={path} can't be read: {error}") from error
-        return Stage("video", timing, data.frames, "frames")
+        return Stage("video", timing, clip_format.frames, "frames")

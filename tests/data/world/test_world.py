@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orl_jax.data.source import open_split
-from orl_jax.data.video import read_frames
+from orl_jax.data.video import ClipFormat, read_frames
 from orl_jax.data.world.question import CONFUSIONS, TASK_TYPES, VALUES, questions, taught_value
 from orl_jax.data.world.render import RGB, render
 from orl_jax.data.world.scene import COLOURS, HELD_OUT_PAIRS, Scene, Thing, sample_scene
@@ -160,21 +160,21 @@ def test_build_is_deterministic_and_disjoint(folder, tmp_path):
     digests = collections.defaultdict(set)
     for split in SPLITS:
         for path in (folder / "videos" / split).iterdir():
-            digests[split].add(read_frames(path, 8, 32).tobytes())
+            digests[split].add(read_frames(path, ClipFormat(8, 32)).tobytes())
     everything = [digest for split in SPLITS for digest in digests[split]]
     assert len(set(everything)) == len(everything) == 12
     again = make_clip(WORLD, "test", str(tmp_path), 1)
     stored = {item["item_id"]: item for item in open_split(folder, "test")}
     for item in again:
         assert stored[item["item_id"]] == item
-    same = read_frames(tmp_path / "videos/test/00001.mp4", 8, 32)
+    same = read_frames(tmp_path / "videos/test/00001.mp4", ClipFormat(8, 32))
     assert same.tobytes() in digests["test"]
 
 
 def test_decoded_video_is_close_to_the_drawing(folder):
     item = open_split(folder, "train")[0]
     drawn = render(scene_from_json(item["scene"]), WORLD.frames, WORLD.size)
-    decoded = read_frames(folder / item["video"], WORLD.frames, WORLD.size)
+    decoded = read_frames(folder / item["video"], ClipFormat(WORLD.frames, WORLD.size))
     assert np.abs(decoded.astype(int) - drawn.astype(int)).mean() < 6
 
 

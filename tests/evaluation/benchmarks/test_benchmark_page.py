@@ -9,6 +9,7 @@ import pytest
 from clips import write_clip
 from evaluated import benchmarks, choice, open_ended, write_evaluation
 
+from orl_jax.data.video import ClipFormat
 from orl_jax.evaluation.benchmarks.examples import chapters
 from orl_jax.evaluation.benchmarks.report import write_report
 from orl_jax.report.frames import Frames
@@ -60,7 +61,7 @@ def written(tmp_path_factory):
     said[0] |= {"options": ["red", "blue", "green", "black", "white"], "reference": "blue"}
     write_evaluation(folder / "own", said, "own", split="validation")
     found = benchmarks(("SFT", sft), ("RL <b>", rl), ("SFT", folder / "own"))
-    frames = Frames(folder, frames=2, image_size=16)
+    frames = Frames(folder, ClipFormat(2, 16))
     return write_report(folder / "out", found, frames, baseline="SFT", examples=200), found
 
 
@@ -116,7 +117,7 @@ def test_options_have_letters_and_the_right_one_is_marked(page):
 
 def test_examples_of_each_kind(written):
     (found, _) = written[1]
-    nothing = Frames(pathlib.Path("nowhere"), frames=1, image_size=8)
+    nothing = Frames(pathlib.Path("nowhere"), ClipFormat(1, 8))
     first = next(c for c in chapters(found, nothing, examples=3, seed=0) if c.name == TYPES[0])
     counts = {kind.title: kind.count for kind in first.kinds}
     assert counts == {
