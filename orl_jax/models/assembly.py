@@ -94,10 +94,12 @@ def initial_params(
     fresh = {}
     if gaps:
         places = {path: layout.param(path, shapes[path].shape) for path in gaps}
-        # What is not returned is compiled away.
-        fresh = layout.jit(
-            lambda key: {path: draw(key)[path] for path in gaps}, out_shardings=places
-        )(key)
+
+        def draw_gaps(key):
+            drawn = draw(key)  # once: tracing the model takes seconds
+            return {path: drawn[path] for path in gaps}  # the others are compiled away
+
+        fresh = layout.jit(draw_gaps, out_shardings=places)(key)
     return combine(layout.place(unflatten_dict(given, sep="/")), fresh)
 
 
