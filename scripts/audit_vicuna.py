@@ -9,7 +9,6 @@ other: question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl.
 orl_jax/oracles/audit/vicuna.py says what is made of them.
 """
 
-import json
 import pathlib
 
 from absl import flags
@@ -19,6 +18,7 @@ from orl_jax.oracles.audit.vicuna import vicuna_groups
 from orl_jax.oracles.groups import to_row
 from orl_jax.run import cli
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json_lines
 
 FOLDER = flags.DEFINE_string("folder", None, "Where question.jsonl and the answers are.")
 OUTPUT = flags.DEFINE_string("output", None, "The file of groups to be written.")
@@ -31,8 +31,7 @@ def main(config: ConfigDict, workdir: str) -> None:
             raise UserError(f"--{flag.name} is missing; for example --{flag.name}={example}")
     groups = vicuna_groups(FOLDER.value)
     path = pathlib.Path(OUTPUT.value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(to_row(*group)) + "\n" for group in groups))
+    write_json_lines(path, (to_row(*group) for group in groups))
     ordered = sum(group.ranking.valid for group in groups)
     print(f"{len(groups)} groups, {ordered} with an order, are in {path}")
 

@@ -5,7 +5,6 @@
 About a minute of one core. What it shows is in docs/results/printed_form.md.
 """
 
-import json
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from orl_jax.experiments.bandit import (
 )
 from orl_jax.report.environment import environment
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json
 from orl_jax.run.stop import exit_on_sigterm
 
 FLAGS = flags.FLAGS
@@ -64,7 +64,7 @@ def main() -> None:
     results = _run_all()
     for setting in SETTINGS:
         print(*_table(setting, results[setting]), sep="\n", end="\n\n")
-    (folder / "bandit.json").write_text(json.dumps(_record(results), indent=1) + "\n")
+    write_json(folder / "bandit.json", _record(results))
     _picture(results).savefig(folder / "bandit.png", dpi=160)
     print(f"results are in {folder / 'bandit.json'}, curves in {folder / 'bandit.png'}")
 

@@ -6,7 +6,6 @@ The model's configuration comes from the checkpoint; `--config` says where the d
 evaluate (docs/evaluation.md). What was answered is on disk: the same command goes on after a stop.
 """
 
-import json
 import pathlib
 from typing import Any
 
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.run import cli, processes
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import write_json
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 SPLIT = flags.DEFINE_list("split", [], "Splits, with commas; test and composition where there.")
@@ -37,7 +36,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     if not processes.is_writer():
         return
     path = pathlib.Path(workdir) / "results.json"
-    write_atomic(path, json.dumps(results, indent=2) + "\n")
+    write_json(path, results)
     for split in results["splits"].values():
         _show(split)
     print(f"results are in {path}")

@@ -22,7 +22,7 @@ from orl_jax.evaluation.scoring.submission import write_submission
 from orl_jax.evaluation.scoring.table import comparison_table, table
 from orl_jax.run import cli
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import write_json
 
 PREDICTIONS = flags.DEFINE_string("predictions", None, "A file of predictions.")
 PROTOCOL = flags.DEFINE_string("protocol", "text", f"{' | '.join(PROTOCOLS)}.")
@@ -58,7 +58,7 @@ def main(config: ConfigDict, workdir: str) -> None:
         summary["against"] = {AGAINST.value: found}
         print(f"\nagainst {AGAINST.value}:\n{comparison_table(found)}")
     earlier.setdefault(path.name, {})[PROTOCOL.value] = summary
-    write_atomic(output, json.dumps(earlier, indent=1) + "\n")
+    write_json(output, earlier)
     print(f"scores are in {output}")
 
 

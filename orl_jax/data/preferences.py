@@ -10,15 +10,14 @@ of the video in place of 50 paths of frames:
 An output that broke off without an end has "truncated": true.
 """
 
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from orl_jax.data.text.prompt import IMAGE_TOKEN, strip_all
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import read_json_lines
 
 
 def preference(
@@ -45,11 +44,6 @@ def preference(
     }
 
 
-def write_lines(path: str | os.PathLike[str], lines: Iterable[dict[str, Any]]) -> None:
-    """Writes the file, whole or not at all; makes its folder."""
-    write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
 def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The pairs as data items: {"item_id", "video", "question", "answers", "ranks"}.
 
@@ -66,16 +60,14 @@ def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             f"no preference pairs in {path}; run scripts/make_preferences.py first, or set "
             "config.reward.pairs (of a ranker config.ranker.orders) to a file"
         )
-    lines = path.read_text().splitlines()
-    pairs = [_parse(path, number, line) for number, line in enumerate(lines, 1)]
+    pairs = [_parse(row, f"{path}, line {number},") for number, row in read_json_lines(path)]
     if not pairs:
         raise UserError(f"{path} holds no preference pairs")
     return pairs
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def _parse(row: dict[str, Any], place: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
         question = strip_all(row["conversations"][0]["value"], (IMAGE_TOKEN,))
         answers = [_answer(row[name]) for name in ("output_1", "output_2")]
         if row["preference"] not in (1, 2):
@@ -89,9 +81,8 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
             "ranks": (0.0, 1.0),
         }
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        what = error.msg if isinstance(error, json.JSONDecodeError) else repr(error)
         raise UserError(
-            f"{path}, line {number}, is not a preference pair ({what}); mend or delete the line"
+            f"{place} is not a preference pair ({error!r}); mend or delete the line"
         ) from error
 
 

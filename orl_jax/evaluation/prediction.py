@@ -10,6 +10,7 @@ import numpy as np
 
 from orl_jax.data.text.answer_text import is_correct
 from orl_jax.evaluation.scoring.video_mme import LETTERS, strict_letter
+from orl_jax.run.files import write_json_lines
 
 # How a multiple-choice question is answered: options are shown and a letter is generated; they are
 # shown and the likeliest letter is taken; they are not, and the likeliest of their texts is.
@@ -111,6 +112,4 @@ def rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 def write_predictions(path: pathlib.Path, predictions: Sequence[Prediction]) -> None:
     """One JSON object a line; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows(predictions)]
-    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    write_json_lines(path, rows(predictions))

@@ -3,7 +3,6 @@
 Each stage is what its script does; a stage that is done, or was interrupted, is gone on with.
 """
 
-import json
 import logging
 import os
 import pathlib
@@ -23,7 +22,7 @@ from orl_jax.report.table import accuracy_table
 from orl_jax.rl import stage as rl
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.config import write
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import write_json
 from orl_jax.training import sft, vision
 
 
@@ -63,7 +62,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
             results[name] = evaluate(config, path, name=name, workdir=workdir)
     results["seconds"] = seconds | {"total": time.monotonic() - begin}
     results["config"] = config.to_dict()
-    write_atomic(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results)
     shutil.rmtree(folder / "compiled", ignore_errors=True)
     report = write_report(workdir, data_folder=config.data.folder)
     print(accuracy_table(results))

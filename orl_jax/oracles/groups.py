@@ -9,7 +9,6 @@ of 0 is the best; tied answers share the mean of the places that they occupy:
      "video": "videos/7.mp4", "oracle_ranks": [2, 0, 2, 2]}
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import read_json_lines
 
 
 class Group(NamedTuple):
@@ -45,11 +45,10 @@ def read_groups(path: str | os.PathLike[str], folder: str = "") -> list[Group]:
             f"no groups of answers in {path}; RL writes some to WORKDIR/rollouts/STEP.jsonl, "
             "scripts/make_preferences.py to WORKDIR/groups.jsonl"
         )
-    # Not splitlines: answers may hold its other line ends, such as U+2028.
-    lines = [line for line in _text(path).split("\n") if line.strip()]
+    lines = read_json_lines(path)
     if not lines:
         raise UserError(f"{path} holds no groups of answers")
-    return [_parse(path, number, line, folder) for number, line in enumerate(lines, 1)]
+    return [_parse(row, f"{path}, line {number},", folder) for number, row in lines]
 
 
 def to_row(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
@@ -75,18 +74,8 @@ def to_row(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
     }
 
 
-def _text(path: Path) -> str:
+def _parse(row: Mapping[str, Any], place: str, folder: str) -> Group:
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is no text in UTF-8 ({error.reason}); name a file of JSON lines"
-        ) from error
-
-
-def _parse(path: Path, number: int, line: str, folder: str) -> Group:
-    try:
-        row = json.loads(line)
         video, responses = row.get("video"), row["responses"]
         if not isinstance(responses, list) or not all(isinstance(r, str) for r in responses):
             raise ValueError(f"responses must be a list of strings, not {responses!r:.40}")
@@ -102,11 +91,10 @@ def _parse(path: Path, number: int, line: str, folder: str) -> Group:
             narrative=row.get("narrative"),
         )
         return Group(request, _ranking(row, request.size))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        said = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
-        what = str(error) if said else getattr(error, "msg", repr(error))
+    except (ValueError, KeyError, TypeError) as error:
+        what = str(error) if isinstance(error, ValueError) else repr(error)
         raise UserError(
-            f"{path}, line {number}, is not a group of answers ({what}); mend or delete the line"
+            f"{place} is not a group of answers ({what}); mend or delete the line"
         ) from error
 
 

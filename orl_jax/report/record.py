@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orl_jax.run.files import readable_json_lines
+
 # A long run leaves thousands of rollout files; this many, evenly spaced, show the same.
 MAX_ROLLOUT_STEPS = 200
 
@@ -125,22 +127,6 @@ class _Lines:
         self.unreadable = 0
 
     def read(self, path: pathlib.Path) -> list[dict[str, Any]]:
-        if not path.is_file():
-            return []
-        rows = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if row := self._row(line):
-                rows.append(row)
+        rows, unreadable = readable_json_lines(path)
+        self.unreadable += unreadable
         return rows
-
-    def _row(self, line: str) -> dict[str, Any]:
-        if not line.strip():
-            return {}
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            self.unreadable += 1
-            return {}
-        return row

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from orl_jax.data import pipeline
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.preferences import preference, write_lines
+from orl_jax.data.preferences import preference
 from orl_jax.data.source import open_split
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
@@ -30,6 +30,7 @@ from orl_jax.oracles.groups import to_row
 from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rl.score_oracle import device_oracles
 from orl_jax.run import processes
+from orl_jax.run.files import write_json_lines
 
 
 def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
@@ -80,8 +81,8 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     file = pathlib.Path(workdir) / "preferences.jsonl"
     lines, groups = processes.gather_rows(lines), processes.gather_rows(groups)
     if processes.is_writer():
-        write_lines(file, lines)
-        write_lines(file.with_name("groups.jsonl"), groups)
+        write_json_lines(file, lines)
+        write_json_lines(file.with_name("groups.jsonl"), groups)
     asked = math.ceil(settings.prompts / settings.batch_size) * settings.batch_size
     logging.info(
         "%d pairs of %d prompts (%d answers ranked) are in %s",

@@ -1,6 +1,5 @@
 """The completions table of a step, for people and for the report: one prompt a line."""
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from orl_jax.oracles import Ranking
 from orl_jax.oracles.requests import Text
 from orl_jax.rl.batch import Ranked
+from orl_jax.run.files import write_json_lines
 
 
 def rollout_rows(
@@ -48,5 +48,4 @@ def rollout_rows(
 
 def write_rollouts(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes the lines; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_json_lines(path, rows)

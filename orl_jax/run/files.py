@@ -1,14 +1,23 @@
-"""Files of a run: written atomically, or as a journal of JSON lines that survives a kill."""
+"""Files of a run: JSON and JSON lines, written atomically, or a journal that survives a kill."""
 
 import contextlib
 import json
 import os
 import pathlib
 import threading
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+from orl_jax.run.errors import UserError
 
 Entry = dict[str, Any]
+
+
+class Line(NamedTuple):
+    """A line of a file of JSON lines: its number, from 1, and its object."""
+
+    number: int
+    row: Entry
 
 
 def write_atomic(path: str | os.PathLike[str], text: str) -> None:
@@ -29,6 +38,79 @@ def write_atomic(path: str | os.PathLike[str], text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes a value as indented JSON, atomically; makes the folder.
+
+    Example: `write_json("runs/demo/results.json", {"n": 400})`.
+    """
+    write_atomic(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes an object a line, atomically; makes the folder.
+
+    Example: `write_json_lines("pairs.jsonl", [{"id": "7"}])` writes `{"id": "7"}` and a line end.
+    """
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_json_lines(path: str | os.PathLike[str], *, cut_off: bool = False) -> list[Line]:
+    """The objects of a file of JSON lines, in its order; blank lines are left out.
+
+    Args:
+      path: a file in UTF-8.
+      cut_off: leave out a last line without its end, which a killed run did not finish.
+
+    Raises:
+      UserError: the file is missing or not in UTF-8; a line is not a JSON object, by its number.
+
+    Example: `[line.row["loss"] for line in read_json_lines("runs/demo/metrics.jsonl")]`.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 text ({error.reason}); name a file of JSON lines"
+        ) from error
+    return parse_json_lines(text[: text.rfind("\n") + 1] if cut_off else text, str(path))
+
+
+def parse_json_lines(text: str, place: str) -> list[Line]:
+    """The objects of text in JSON lines; see `read_json_lines`. `place` is its name in errors."""
+    # Not splitlines: strings may hold its other line ends, such as U+2028.
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    return [Line(number, _parse(line, f"{place}, line {number},")) for number, line in lines]
+
+
+def readable_json_lines(path: str | os.PathLike[str]) -> tuple[list[Entry], int]:
+    """The objects of a file of JSON lines that can be read, and how many lines cannot.
+
+    A missing file has none. For reports and journals, which make do with what is there.
+    """
+    path = pathlib.Path(path)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    rows, unreadable = [], 0
+    for line in filter(str.strip, text.split("\n")):
+        try:
+            rows.append(_parse(line, ""))
+        except UserError:
+            unreadable += 1
+    return rows, unreadable
+
+
+def _parse(line: str, place: str) -> Entry:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        what = getattr(error, "msg", "nested too deep")
+        raise UserError(f"{place} is not JSON ({what}): {line:.40}; mend or delete it") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{place} is not a JSON object: {line:.40}; mend or delete it")
+    return row
+
+
 class Journal:
     """Entries by key, on the disk from the moment they are added; safe for threads.
 
@@ -46,13 +128,11 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
-        data = path.read_bytes() if path.exists() else b""
-        for line in data.splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                entry = json.loads(line)
+        for entry in readable_json_lines(path)[0]:
+            with contextlib.suppress(KeyError, TypeError):  # no key, or one that is no text
                 self._entries[entry["key"]] = entry
         self._file = path.open("a", encoding="utf-8")
-        if data and not data.endswith(b"\n"):
+        if _is_cut_off(path):
             self._file.write("\n")
 
     def get(self, key: str) -> Entry | None:
@@ -78,3 +158,11 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _is_cut_off(path: pathlib.Path) -> bool:
+    """Whether the last line of a file lacks its end."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read(1) not in (b"", b"\n")

@@ -11,7 +11,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import read_json_lines, write_json_lines
 
 FILE = "metrics.jsonl"
 
@@ -105,20 +105,14 @@ def read_metrics(workdir: str, stage: str | None = None) -> list[dict[str, Any]]
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]  # a line without its end was never finished
-    return [_parse(path, number, line) for number, line in enumerate(whole.splitlines(), 1)]
-
-
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-        row["stage"], row["step"]
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path}, line {number}, is not a row of metrics ({error!r}); mend or delete the line"
-        ) from error
-    return row
+    lines = read_json_lines(path, cut_off=True)
+    for number, row in lines:
+        if absent := {"stage", "step"} - row.keys():
+            raise UserError(
+                f"{path}, line {number}, is not a row of metrics: it lacks {sorted(absent)}; mend "
+                "or delete the line"
+            )
+    return [row for _, row in lines]
 
 
 def drop_rows_after(path: Path, stage: str, step: int) -> None:
@@ -129,4 +123,4 @@ def drop_rows_after(path: Path, stage: str, step: int) -> None:
     last = step or -1  # a fresh start writes step 0 anew, too
     kept = [row for row in _read_rows(path) if row["stage"] != stage or row["step"] <= last]
     if path.exists():
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_json_lines(path, kept)

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -24,6 +24,7 @@ from orl_jax.models.assembly import load_params, stored_config
 from orl_jax.models.llama import Llama
 from orl_jax.models.params import Flat, flatten
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json
 from orl_jax.weights import names
 from orl_jax.weights.llama_config import generation_config, llama_config
 from orl_jax.weights.peft_names import CONFIG, SAFE, peft_config, peft_name
@@ -176,8 +177,8 @@ def _write_language(folder: Path, source: Source, request: Request) -> None:
             f"{model.vocabulary}; name with --tokenizer the one that it was trained with"
         )
     widest = np.result_type(*{tensor.dtype for tensor in tensors})
-    _write_json(folder / "config.json", llama_config(model, widest, tokenizer))
-    _write_json(folder / "generation_config.json", generation_config(tokenizer))
+    write_json(folder / "config.json", llama_config(model, widest, tokenizer))
+    write_json(folder / "generation_config.json", generation_config(tokenizer))
     tokenizer.save_pretrained(str(folder))
     files = write_model(folder, tensors, request.shard_bytes)
     logging.info("%d tensors in %d file(s)", len(tensors), files)
@@ -192,7 +193,7 @@ def _write_peft(folder: Path, source: Source, request: Request) -> None:
         )
     rank = source.params[f"language/layers/{projections[0]}/lora_a"].shape[-1]
     config = peft_config(projections, rank, source.config.model.lora.alpha, request.base)
-    _write_json(folder / CONFIG, config)
+    write_json(folder / CONFIG, config)
     write_file(folder / SAFE, _peft_tensors(source, projections, request.dtype))
     logging.info(
         "adapters of rank %d on %s; their base is what --form=base writes of this checkpoint",
@@ -225,10 +226,6 @@ def _write_adapter(folder: Path, source: Source, request: Request) -> None:
     write_file(folder / ADAPTER, tensors, {"settings": settings})
     logging.info("%d tensors of the adapter between vision tower and model", len(tensors))
     _log_left_behind(source, "adapter/")
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def _log_left_behind(source: Source, written: str) -> None:

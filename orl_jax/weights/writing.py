@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from orl_jax.run.files import write_json
+
 INDEX = "model.safetensors.index.json"
 _TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -88,7 +90,7 @@ def write_model(folder: str | os.PathLike[str], tensors: Iterable[NewTensor], li
         places |= {tensor.name: name for tensor in shard}
     total = sum(tensor.size for shard in shards for tensor in shard)
     index = {"metadata": {"total_size": total}, "weight_map": places}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    write_json(folder / INDEX, index)
     return len(shards)
 
 

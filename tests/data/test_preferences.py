@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from orl_jax.data.preferences import preference, read_preferences, write_lines
+from orl_jax.data.preferences import preference, read_preferences
 from orl_jax.data.text.tokenizer import PromptEncoder, build_word_tokenizer
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json_lines
 
 ITEM = {"item_id": "train/0-1", "video": "videos/train/0.mp4", "question": "What colour?"}
 
@@ -30,7 +31,7 @@ def test_a_line_has_the_baselines_fields():
 def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "new" / "pairs.jsonl"
     lines = [preference(ITEM, [("a", False), ("b", True)], better) for better in (0, 1)]
-    write_lines(path, lines)
+    write_json_lines(path, lines)
     first, second = read_preferences(path)
     assert first["answers"] == (("a", False), ("b", True))
     assert second["answers"] == (("b", True), ("a", False))
@@ -42,7 +43,7 @@ def test_a_file_without_the_flag_of_truncation_is_read(tmp_path):
     line = preference(ITEM, [("a", False), ("b", False)], 1)
     for name in ("output_1", "output_2"):
         del line[name]["truncated"]
-    write_lines(tmp_path / "pairs.jsonl", [line])
+    write_json_lines(tmp_path / "pairs.jsonl", [line])
     assert read_preferences(tmp_path / "pairs.jsonl")[0]["answers"][0] == ("b", False)
 
 

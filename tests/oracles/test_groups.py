@@ -66,7 +66,7 @@ def test_a_line_that_is_no_object_is_named(tmp_path):
 
 def test_a_file_of_something_else_is_named(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"\x00\xff\xfe")
-    with pytest.raises(UserError, match="clip.mp4 is no text in UTF-8"):
+    with pytest.raises(UserError, match="clip.mp4 is not UTF-8 text"):
         read_groups(tmp_path / "clip.mp4")
 
 

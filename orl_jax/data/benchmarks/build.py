@@ -22,6 +22,7 @@ from orl_jax.data.benchmarks.collect import Collected, collect
 from orl_jax.data.benchmarks.vlm_rlaif_pairs import write_pairs
 from orl_jax.data.items_builder import VideoQa, write_items
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json
 
 RECORD = "source.json"
 WORLD = "world.json"  # the record of the embedded world
@@ -58,7 +59,7 @@ def build_benchmark(folder: str | os.PathLike[str], source: ConfigDict) -> pathl
     write_items(VideoQa, folder, source.name, written)
     if source.name == PAIRS:
         write_pairs(folder, splits)
-    stored.write_text(json.dumps(record, indent=2) + "\n")  # last: the data set is whole
+    write_json(stored, record)  # last: the data set is whole
     _tell(record, stored)
     return folder
 

@@ -11,12 +11,12 @@ split, the file names it; of `items` it is "train". Any other column goes into "
 
 import csv
 import io
-import json
 from typing import Any
 
 from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import Line, parse_json_lines
 
 FILES = ("items", "train", "validation", "test")
 SPLITS = FILES[1:]
@@ -63,22 +63,8 @@ def _entry(row: dict[str, Any], place: str, default_id: str) -> Entry:
     )  # fmt: skip
 
 
-def _json_rows(files: OfficialFiles, name: str) -> list[tuple[int, dict[str, Any]]]:
-    rows = []
-    # Not splitlines: a text may hold other separators of lines, such as U+2028.
-    for number, line in enumerate(files.text(name).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{files.folder / name}, line {number}, is not JSON ({error.msg}); mend it"
-            ) from error
-        if not isinstance(row, dict):
-            raise UserError(f"{files.folder / name}, line {number}, is not a JSON object; mend it")
-        rows.append((number, row))
-    return rows
+def _json_rows(files: OfficialFiles, name: str) -> list[Line]:
+    return parse_json_lines(files.text(name), str(files.folder / name))
 
 
 def _csv_rows(files: OfficialFiles, name: str) -> list[tuple[int, dict[str, Any]]]:

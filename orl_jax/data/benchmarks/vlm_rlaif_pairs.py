@@ -16,8 +16,9 @@ from typing import Any
 from orl_jax.data.benchmarks.conversation import frame_folders, said, video_of
 from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
-from orl_jax.data.preferences import preference, write_lines
+from orl_jax.data.preferences import preference
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json_lines
 
 OFFICIAL = "RM_13b_v1_dataset_39k.json"
 LINES = "preferences.jsonl"
@@ -75,7 +76,7 @@ def write_pairs(folder: pathlib.Path, splits: dict[str, list[dict[str, Any]]]) -
         of its own (`config.reward.held_out`).
     """
     path = folder / LINES
-    write_lines(path, (_line(item) for items in splits.values() for item in items))
+    write_json_lines(path, (_line(item) for items in splits.values() for item in items))
     logging.info("pairs are in %s: --config.reward.pairs=%s", path, path)
 
 

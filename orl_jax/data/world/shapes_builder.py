@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from orl_jax.data.items_builder import TEXT, ItemsBuilder, write_items
 from orl_jax.data.world.world import World, make_clips
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json
 
 
 class ShapesVideoQa(ItemsBuilder):
@@ -36,7 +37,7 @@ def build(folder: str | os.PathLike[str], world: World, workers: int = 0) -> pat
     folder.mkdir(parents=True, exist_ok=True)
     items = make_clips(world, folder, workers)
     write_items(ShapesVideoQa, folder, "world", items)
-    settings.write_text(json.dumps(dataclasses.asdict(world), indent=2) + "\n")  # last: it is whole
+    write_json(settings, dataclasses.asdict(world))  # last: it is whole
     return folder
 
 

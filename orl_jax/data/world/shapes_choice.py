@@ -10,7 +10,6 @@ three that are false. Not every other one is: what appears stays still, too.
 """
 
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from orl_jax.data.world.question import VALUES, Question, possible
 from orl_jax.data.world.scene import Scene
 from orl_jax.data.world.scene_labels import scene_from_json
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import write_json
 
 FILE = "video_mme/shapes.json"
 SPLIT = "test"
@@ -58,7 +57,7 @@ def write_video_mme(folder: str | os.PathLike[str]) -> pathlib.Path:
         name = pathlib.Path(item["video"]).stem
         video = {"video_id": name, **_ABOUT, "url": "", "videoID": name, "questions": []}
         videos.setdefault(name, video)["questions"].append(choice(item))
-    write_atomic(path, json.dumps(list(videos.values()), indent=1) + "\n")
+    write_json(path, list(videos.values()))
     return path
 
 

@@ -6,7 +6,6 @@ an earlier checkpoint's answer doesn't. Entries that don't name their judge are 
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +13,7 @@ from orl_jax.evaluation.scoring import qa_judge
 from orl_jax.evaluation.scoring.judging import Question, Settings, verdict_key
 from orl_jax.evaluation.scoring.predictions import Item, need
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import Entry
+from orl_jax.run.files import Entry, readable_json_lines
 
 _KINDS = ("parsed", "unparsed", "refused")
 _NONE: Entry = {"kind": "failed"}  # of an item that has none, as one that failed
@@ -84,13 +83,8 @@ def read_verdicts(path: pathlib.Path, items: Sequence[Item], judge: Settings) ->
 
 def _lines(path: pathlib.Path) -> Iterator[Entry]:
     """Entries that are whole; a later line of the same key counts, as in the journal itself."""
-    data = path.read_bytes() if path.is_file() else b""
-    for line in data.splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and "key" in entry and entry.get("kind") in _KINDS:
+    for entry in readable_json_lines(path)[0]:
+        if "key" in entry and entry.get("kind") in _KINDS:
             yield entry
 
 

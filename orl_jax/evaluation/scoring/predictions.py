@@ -12,6 +12,7 @@ from typing import Any
 
 from orl_jax.evaluation.scoring.submission import from_submission, is_submission
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import parse_json_lines
 
 Item = dict[str, Any]
 
@@ -33,7 +34,10 @@ def read_predictions(path: str | pathlib.Path) -> list[Item]:
             f"{path} can't be read ({type(error).__name__}); give a file of predictions, such as "
             "scripts/evaluate.py writes to WORKDIR/predictions"
         ) from error
-    items = _from_list(text, path) if text.lstrip().startswith("[") else _from_lines(text, path)
+    if text.lstrip().startswith("["):
+        items = _from_list(text, path)
+    else:
+        items = [row for _, row in parse_json_lines(text, str(path))]
     if not items:
         raise UserError(f"{path} has no predictions; evaluate with more than 0 items")
     _check(items, path)
@@ -62,19 +66,11 @@ def task_type(item: Item) -> str:
     return str(item.get("task_type") or "")
 
 
-def _from_lines(text: str, path: pathlib.Path) -> list[Item]:
-    items = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            item = _load(line, f"{path}, line {number}")
-            if not isinstance(item, dict):
-                raise UserError(f"{path}, line {number} is {line:.40}; give one JSON object a line")
-            items.append(item)
-    return items
-
-
 def _from_list(text: str, path: pathlib.Path) -> list[Item]:
-    records = _load(text, str(path))
+    try:
+        records = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {text:.40}; was the file written whole?") from error
     if is_submission(records):
         return from_submission(records, str(path))
     if bad := next((record for record in records if not isinstance(record, dict)), None):
@@ -98,13 +94,6 @@ def _named(records: Sequence[Item]) -> list[Item]:
             count[video] += 1
         items.append(item)
     return items
-
-
-def _load(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{place} is no JSON: {text:.40}; was the file written whole?") from error
 
 
 def _check(items: Sequence[Item], path: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ from orl_jax.experiments.comparison.arms import make_jobs
 from orl_jax.run.checkpoint import locate
 from orl_jax.run.config import write
 from orl_jax.run.errors import Failure, UserError
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import write_json
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
         raise Failure(f"no run has a result; the first error: {next(iter(failed.values()))}")
     found = summary.summarise(results, start, config.compare.split, config.compare.baseline)
     found["failed"] = failed
-    write_atomic(folder / "results.json", json.dumps(found, indent=2) + "\n")
+    write_json(folder / "results.json", found)
     (folder / "table.md").write_text(table.to_markdown(found))
     picture.draw(found, folder / "comparison.png", title=f"{len(results)} runs, {workdir}")
     print(table.to_markdown(found))

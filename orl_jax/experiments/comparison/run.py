@@ -3,7 +3,6 @@
 Imports jax, so only worker processes import it.
 """
 
-import json
 import pathlib
 import time
 from typing import Any
@@ -16,7 +15,7 @@ from orl_jax.evaluation.evaluate import evaluate
 from orl_jax.experiments.comparison.arms import Job, config_of, evaluation_config
 from orl_jax.rl import stage as rl
 from orl_jax.run.checkpoint import Checkpoints
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import read_json_lines, write_json
 from orl_jax.run.metrics import read_metrics
 from orl_jax.training import sft
 
@@ -47,7 +46,7 @@ def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.
         "splits": _evaluate(settings, checkpoint, cache, job.folder),
         **_history(job),
     }
-    write_atomic(job.result, json.dumps(result, indent=2) + "\n")
+    write_json(job.result, result)
     jax.clear_caches()  # another arm is another program
 
 
@@ -98,6 +97,5 @@ def _history(job: Job) -> dict[str, Any]:
 def _alarms(job: Job) -> dict[str, int]:
     """Of each monitor that spoke the step at which it first did."""
     path = pathlib.Path(job.folder) / "alarms.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    alarms = [json.loads(line) for line in lines]
+    alarms = [row for _, row in read_json_lines(path)] if path.is_file() else []
     return {alarm["name"]: alarm["step"] for alarm in reversed(alarms)}

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.experiments.comparison.arms import Job
+from orl_jax.run.files import write_json
 from orl_jax.run.stop import StopRequested
 
 _worker: dict[str, Any] = {}  # of a worker process: its config, its frame cache
@@ -57,7 +58,7 @@ def evaluate_start(config: ConfigDict, workdir: str) -> dict[str, Any]:
     path = pathlib.Path(workdir) / "start.json"
     if not path.is_file():
         with _executor(config, workdir, workers=1) as executor:
-            path.write_text(json.dumps(executor.submit(_evaluate_start).result(), indent=2) + "\n")
+            write_json(path, executor.submit(_evaluate_start).result())
     return json.loads(path.read_text())
 
 

@@ -22,6 +22,7 @@ from orl_jax.oracles.groups import to_row
 from orl_jax.oracles.protocol import Oracle, RankRequest, ask
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.wrappers.wrapper import generator
+from orl_jax.run.files import read_json_lines
 
 BATCH = 16  # groups a call; what is lost when the audit is killed
 # Of an ask: the whole group | the same, of the judge without the shuffles of its own | two answers.
@@ -106,11 +107,9 @@ def read_replies(path: Path) -> dict[Ask, Reply]:
     """What the file holds; a line that a killed audit did not finish is cut off."""
     if not path.exists():
         return {}
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    rows = [json.loads(line) for line in whole.split("\n") if line]
+    with open(path, "r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
+    rows = [row for _, row in read_json_lines(path)]
     return {Ask(r["part"], r["group"], tuple(r["slots"])): _reply(r) for r in rows}
 
 

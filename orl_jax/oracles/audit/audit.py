@@ -1,7 +1,6 @@
 """An audit from its config to its files."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from orl_jax.oracles.audit.table import audit_table
 from orl_jax.oracles.audit.verdict import checks, verdict
 from orl_jax.run import config as configs
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_json
 from orl_jax.run.rules import ORACLE_MEANS
 
 ANSWERS = "answers.jsonl"
@@ -62,7 +62,7 @@ def audit(
     results |= {"checks": [dataclasses.asdict(c) for c in made], "verdict": verdict(made)}
     table = audit_table(results, made)
     title = f"# Audit of the Oracle `{config.oracle.name}`\n\n"
-    (folder / "audit.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder / "audit.json", results)
     (folder / "audit.md").write_text(f"{title}{results['verdict']}\n\n{table}\n")
     write_page(folder / "audit.html", results, found)
     return results | {"table": table}

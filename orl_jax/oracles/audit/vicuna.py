@@ -14,8 +14,7 @@ Deviation from a listwise order: four differences from one common answer; models
 with each other directly, and GPT-4 itself favoured what it saw first (the model, never Vicuna).
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from orl_jax.oracles.groups import Group
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import read_json_lines
 
 BASE = "vicuna-13b"
 MODELS = ("alpaca-13b", "bard", "gpt35", "llama-13b")  # each reviewed beside the base
@@ -91,15 +91,7 @@ def _check_same(review: Row, answer: Row, base: Row) -> None:
 
 def _by_question(folder: str, name: str) -> dict[int, Row]:
     flat, nested = Path(folder) / name, Path(folder) / name.partition("_")[0] / name
-    return {row["question_id"]: row for row in _rows(nested if nested.is_file() else flat)}
-
-
-def _rows(path: Path) -> Iterator[Row]:
+    path = nested if nested.is_file() else flat
     if not path.is_file():
         raise UserError(f"{path} is missing; --folder is where question.jsonl and the answers are")
-    for number, line in enumerate(path.read_text().split("\n"), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}, line {number}, is not JSON; mend the file") from error
+    return {row["question_id"]: row for _, row in read_json_lines(path)}

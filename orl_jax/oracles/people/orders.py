@@ -21,6 +21,7 @@ from orl_jax.oracles.groups import read_groups, to_row
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import read_json_lines
 
 _log = logging.getLogger(__name__)
 Key = tuple[str, str, tuple[str, ...]]
@@ -133,12 +134,10 @@ class Orders:
             _log.warning("%s ended in half a line, which is now in %s", self.path, aside)
 
     def _read(self) -> None:
-        lines = [line for line in self.path.read_bytes().split(b"\n") if line.strip()]
+        lines = read_json_lines(self.path)
         if not lines:
             return
-        groups = read_groups(self.path)
-        for number, (line, group) in enumerate(zip(lines, groups, strict=True), 1):
-            row = json.loads(line)
+        for (number, row), group in zip(lines, read_groups(self.path), strict=True):
             self._check(number, row.get("ranker"), group.ranking)
             entry = Entry(*group, float(row.get("seconds") or 0))
             self.entries[key_of(group.request)] = entry

@@ -27,7 +27,7 @@ from orl_jax.performance.benchmark.roofline import measure_peak
 from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_atomic
+from orl_jax.run.files import write_json
 
 PARTS = ("stages", "prefix", "vocabulary", "curves", "peer")
 _CHUNK = 512  # positions, where the config projects all at once
@@ -102,7 +102,7 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
         part = {"machine": machine(), **_MEASURES[name](config, request)}
         measured[f"peer {request.peer}" if name == "peer" else name] = part
         found = {**_earlier(file), **measured}  # another process may have written meanwhile
-        write_atomic(file, json.dumps(found, indent=2) + "\n")
+        write_json(file, found)
     (folder / "benchmark.md").write_text(table.to_markdown(found))
     picture.draw(found, folder / "benchmark.png")
     print(table.to_markdown(measured))

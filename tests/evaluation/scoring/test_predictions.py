@@ -22,7 +22,8 @@ def test_lines_that_evaluation_writes(tmp_path):
     ("text", "words"),
     [
         ("", "has no predictions"), ("[]", "has no predictions"),
-        ('{"item_id": "a"', "line 1 is no JSON"), ("[{", "is no JSON"), ("3", "line 1 is 3"),
+        ('{"item_id": "a"', "line 1, is not JSON"), ("[{", "is not JSON"),
+        ("3", "line 1, is not a JSON object: 3"),
         ("[3]", "lists 3"), ('{"item_id": 3, "response": "x"}', "item 1 has item_id = 3"),
         ('{"item_id": "a"}', "item 1 has response = None"),
         (json.dumps(GOOD) + "\n" + json.dumps(GOOD), "has the item 'a' twice"),
