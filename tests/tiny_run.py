@@ -1,11 +1,15 @@
 """A tiny run that the tests of the stages share: data, vision warm-up, SFT."""
 
+import fcntl
+import os
 import pathlib
 import runpy
+import shutil
 
 import pytest
 
 from orl_jax.data.prepare import prepare
+from orl_jax.rl import stage as rl
 from orl_jax.training import sft, vision
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "demo.py"
@@ -21,14 +25,50 @@ def tiny_config(folder, **overrides):
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """(config, workdir) of a run that has been through SFT."""
-    folder = tmp_path_factory.mktemp("tiny")
-    workdir = str(folder / "run")
+def shared(tmp_path_factory):
+    """A folder that all workers of this session see."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+def once(folder, build):
+    """Has one worker call `build(folder)` while the others wait; returns the folder."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            build(folder)
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(shared):
+    """(config, workdir) of a run that has been through SFT; nobody may change the workdir."""
+    folder = once(shared / "tiny", _train)
+    return _config(folder), str(folder / "run")
+
+
+def _config(folder):
     config = tiny_config(folder / "data")
+    with config.unlocked():
+        config.sft.init_from = f"{folder}/run/checkpoints/vision"
+    return config
+
+
+def _train(folder):
+    config, workdir = _config(folder), str(folder / "run")
     prepare(config)
     vision.train(config, workdir)
-    with config.unlocked():
-        config.sft.init_from = f"{workdir}/checkpoints/vision"
     sft.train(config, workdir)
-    return config, workdir
+
+
+@pytest.fixture(scope="session")
+def after_rl(run, shared):
+    """The workdir of `run` after RL with the config's own settings; nobody may change it."""
+
+    def train(folder):
+        shutil.copytree(run[1], folder / "run")
+        rl.train(run[0], str(folder / "run"))
+
+    return str(once(shared / "tiny_rl", train) / "run")

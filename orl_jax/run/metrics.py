@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import read_json_lines, write_json_lines
@@ -44,6 +43,9 @@ class MetricsWriter:
         folder.mkdir(parents=True, exist_ok=True)
         drop_rows_after(folder / FILE, stage, start_step)
         self._file = (folder / FILE).open("a")
+        # Imported by who writes only: tensorboardX loads torch where that is installed.
+        from tensorboardX import SummaryWriter
+
         self._events = SummaryWriter(str(folder), flush_secs=10, filename_suffix=f".{stage}")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -63,9 +63,8 @@ def test_sft_lowers_the_loss(run):
     assert losses[-1] < losses[0]
 
 
-def test_rl_leaves_what_the_contract_names(run, workdir):
-    config, _ = run
-    rl.train(config, workdir)
+def test_rl_leaves_what_the_contract_names(run, after_rl):
+    config, workdir = run[0], after_rl
     rows = [row for row in read_metrics(workdir, "rl") if "loss" in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
@@ -81,12 +80,11 @@ def test_rl_leaves_what_the_contract_names(run, workdir):
     assert [row["step"] for row in validation] == [0, 2, 4]
 
 
-def test_only_adapters_change_and_the_reference_stays(run, workdir):
-    config, _ = run
-    state = rl.train(config, workdir)
-    paths = jax.tree_util.tree_flatten_with_path(state.trained)[0]
+def test_only_adapters_change_and_the_reference_stays(after_rl):
+    state, workdir = saved(after_rl, "rl")[0], after_rl
+    paths = jax.tree_util.tree_flatten_with_path(state["trained"])[0]
     assert paths and all("lora_" in jax.tree_util.keystr(path) for path, _ in paths)
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.trained, state.reference)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), state["trained"], state["reference"])
     assert any(jax.tree.leaves(moved))
     before = assemblies.load_params(f"{workdir}/checkpoints/sft")
     after = assemblies.load_params(f"{workdir}/checkpoints/rl")
@@ -94,11 +92,9 @@ def test_only_adapters_change_and_the_reference_stays(run, workdir):
     assert_same(before["adapter"], after["adapter"])
 
 
-def test_rl_resumes_bit_for_bit_after_sigterm(run, workdir, tmp_path, monkeypatch):
+def test_rl_resumes_bit_for_bit_after_sigterm(run, after_rl, workdir, monkeypatch):
     config, _ = run
-    whole = str(tmp_path / "whole")
-    shutil.copytree(workdir, whole)
-    rl.train(config, whole)
+    whole = after_rl
     monkeypatch.setattr(rl, "make_oracle", lambda *_: StoppingOracle())
     with pytest.raises(StopRequested) as stop:
         rl.train(config, workdir)
