@@ -1,8 +1,12 @@
 """The embedded demo: shapes in motion, a small video-language model, two CPU cores.
 
 `configs/demo.py:tiny` is the same in a size for tests. Shares and probabilities are in [0, 1],
-sizes in pixels, widths in numbers, times in seconds. Who orders and judges answers has sections of
-its own in `configs/oracles.py`.
+sizes in pixels, widths in numbers, times in seconds. The sections about who orders and judges
+answers are in `configs/oracles.py`.
+
+A section has, next to its own keys, those of the section that it inherits from (`INHERITS`): with
+`--config.optimizer.max_grad_norm=0.5` all stages clip at 0.5, with `--config.rl.max_grad_norm=0.5`
+only RL does.
 """
 
 import runpy
@@ -11,19 +15,45 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from orl_jax.run.errors import UserError
+from orl_jax.run.inheritance import inherit
 
 ORACLES = runpy.run_path(str(Path(__file__).with_name("oracles.py")))
 
+# Section -> the one whose keys it has as well, where it does not set its own.
+INHERITS = {
+    "model.vision": "model.layers",
+    "model.adapter": "model.layers",
+    "model.language": "model.layers",
+    "vision": "optimizer",
+    "sft": "optimizer",
+    "score_model": "optimizer",
+    "reward": "score_model",
+    "ranker": "score_model",
+    "rl": "optimizer",
+    "oracle.served": "server",
+    "judge": "server",
+    "preferences.oracle": "oracle",
+}
+
 
 def get_config(size: str = "") -> ConfigDict:
-    """The config; `size` is "" or "tiny".
+    """The config; `size` is "" or "tiny". Sections are complete: inherited keys are in them.
 
     Raises:
       UserError: another size.
     """
     if size not in ("", "tiny"):
         raise UserError(f"configs/demo.py:{size} is not a size; choose configs/demo.py or :tiny")
-    config = ConfigDict(
+    config = written()
+    if size == "tiny":
+        shrink(config)
+    inherit(config, INHERITS)
+    return config.lock()
+
+
+def written() -> ConfigDict:
+    """The sections as they are written here, without inherited keys."""
+    return ConfigDict(
         {
             "seed": 0,
             # Devices along each axis; one may be -1, which takes the rest (docs/scaling.md).
@@ -31,14 +61,17 @@ def get_config(size: str = "") -> ConfigDict:
             "data": data(),
             "source": source(),
             "model": model(),
+            "optimizer": optimizer(),
             "vision": vision(),
             "sft": sft(),
             "rl": rl(),
-            # What the demo sets beside RL: the same seconds of more SFT on the same data.
+            # What the demo compares RL with: more SFT on the same data for as many seconds.
             "control": {"learning_rate": 1e-3, "schedule": "constant"},
             "preferences": ORACLES["preferences"](),
+            "score_model": ORACLES["score_model"](),
             "reward": ORACLES["reward"](),
             "ranker": ORACLES["ranker"](),
+            "server": ORACLES["server"](),
             "oracle": ORACLES["oracle"](),
             "monitors": monitors(),
             "audit": ORACLES["audit"](),
@@ -47,9 +80,6 @@ def get_config(size: str = "") -> ConfigDict:
             "evaluation": evaluation(),
         }
     )
-    if size == "tiny":
-        shrink(config)
-    return config.lock()
 
 
 def data() -> dict:
@@ -101,6 +131,14 @@ def source() -> dict:
 def model() -> dict:
     """CLIP, Q-Former and LLaMA in small; the keys are the fields of the modules."""
     return {
+        # Of vision, adapter and language, each of which may set its own.
+        "layers": {
+            "norm_epsilon": 1e-5,
+            "dtype": "float32",  # of the computation: float32 | bfloat16
+            "remat": False,  # recompute layers in the backward pass, for less memory
+            "quantisation": "none",  # of frozen kernels: none | nf4 | int8 (QLoRA)
+            "quantisation_block": 64,  # rows that share a scale
+        },
         "vision": {
             "width": 96,
             "layers": 4,
@@ -109,14 +147,8 @@ def model() -> dict:
             "patch_size": 16,
             "select_layer": -2,  # features are the input of the last layer, as in LLaVA
             "activation": "quick_gelu",  # quick_gelu (OpenAI's CLIP) | gelu (LAION's)
-            "norm_epsilon": 1e-5,
-            "dtype": "float32",  # of the computation, here and below: float32 | bfloat16
-            "remat": False,  # recompute layers in the backward pass, for less memory
             "unroll": 4,  # layers at a time in the scan over layers
             "frames_at_a_time": 0,  # of each video, where memory is short; 0 is all
-            # Of the layers' frozen kernels, here and below: none | nf4 | int8 (QLoRA).
-            "quantisation": "none",
-            "quantisation_block": 64,  # rows that share a scale
         },
         "adapter": {
             "name": "qformer",  # qformer | pool (mlp2x_gelu, then mean pooling; reads dtype alone)
@@ -130,10 +162,6 @@ def model() -> dict:
             "time_embedding": True,  # one for each frame, added to its features (BLIP-2: False)
             "feature_norm": True,  # a LayerNorm of the features (BLIP-2's are normed: False)
             "exact_gelu": False,  # between the last layers: GELU with erf (torch's) | with tanh
-            "dtype": "float32",
-            "remat": False,
-            "quantisation": "none",
-            "quantisation_block": 64,
         },
         "language": {
             "width": 128,
@@ -149,17 +177,24 @@ def model() -> dict:
             "rope_low_frequency": 1.0,  # of llama3: turns over the length below; fewer: slowed down
             "rope_high_frequency": 4.0,  # of llama3: more turns: kept; in between: mixed
             "rope_original_length": 8192,  # of llama3: tokens of a text in the first training
-            "norm_epsilon": 1e-5,
-            "dtype": "float32",
             "embedding_std": 0.5,  # of fresh embeddings: of the size of the visual tokens
-            "remat": False,
             "unroll": 3,
-            "quantisation": "none",
-            "quantisation_block": 64,
         },
         "lora": {"rank": 16, "alpha": 32.0},  # on q, k, v, o, gate, up, down
         "param_dtype": "float32",  # of fresh frozen parameters; trained ones are float32 always
         "vocabulary_chunk": 0,  # positions projected to logits at a time; 0 is all
+    }
+
+
+def optimizer() -> dict:
+    """AdamW of every trained stage; a stage may set its own."""
+    return {
+        "learning_rate": 2e-3,
+        "rates": (),  # factors of the learning rate: (regex of the parameter's path, factor)
+        "warmup_steps": 10,
+        "schedule": "cosine",  # cosine, to a tenth | constant; after the warm-up
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
     }
 
 
@@ -169,12 +204,9 @@ def vision() -> dict:
         "encoder_steps": 400,  # of `steps`; the others are the adapter's
         "steps": 650,
         "batch_size": 96,  # clips
-        "learning_rate": 2e-3,
-        "rates": (("adapter/.*", 0.5),),  # factors of the learning rate
-        "warmup_steps": 30,  # of each phase
-        "schedule": "cosine",  # of each phase: cosine to a tenth | constant
+        "rates": (("adapter/.*", 0.5),),
+        "warmup_steps": 30,  # of each phase; each also has the whole schedule
         "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
         "log_every": 20,
     }
 
@@ -186,7 +218,7 @@ def sft() -> dict:
         "answers": "taught",  # taught (partly wrong) | clean (the control)
         "lora": False,  # adapters on a pretrained language model; here all of it is trained
         "trainable": (("vision/.*", "freeze"), ("(adapter|language)/.*", "train")),
-        "rates": (("adapter/.*", 0.03),),  # factors of the learning rate
+        "rates": (("adapter/.*", 0.03),),
         # (share of the steps, (lowest, highest difficulty)): 1 one frame is enough, 2 time matters
         "curriculum": ((0.1, (1, 1)), (0.9, (1, 2))),
         "steps": 800,
@@ -195,9 +227,7 @@ def sft() -> dict:
         "questions": 6,  # at most, a video
         "learning_rate": 3e-3,
         "warmup_steps": 30,
-        "schedule": "cosine",
         "weight_decay": 0.01,
-        "max_grad_norm": 1.0,
         "log_every": 10,
         "validate_every": 200,
     }
@@ -209,7 +239,6 @@ def rl() -> dict:
         "algorithm": "grpo_rank",  # grpo_rank (the Oracle's ranks) | grpo, ppo (its scores)
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
-        "rates": (),  # factors of the learning rate
         "steps": 150,
         "epochs": 0,  # passes over the prompts, in place of `steps`; 0 goes by the steps
         "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
@@ -243,11 +272,7 @@ def rl() -> dict:
         "entropy_coefficient": 0.0,
         "normalisation": "token",  # token | sequence | constant
         "reference_refresh": "never",  # never | epoch
-        "learning_rate": 2e-3,
         "warmup_steps": 5,
-        "schedule": "cosine",
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
         "validate_every": 30,
         "rollouts_every": 10,  # steps between tables of responses in WORKDIR/rollouts
     }
@@ -307,8 +332,8 @@ def shrink(config: ConfigDict) -> None:
     config.vision.update(encoder_steps=2, steps=4, batch_size=4, log_every=1)
     config.sft.update(steps=6, batch_size=4, log_every=1, validate_every=3)
     config.preferences.update(prompts=24, samples=3, batch_size=8)
-    for stage in (config.reward, config.ranker):
-        stage.update(steps=4, batch_size=4, log_every=1, validate_every=2, held_out=0.3)
+    config.score_model.update(batch_size=4, log_every=1, validate_every=2, held_out=0.3)
+    config.reward.steps = config.ranker.steps = 4
     config.rl.update(steps=4, batch_size=4, group_size=3, validate_every=2, rollouts_every=1)
     config.evaluation.update(batch_size=8, validation_items=8)
     config.checkpoint.every_steps = 2

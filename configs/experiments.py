@@ -6,9 +6,10 @@
     configs/experiments.py:video_mme,7b          the same at full size, on four H100
     configs/experiments.py:video_mme,7b,WORKDIR  with the checkpoints of WORKDIR/checkpoints
 
-Without a WORKDIR that is runs/taught (docs/results/experiments.md says how to make it) or runs/7b
-(docs/scaling.md). Of it are read: `sft` (`imported` at full size), where all runs begin, and the
-trained Oracles `oracle` and `reward`. docs/results/experiments.md has the commands and results.
+WORKDIR is by default runs/taught (docs/results/experiments.md says how to make it) or runs/7b
+(docs/scaling.md). Its checkpoints `sft` (`imported` at full size), where all runs begin, `oracle`
+and `reward`, the trained Oracles, are read. docs/results/experiments.md has the commands and what
+was measured.
 """
 
 import runpy

@@ -41,31 +41,37 @@ def oracle() -> dict:
     }
 
 
+def server() -> dict:
+    """How a model behind an OpenAI-compatible address is asked, for an Oracle or a judgement."""
+    return {
+        "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
+        "reply_tokens": 0,  # of one reply at most; 0 leaves it to the server
+        "concurrency": 8,  # groups of answers, or answers to judge, at a time
+        "timeout": 60.0,  # seconds, of a call
+        "attempts": 5,  # of a call that fails, the first included
+        "deadline": 300.0,  # seconds, of a step, or of an answer to judge
+        "max_calls": 0,  # of the run; 0 is no limit
+        "max_tokens": 0,
+        "cache_mb": 500.0,  # 10^6 bytes, of a cache
+    }
+
+
 def served() -> dict:
-    """A model behind an OpenAI-compatible address (docs/oracles.md)."""
+    """An Oracle behind such an address (docs/oracles.md); inherits `server`."""
     return {
         "address": "",  # with its path, such as http://127.0.0.1:8000/v1
         "model": "",  # as the server names it
-        "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
         "mode": "listwise",  # listwise | pairwise (a tournament, for weak judges)
         "shuffles": 1,  # calls a group, each in another order; their ranks are averaged
-        "frames": 0,  # of the video, as JPEG pictures; 0 is text alone
+        "frames": 0,  # of the video, as JPEG pictures; 0 is text only
         "frame_size": 224,
         "show_reference": False,  # the judge sees the right answer
-        "reply_tokens": 0,  # of one reply at most; 0 leaves it to the server
-        "concurrency": 8,  # groups at a time
-        "timeout": 60.0,  # seconds, of a call
-        "attempts": 5,  # of a call, the first included
-        "deadline": 300.0,  # seconds, of a step
-        "max_calls": 0,  # of the run; 0 is no limit
-        "max_tokens": 0,
         "cache": "",  # a folder of rankings that need not be asked again; "" is none
-        "cache_mb": 500.0,  # 10^6 bytes
     }
 
 
 def preferences() -> dict:
-    """Answers of the SFT policy in an Oracle's order, for the ranker and the reward model."""
+    """Answers of the SFT policy in an Oracle's order, which a ranker and a reward model learn."""
     return {
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "prompts": 8192,  # of the training split; one pair each, unless all answers are tied
@@ -74,37 +80,36 @@ def preferences() -> dict:
         "temperature": 1.5,  # above RL's: it will say what it rarely says now
         "batch_size": 64,  # prompts
         "seed": 0,
-        # swaps that invert 14 % of the pairs of a group of 4
-        "oracle": {**oracle(), "name": "noisy", "swap_probability": 0.2},
+        # Inherits `oracle`; these swaps invert 14 % of the pairs of a group of 4.
+        "oracle": {"name": "noisy", "swap_probability": 0.2},
     }
 
 
-def reward() -> dict:
-    """VLM-RLAIF's scalar reward model."""
+def score_model() -> dict:
+    """What a reward model and a ranker have in common; inherits `optimizer`."""
     return {
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
-        "pairs": "",  # a file; "" is WORKDIR/preferences.jsonl
-        "held_out": 0.1,  # share of the videos whose pairs are for validation
+        "held_out": 0.1,  # share of the videos whose pairs or lists are for validation
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
-        "rates": (),  # factors of the learning rate
-        "centring": 1e-3,  # weight of the term that keeps the mean score near 0
-        "steps": 300,
         "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
-        "batch_size": 64,  # pairs
-        "learning_rate": 2e-3,
-        "warmup_steps": 10,
-        "schedule": "cosine",
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
+        "batch_size": 64,  # pairs, or lists
         "log_every": 10,
         "validate_every": 100,
     }
 
 
-def ranker() -> dict:
-    """A trained Oracle, as the paper's."""
+def reward() -> dict:
+    """VLM-RLAIF's scalar reward model; inherits `score_model`."""
     return {
-        **{key: value for key, value in reward().items() if key not in ("pairs", "centring")},
+        "pairs": "",  # a file; "" is WORKDIR/preferences.jsonl
+        "centring": 1e-3,  # weight of the term that keeps the mean score near 0
+        "steps": 300,
+    }
+
+
+def ranker() -> dict:
+    """A trained Oracle, as the paper's; inherits `score_model`."""
+    return {
         "learn_from": "lists",  # lists (Plackett-Luce) | pairs (Bradley-Terry)
         # A file; "" is WORKDIR/groups.jsonl, of lists, or WORKDIR/preferences.jsonl, of pairs.
         "orders": "",
@@ -140,19 +145,10 @@ def audit() -> dict:
 
 
 def judge() -> dict:
-    """Who judges answers for `scripts/score.py`: a model behind an OpenAI-compatible address."""
+    """Who judges answers for `scripts/score.py`, behind such an address; inherits `server`."""
     return {
         "address": "",  # with its path, such as http://127.0.0.1:8000/v1
         "model": "",  # as the server names it, with its date or revision: an alias changes
-        "key_variable": "OPENAI_API_KEY",  # the environment variable with the key; never the key
-        "concurrency": 8,  # answers at a time
-        "reply_tokens": 0,  # of one reply at most; 0 leaves it to the server
-        "timeout": 60.0,  # seconds, of a call
-        "attempts": 5,  # of a call that fails, the first included
         "asks": 2,  # of an answer, until a verdict can be read, the first included
-        "deadline": 300.0,  # seconds, of an answer
-        "max_calls": 0,  # of the run; 0 is no limit
-        "max_tokens": 0,
         "cache": "",  # a folder of verdicts that several files of predictions share; "" is none
-        "cache_mb": 500.0,  # 10^6 bytes
     }

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-# Names that belong to other rooms, written out: this room imports none of them. A test holds them
-# to their owners.
+# Names that belong to other rooms, written out because this room imports none of them. A test holds
+# them to their owners.
 SOURCES = (
     "shapes", "activitynet_qa", "msvd_qa", "msrvtt_qa", "video_mme", "shapes_choice",
     "video_chatgpt", "vlm_rlaif_sft", "vlm_rlaif_init", "vlm_rlaif_rl", "vlm_rlaif_pairs", "own",
@@ -60,26 +60,65 @@ STAGES = ("vision", "sft", "reward", "ranker", "rl")
 DTYPES = ("float32", "bfloat16")
 
 
-def _stage_rules(stage: str) -> tuple[Rule, ...]:
-    """What every trained stage has."""
+def _optimizer_rules(section: str) -> tuple[Rule, ...]:
     return (
+        above(f"{section}.learning_rate", 0, 1e-3),
+        at_least(f"{section}.warmup_steps", 0, 10),
+        one_of(f"{section}.schedule", ("cosine", "constant")),
+        at_least(f"{section}.weight_decay", 0, 0.01),
+        above(f"{section}.max_grad_norm", 0, 1.0),
+    )
+
+
+def _stage_rules(stage: str) -> tuple[Rule, ...]:
+    """What trained stages have; not every stage has all of it."""
+    return (
+        *_optimizer_rules(stage),
         at_least(f"{stage}.steps", 0, 100),
         at_least(f"{stage}.seconds", 0, 0.0),
         at_least(f"{stage}.batch_size", 1, 64),
-        above(f"{stage}.learning_rate", 0, 1e-3),
-        at_least(f"{stage}.warmup_steps", 0, 10),
-        one_of(f"{stage}.schedule", ("cosine", "constant")),
-        at_least(f"{stage}.weight_decay", 0, 0.01),
-        above(f"{stage}.max_grad_norm", 0, 1.0),
         at_least(f"{stage}.log_every", 1, 10),
         at_least(f"{stage}.validate_every", 0, 20),
     )
 
 
-def _storage_rules(part: str) -> tuple[Rule, ...]:
+def _layer_rules(part: str) -> tuple[Rule, ...]:
     return (
+        above(f"model.{part}.norm_epsilon", 0, 1e-5),
+        one_of(f"model.{part}.dtype", DTYPES),
         one_of(f"model.{part}.quantisation", ("none", "nf4", "int8")),
         at_least(f"model.{part}.quantisation_block", 1, 64),
+    )
+
+
+def _server_rules(section: str) -> tuple[Rule, ...]:
+    """How a model behind an address is asked."""
+    return (
+        *(at_least(f"{section}.{key}", 1, 1) for key in ("concurrency", "attempts")),
+        *(
+            at_least(f"{section}.{key}", 0, 0)
+            for key in ("reply_tokens", "max_calls", "max_tokens")
+        ),
+        *(above(f"{section}.{key}", 0, 60.0) for key in ("timeout", "deadline", "cache_mb")),
+    )
+
+
+def _oracle_rules(section: str) -> tuple[Rule, ...]:
+    return (
+        one_of(f"{section}.policy", POLICIES),
+        fraction(f"{section}.halt_above", 1.0),
+        at_least(f"{section}.quorum", 1, 1),
+        Rule(f"{section}.lag", lambda v: v in (0, 1), "0 or 1", 0),
+        at_least(f"{section}.pause_seconds", 0, 30.0),
+        at_least(f"{section}.delay_seconds", 0, 1.0),
+        at_least(f"{section}.tie_margin", 0, 0.5),
+        one_of(f"{section}.embedding.near", ("reference", "others", "question")),
+        at_least(f"{section}.embedding.batch_size", 1, 64),
+        *_server_rules(f"{section}.served"),
+        one_of(f"{section}.served.mode", ("listwise", "pairwise")),
+        at_least(f"{section}.served.shuffles", 1, 1),
+        at_least(f"{section}.served.frames", 0, 0),
+        at_least(f"{section}.served.frame_size", 16, 224),
     )
 
 
@@ -88,6 +127,12 @@ def _mesh_rule(axis: str) -> Rule:
 
 
 RULES = (
+    # Shared sections come first: what is wrong with an inherited value is said of the key that it
+    # was set by.
+    *_optimizer_rules("optimizer"),
+    *_stage_rules("score_model"),
+    *_layer_rules("layers"),
+    *_server_rules("server"),
     at_least("seed", 0, 0),
     at_least("data.frames", 1, 8),
     at_least("data.image_size", 1, 64),
@@ -106,11 +151,7 @@ RULES = (
     fraction("data.scenes.systematic_share", 0.7),
     fraction("data.scenes.random_share", 0.1),
     one_of("model.vision.activation", ("quick_gelu", "gelu")),
-    above("model.vision.norm_epsilon", 0, 1e-5),
-    one_of("model.vision.dtype", DTYPES),
     one_of("model.adapter.name", ("qformer", "pool")),
-    above("model.adapter.norm_epsilon", 0, 1e-12),
-    one_of("model.adapter.dtype", DTYPES),
     Rule(
         "model.language.head_width",
         lambda v: v >= 0 and v % 2 == 0,
@@ -122,9 +163,8 @@ RULES = (
     above("model.language.rope_low_frequency", 0, 1.0),
     above("model.language.rope_high_frequency", 0, 4.0),
     at_least("model.language.rope_original_length", 1, 8192),
-    one_of("model.language.dtype", DTYPES),
     one_of("model.param_dtype", DTYPES),
-    *(rule for part in ("vision", "adapter", "language") for rule in _storage_rules(part)),
+    *(rule for part in ("vision", "adapter", "language") for rule in _layer_rules(part)),
     at_least("model.vision.frames_at_a_time", 0, 0),
     *(_mesh_rule(axis) for axis in ("data", "fsdp", "tensor")),
     at_least("model.lora.rank", 1, 8),
@@ -134,7 +174,7 @@ RULES = (
     at_least("sft.questions", 1, 6),
     *(rule for stage in STAGES for rule in _stage_rules(stage)),
     at_least("rl.epochs", 0, 4),
-    at_least("rl.group_size", 2, 5, ": one answer alone has no rank"),
+    at_least("rl.group_size", 2, 5, ": a single answer has no rank"),
     at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
     at_least("rl.updates_per_rollout", 1, 1),
     one_of("rl.algorithm", ("grpo_rank", "grpo", "ppo")),
@@ -158,31 +198,17 @@ RULES = (
     one_of("rl.normalisation", ("token", "sequence", "constant")),
     one_of("rl.reference_refresh", ("never", "epoch")),
     at_least("rl.rollouts_every", 1, 10),
-    one_of("oracle.policy", POLICIES),
-    fraction("oracle.halt_above", 1.0),
-    at_least("oracle.quorum", 1, 1),
-    Rule("oracle.lag", lambda v: v in (0, 1), "0 or 1", 0),
-    at_least("oracle.pause_seconds", 0, 30.0),
-    at_least("oracle.delay_seconds", 0, 1.0),
-    at_least("oracle.tie_margin", 0, 0.5),
-    one_of("oracle.embedding.near", ("reference", "others", "question")),
-    one_of("oracle.served.mode", ("listwise", "pairwise")),
-    *(at_least(f"oracle.served.{key}", 1, 1) for key in ("shuffles", "concurrency", "attempts")),
-    *(
-        at_least(f"oracle.served.{key}", 0, 0)
-        for key in ("frames", "reply_tokens", "max_calls", "max_tokens")
-    ),
-    *(above(f"oracle.served.{key}", 0, 60.0) for key in ("timeout", "deadline", "cache_mb")),
-    at_least("oracle.served.frame_size", 16, 224),
-    at_least("oracle.embedding.batch_size", 1, 64),
+    *_oracle_rules("oracle"),
     at_least("preferences.prompts", 1, 4096),
-    one_of("preferences.oracle.policy", POLICIES),
+    *_oracle_rules("preferences.oracle"),
     at_least("preferences.samples", 2, 4),
     at_least("preferences.distractors", 0, 1),
     at_least("preferences.batch_size", 1, 64),
     above("preferences.temperature", 0, 1.0),
-    Rule("reward.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),
-    Rule("ranker.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1),
+    *(
+        Rule(f"{section}.held_out", lambda v: 0 < v < 1, "between 0 and 1, both excluded", 0.1)
+        for section in ("score_model", "reward", "ranker")
+    ),
     one_of("ranker.learn_from", ("lists", "pairs")),
     at_least("reward.centring", 0, 1e-3),
     at_least("monitors.window", 1, 10),
@@ -208,9 +234,8 @@ RULES = (
     *(fraction(f"audit.{key}", 0.5) for key in ("min_pair_accuracy", "min_top1", "min_transitive")),
     *(fraction(f"audit.max_{key}", 0.15) for key in ("position_bias", "invalid")),
     Rule("audit.max_length_bias", lambda v: 0 <= v <= 2, "between 0 and 2 (off)", 0.25),
-    *(at_least(f"judge.{key}", 1, 1) for key in ("concurrency", "attempts", "asks")),
-    *(at_least(f"judge.{key}", 0, 0) for key in ("reply_tokens", "max_calls", "max_tokens")),
-    *(above(f"judge.{key}", 0, 60.0) for key in ("timeout", "deadline", "cache_mb")),
+    *_server_rules("judge"),
+    at_least("judge.asks", 1, 1),
     at_least("checkpoint.every_steps", 1, 50),
     at_least("checkpoint.keep", 1, 2),
     at_least("evaluation.batch_size", 1, 64),
@@ -226,8 +251,8 @@ RULES = (
 NEED_SCORES = ("grpo", "ppo")
 GIVE_NO_SCORES = ("top", "coarse", "ranker", "recorded")
 
-# How an Oracle is reached and what is done where it fails: nothing that its answers depend on, so
-# it may change when a run or an audit goes on.
+# How an Oracle is reached and what is done where it fails. Its answers depend on none of these, so
+# they may change when a run or an audit is resumed.
 ORACLE_MEANS = (
     "address", "timeout", "attempts", "deadline", "concurrency", "max_calls", "max_tokens",
     "key_variable", "cache", "cache_mb", "policy", "halt_above", "pause_seconds",

@@ -93,7 +93,7 @@ def test_a_misspelt_name_gets_the_name_that_was_meant() -> None:
 
 def test_a_group_of_one_is_refused_in_these_words() -> None:
     assert message(changed("rl.group_size", 1)) == (
-        "config.rl.group_size is 1; it must be at least 2: one answer alone has no rank. "
+        "config.rl.group_size is 1; it must be at least 2: a single answer has no rank. "
         "For example --config.rl.group_size=5"
     )
 
