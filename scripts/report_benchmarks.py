@@ -37,7 +37,7 @@ def main(config: ConfigDict, workdir: str) -> None:
         raise UserError(f"--examples={EXAMPLES.value} is negative; give 0 for none")
     evaluations = read_evaluations(EVALUATION.value)
     baseline = choose_baseline(evaluations, BASELINE.value)
-    judge = Settings.of(config.get("judge", {}))
+    judge = Settings.of(config.judge)
     benchmarks = read_benchmarks(evaluations, baseline, judge, progress=True)
     print(summary_table(benchmarks))
     frames = Frames(pathlib.Path(config.data.folder), ClipFormat.of(config.data))

@@ -46,7 +46,7 @@ def main(config: ConfigDict, workdir: str) -> None:
         write_submission(SUBMISSION.value, read_predictions(path))
     protocol = Protocol(
         PROTOCOL.value,
-        Settings.of(config.get("judge", {})),
+        Settings.of(config.judge),
         tuple(DIMENSIONS.value),
         OFFICIAL_BUGS.value,
     )

@@ -77,7 +77,7 @@ def evaluate(
             f"{checkpoint} scores answers and gives none; name a checkpoint of the stage sft, rl "
             "or imported"
         )
-    settings = stored_config(checkpoint, config.get("mesh")).unlock()
+    settings = stored_config(checkpoint, config.mesh).unlock()
     settings.data.tokenizer = _tokenizer(settings, config.data.folder)
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
     settings.evaluation = config.evaluation
@@ -138,9 +138,11 @@ def _asked(config: ConfigDict, split: str) -> tuple[str, Items]:
     records = source.open_split(config.data.folder, split)
     settings = config.evaluation
     items = chosen(
-        records, max_items=settings.max_items,
-        stratify=settings.get("stratify", ""), seed=settings.get("seed", 0),
-    )  # fmt: skip
+        records,
+        max_items=settings.max_items,
+        stratify=settings.stratify,
+        seed=settings.seed,
+    )
     return records.dataset, items
 
 
@@ -148,7 +150,7 @@ def _made_by(place: Location, settings: ConfigDict) -> dict[str, Any]:
     """What answers depend on, as JSON."""
     sections = (("data", _DATA), ("evaluation", _EVALUATION), ("rl", _RL))
     values = {
-        f"{section}.{key}": settings[section].get(key) for section, keys in sections for key in keys
+        f"{section}.{key}": settings[section][key] for section, keys in sections for key in keys
     }
     return {"checkpoints": _stamps(place), "seed": settings.seed, **values}
 

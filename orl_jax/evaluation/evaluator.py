@@ -55,21 +55,21 @@ class Evaluator:
         data, settings = config.data, config.evaluation
         self._config = config
         self._layout = assembly.layout
-        self._choice = settings.get("choice", "letter")
-        self._cache = FrameCache(data.get("cache_mb", 0), recent=True) if cache is None else cache
+        self._choice = settings.choice
+        self._cache = FrameCache(data.cache_mb, recent=True) if cache is None else cache
         self._encoder = assembly.encoder.resized(
-            settings.get("prompt_tokens", 0) or assembly.encoder.prompt_length,
-            settings.get("response_tokens", 0) or assembly.encoder.response_length,
+            settings.prompt_tokens or assembly.encoder.prompt_length,
+            settings.response_tokens or assembly.encoder.response_length,
             section="evaluation",
         )
         self._subtitles = None
-        if settings.get("subtitles", False):
+        if settings.subtitles:
             self._subtitles = Shown(data.folder, data.frames, self._encoder)
         self._banned = banned_tokens(assembly)
         jit = partial(self._layout.jit, out_shardings=self._layout.batch)
         self._see = jit(partial(see, assembly.model))
         self._generate = jit(partial(generate, assembly.model, **decoding(config, self._encoder)))
-        chunk = config.get("model", {}).get("vocabulary_chunk", 0)
+        chunk = config.model.vocabulary_chunk
         self._weigh = jit(partial(weigh, assembly.model, chunk_size=chunk))
 
     def validation(self, params: dict[str, Any]) -> dict[str, float]:
@@ -250,7 +250,7 @@ def decoding(config: ConfigDict, encoder: Any) -> dict[str, Any]:
         "seed": config.seed,
         "samples": settings.samples,
         "temperature": config.rl.temperature,
-        "max_tokens": settings.get("response_tokens", 0) or config.rl.max_response_tokens,
+        "max_tokens": settings.response_tokens or config.rl.max_response_tokens,
         "end_id": encoder.end_id,
         "pad_id": encoder.pad_id,
     }

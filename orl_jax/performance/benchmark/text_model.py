@@ -46,7 +46,7 @@ class TextModel:
         prompt = Prompt(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
         init = partial(self.model.init, method=_touch)
         shapes = jax.eval_shape(init, jax.random.key(0), self._media(1), prompt)["params"]
-        dtype = self.config.model.get("param_dtype", "float32")
+        dtype = self.config.model.param_dtype
         return random_params(jax.tree_util.tree_map_with_path(partial(_typed, dtype), shapes))
 
     @cached_property
