@@ -45,7 +45,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     from orl_jax.performance.benchmark.peer_model import Sizes
 
     request = Request(
-        source=config_flags.get_config_filename(cli.FLAGS["config"]),
+        source=config_flags.get_config_filename(flags.FLAGS["config"]),
         parts=tuple(ONLY.value),
         stages=tuple(STAGES.value),
         curves=tuple(CURVES.value),

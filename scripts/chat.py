@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.evaluation.chat import Chat, converse
@@ -26,6 +26,8 @@ from orl_jax.models.assembly import stored_config
 from orl_jax.oracles import Oracle, make_oracle
 from orl_jax.rl.score_oracle import TRAINED, device_oracles
 from orl_jax.run import cli
+from orl_jax.run.command_line import overridden
+from orl_jax.run.config import keys
 from orl_jax.run.errors import UserError
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
@@ -50,7 +52,8 @@ def main(config: ConfigDict, workdir: str) -> None:
     """Answers `--question`, or the questions on standard input."""
     _check_flags()
     settings = stored_config(CHECKPOINT.value).unlock()
-    settings.update_from_flattened_dict(config_flags.get_override_values(flags.FLAGS["config"]))
+    known = set(keys(settings))  # shared sections belong to newer configs only
+    settings.update_from_flattened_dict({k: v for k, v in overridden().items() if k in known})
     oracle = _oracle(settings) if ORACLE.value else None
     chat = Chat(
         settings, CHECKPOINT.value, VIDEO.value, seed=SEED.value, temperature=_temperature(),

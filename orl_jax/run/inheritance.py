@@ -10,6 +10,10 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+# Sections that exist to be inherited from. Nothing reads them, so once a configuration is resolved,
+# as in `config.json`, changing them has no effect.
+SHARED = ("optimizer", "score_model", "server", "model.layers")
+
 
 def inherit(config: ConfigDict, parents: Mapping[str, str]) -> None:
     """Gives sections the keys of other sections that they lack, as one-way references.

@@ -16,6 +16,7 @@ SCRIPT = '''
     import logging, signal, sys, time, warnings
     from absl import flags, logging as absl_logging
     from orl_jax.run import cli
+    from orl_jax.run.command_line import overridden
     from orl_jax.run.errors import TrainingHalted, UserError
     from orl_jax.run.stop import StopRequested, StopSignal
 
@@ -39,6 +40,8 @@ SCRIPT = '''
             absl_logging.warning("absl's")
         if do == "unlock":
             config.rl.nope = 1
+        if do == "overridden":
+            print(*sorted(overridden().items()))
         if do == "sleep":
             print("ready", flush=True)
             time.sleep(60)
@@ -69,6 +72,17 @@ CONFIG = """
 
     def get_config(name="plain"):
         return ConfigDict({"name": name, "rl": {"group_size": 5, "temperature": 1.0}})
+"""
+
+
+INHERITING = """
+    from ml_collections import ConfigDict
+    from orl_jax.run.inheritance import inherit
+
+    def get_config():
+        config = ConfigDict({"name": "heir", "shared": {"group_size": 5, "rates": ()}, "rl": {}})
+        inherit(config, {"rl": "shared"})
+        return config.lock()
 """
 
 
@@ -156,6 +170,19 @@ def test_bad_usage_is_one_line_and_status_2(
 ) -> None:
     line = refused(folder.run(*arguments))
     assert all(word in line for word in words), line
+
+
+def test_inherited_keys_are_overridden_like_others(folder: Folder) -> None:
+    folder.config(INHERITING)
+    shared, own = "--config.shared.group_size=7", "--config.rl.group_size=8"
+    assert folder.run(*GOOD, shared).out == "7 heir w\n"
+    assert folder.run(*GOOD, own, shared).out == folder.run(*GOOD, shared, own).out == "8 heir w\n"
+    assert "did you mean config.rl.group_size?" in refused(folder.run(*GOOD, "--config.rl.grup=7"))
+    assert "2.5" in refused(folder.run(*GOOD, "--config.rl.group_size=2.5"))
+    told = folder.run(*GOOD, shared, "--config.rl.rates=(1,)", "--do=overridden").out
+    assert told.splitlines()[0] == (
+        "('rl.group_size', 7) ('rl.rates', (1,)) ('shared.group_size', 7)"
+    )
 
 
 @pytest.mark.parametrize(

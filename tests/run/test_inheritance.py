@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.run import config as rules
 from orl_jax.run.errors import UserError
-from orl_jax.run.inheritance import inherit
+from orl_jax.run.inheritance import SHARED, inherit
 
 DEMO = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "configs/demo.py"))
 STAGES = ("vision", "sft", "reward", "ranker", "rl")
@@ -101,6 +101,11 @@ def test_all_keys_of_before_there_was_inheritance_are_there() -> None:
             found = found[name]
         assert (found, type(found)) == (value, type(value)), key
     assert len(old) == 321
+
+
+def test_shared_sections_are_those_that_nothing_but_their_heirs_reads() -> None:
+    parents = set(DEMO["INHERITS"].values())
+    assert parents == {*SHARED, "oracle"}
 
 
 def test_an_override_of_the_demos_optimizer_changes_the_stages_without_their_own() -> None:

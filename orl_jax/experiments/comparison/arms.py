@@ -1,4 +1,4 @@
-"""The arms of a comparison: what each of them changes in the config, and the jobs that follow."""
+"""The arms of a comparison: what each changes in the config, and the jobs that result."""
 
 import dataclasses
 import pathlib
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.run import config as rules
 from orl_jax.run.errors import UserError
+from orl_jax.run.inheritance import SHARED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +18,9 @@ class Job:
     Attributes:
       arm: its name.
       stage: "rl", or "sft" for a control of more SFT.
-      seed: of the order of the data, of sampling and of fresh adapters.
+      seed: for the order of the data, sampling and fresh adapters.
       folder: the run's workdir.
-      overrides: dotted keys of the config, with their values.
+      overrides: dotted keys of the config with their values.
     """
 
     arm: str
@@ -30,7 +31,7 @@ class Job:
 
     @property
     def result(self) -> pathlib.Path:
-        """The file that says that the run is done, and how it ended."""
+        """The file with the run's results; it exists once the run is done."""
         return pathlib.Path(self.folder) / "result.json"
 
 
@@ -38,33 +39,43 @@ def make_jobs(config: ConfigDict, workdir: str) -> list[Job]:
     """One job for each arm and seed of `config.compare`, seed by seed; controls come last.
 
     Raises:
-      UserError: an override of a key that the config lacks or that breaks a rule, two arms of one
-        name, no arm or seed, a baseline or split that is not there, controls of no arm.
+      UserError: an override of an unknown or shared key, or one that breaks a rule; two arms with
+        the same name; no arm or seed; a baseline, split or `control_of` that does not exist.
     """
     settings = config.compare
     names = [name for name, _, _ in settings.arms]
     if len(set(names)) < len(names) or not names or not settings.seeds:
         raise UserError(f"config.compare needs arms of different names and seeds; it has {names}")
-    known = set(rules.keys(config))
-    of_arms = {f"arm {name!r}": overrides for name, _, overrides in settings.arms}
-    for who, overrides in {**of_arms, "compare.evaluate_with": settings.evaluate_with}.items():
-        for key, _ in overrides:
-            if key not in known:
-                raise UserError(f"{who} sets config.{key}, which is not a key")
+    _check_overrides(config)
     _check_names(settings, names)
     jobs = [
         Job(name, stage, seed, _folder(workdir, name, seed), tuple(map(tuple, overrides)))
         for seed in settings.seeds
         for name, stage, overrides in settings.arms
     ]
-    for job in jobs[: len(names)]:  # all arms; refused before the first of them runs
+    for job in jobs[: len(names)]:  # every arm once: refused before the first of them runs
         config_of(config, job)
     evaluation_config(config)
     return sorted(jobs, key=lambda job: job.stage != "rl")
 
 
+def _check_overrides(config: ConfigDict) -> None:
+    """Refuses keys that the config lacks, and shared ones, which its sections inherit no longer."""
+    known, settings = set(rules.keys(config)), config.compare
+    overrides = [(f"arm {name!r}", key) for name, _, pairs in settings.arms for key, _ in pairs]
+    overrides += [("compare.evaluate_with", key) for key, _ in settings.evaluate_with]
+    for who, key in overrides:
+        if key not in known:
+            raise UserError(f"{who} sets config.{key}, which is not a key")
+        if key.startswith(tuple(f"{section}." for section in SHARED)):
+            raise UserError(
+                f"{who} sets config.{key}, a shared key; set {key.rpartition('.')[2]} in each "
+                "section that it is meant for"
+            )
+
+
 def _check_names(settings: ConfigDict, names: list[str]) -> None:
-    """Refuses names that no arm or split has; controls need an arm whose seconds they take."""
+    """Refuses a baseline or split that does not exist, and controls without an arm to follow."""
     wanted = {"baseline": names, "split": settings.splits}
     if any(stage == "sft" for _, stage, _ in settings.arms):
         wanted["control_of"] = [name for name, stage, _ in settings.arms if stage == "rl"]
@@ -81,10 +92,10 @@ def _folder(workdir: str, arm: str, seed: int) -> str:
 
 
 def config_of(config: ConfigDict, job: Job, seconds: float = 0.0) -> ConfigDict:
-    """The config of one run: the base's with the arm's overrides, at an equal number of queries.
+    """The config of one run: the comparison's with the arm's overrides, for an equal budget.
 
     An RL run ranks `compare.queries` answers in steps of `compare.answers` (prompts x group size).
-    An SFT control takes `seconds`, in a flat schedule on all questions.
+    An SFT control trains for `seconds` on all questions, with the settings of `control`.
 
     Raises:
       UserError: the result breaks a rule of the config.
@@ -95,7 +106,7 @@ def config_of(config: ConfigDict, job: Job, seconds: float = 0.0) -> ConfigDict:
     changed.seed = job.seed
     if job.stage == "rl":
         changed.rl.batch_size = settings.answers // changed.rl.group_size
-        if changed.rl.algorithm == "ppo":  # whole minibatches
+        if changed.rl.algorithm == "ppo":  # minibatches are whole
             changed.rl.batch_size -= changed.rl.batch_size % changed.rl.ppo.minibatches
         changed.rl.steps = settings.queries // settings.answers
         changed.rl.init_from = settings.start
@@ -109,7 +120,7 @@ def config_of(config: ConfigDict, job: Job, seconds: float = 0.0) -> ConfigDict:
 
 
 def evaluation_config(config: ConfigDict) -> ConfigDict:
-    """The config that runs are evaluated with: `compare.evaluate_with` over the run's own.
+    """The config that runs are evaluated with: the comparison's and `compare.evaluate_with`.
 
     Raises:
       UserError: the result breaks a rule of the config.

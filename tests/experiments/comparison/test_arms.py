@@ -65,6 +65,9 @@ def test_mistakes_are_named():
     config.compare.arms = (("one", "rl", (("rl.group_size", 1),)),)
     with pytest.raises(UserError, match="rl.group_size is 1"):
         make_jobs(config, "runs/x")
+    config.compare.arms = (("one", "rl", (("optimizer.weight_decay", 0.1),)),)
+    with pytest.raises(UserError, match="a shared key; set weight_decay in each section"):
+        make_jobs(config, "runs/x")
     config.compare.arms = (("one", "rl", ()), ("two", "sft", ()))
     assert len(make_jobs(config, "runs/x")) == 4
     for key in ("baseline", "split", "control_of"):

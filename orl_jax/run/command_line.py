@@ -1,0 +1,147 @@
+"""The flags that all scripts share, and the configuration that they name and override."""
+
+import os
+import re
+import runpy
+import sys
+import traceback
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from orl_jax.run import config as rules
+from orl_jax.run.errors import UserError
+
+FLAGS = flags.FLAGS
+SHARED = (
+    "config", "workdir", "distributed", "coordinator", "num_processes", "process_id", "debug",
+    "help",
+)  # fmt: skip
+
+
+def define(default_workdir: str | None) -> None:
+    """Defines the shared flags; to be called once, before `parse`."""
+    config_flags.DEFINE_config_file(
+        "config", None, "FILE.py or FILE.py:ARG; --config.section.key=value overrides a key."
+    )
+    flags.DEFINE_string(
+        "workdir", default_workdir, "Folder that the run writes to and resumes from."
+    )
+    flags.DEFINE_bool(
+        "distributed", False, "One of several processes; JAX asks the cluster for the rest."
+    )
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, without a cluster.")
+    flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
+    flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is, from 0.")
+    flags.DEFINE_bool("debug", False, "Also show the traceback of bad usage and bad input.")
+    flags.DEFINE_bool("help", False, "Show this help.")
+
+
+def parse(default_config: str | None) -> ConfigDict:
+    """The configuration with its overrides, locked; the other flags are in `FLAGS` afterwards.
+
+    Args:
+      default_config: the file that is used without `--config`.
+
+    Raises:
+      UserError: an unknown flag or key, a value of another type, no config, no workdir.
+    """
+    if _config_path() is None and default_config is not None:
+        sys.argv.insert(1, f"--config={default_config}")
+    path = _config_path()
+    if path is None:
+        raise UserError("--config is missing; for example --config=configs/demo.py")
+    _check_overrides(_load(path), path)
+    try:
+        rest = FLAGS(sys.argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        near = rules.closest(error.flagname, list(FLAGS), "--")
+        raise UserError(f"--{error.flagname} is not a flag{near}") from error
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    if rest:
+        raise UserError(f"{rest[0]!r} is not a flag; flags are written --name=value")
+    _check_workdir(FLAGS.workdir)
+    return rules.up_to_date(FLAGS.config)
+
+
+def overridden() -> dict[str, Any]:
+    """Dotted keys that the command line changes, with their values.
+
+    Keys that inherit an overridden one count as well: with `--config.server.timeout=5` also
+    `oracle.served.timeout`.
+    """
+    before, after = _load(_config_path() or ""), FLAGS.config
+    changed = {
+        key: rules.lookup(after, key)
+        for key in rules.keys(after)
+        if not isinstance(rules.lookup(after, key), ConfigDict)
+        and rules.lookup(after, key) != rules.lookup(before, key)
+    }
+    return changed | config_flags.get_override_values(FLAGS["config"])
+
+
+def _check_workdir(workdir: str | None) -> None:
+    if not workdir:
+        raise UserError("--workdir is missing; for example --workdir=runs/demo")
+    if os.path.exists(workdir) and not os.path.isdir(workdir):
+        raise UserError(f"--workdir={workdir} is a file; name a folder")
+
+
+def _load(path: str) -> ConfigDict:
+    """The configuration as in its file. The flag loads it again; here its errors become clear."""
+    file, _, argument = path.partition(":")
+    if not os.path.isfile(file):
+        raise UserError(f"--config={path}: there is no file {file} in {os.getcwd()}")
+    try:
+        module = runpy.run_path(file)
+        if "get_config" not in module:
+            raise UserError(f"--config={path}: {file} defines no get_config()")
+        config = module["get_config"](*([argument] if ":" in path else []))
+    except UserError:
+        raise
+    except Exception as error:  # the file is a program: it may fail in any way
+        place = f"{_place(file, error)}{type(error).__name__}: {error}"
+        raise UserError(f"--config={path} can't be loaded: {place}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"--config={path}: get_config() gives {config!r}, not a ConfigDict")
+    return config
+
+
+def _place(file: str, error: BaseException) -> str:
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def _check_overrides(config: ConfigDict, path: str) -> None:
+    """Refuses overrides of keys that the configuration lacks, and names the nearest that it has."""
+    names = list(rules.keys(config))
+    for argument in sys.argv[1:]:
+        override = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+        if override and override[1] not in names:
+            near = rules.closest(override[1], names, "config.")
+            raise UserError(f"config.{override[1]} is not a key of {path}{near}")
+
+
+def _config_path() -> str | None:
+    """The value of --config=PATH or --config PATH."""
+    for argument, following in zip(sys.argv[1:], [*sys.argv[2:], None], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            return value if equals else following
+    return None
+
+
+def is_given(name: str) -> bool:
+    """Whether a switch such as --debug is on the command line, parsed or not."""
+    return any(a in (f"--{name}", f"-{name}", f"--{name}=true") for a in sys.argv[1:])
+
+
+def help_text() -> str:
+    """The script's docstring, the shared flags and its own."""
+    script = sys.modules["__main__"]
+    own = FLAGS.get_flags_for_module(sys.argv[0])
+    shared = [FLAGS[name] for name in SHARED]
+    lines = [f"  --{flag.name}: {flag.help}" for flag in dict.fromkeys([*shared, *own])]
+    return "\n".join([(script.__doc__ or "").strip(), "", "Flags:", *lines])
