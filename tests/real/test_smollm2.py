@@ -129,10 +129,11 @@ def test_five_answers_about_a_real_video_and_one_rl_step(imported):
 
 
 def test_perplexity_with_quantised_kernels(imported):
-    """Of our README. The shipped weights were 4-bit once (GGUF), so NF4 comes on top of that."""
+    """On our own docs. The shipped weights were 4-bit once (GGUF), so NF4 comes on top of that."""
     config, assembly, params, _ = imported
     tokenizer = assembly.encoder.tokenizer
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    root = Path(__file__).parents[2]
+    text = (root / "README.md").read_text() + (root / "docs" / "start.md").read_text()
     ids = tokenizer(text, add_special_tokens=False)["input_ids"][:2049]
     found = {}
     for name, dtype, kind in (
