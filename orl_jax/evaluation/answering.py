@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
-from orl_jax.models.sampler import ready, sample
+from orl_jax.models.decoding_form import decoding_form
+from orl_jax.models.sampler import sample
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
@@ -67,7 +68,7 @@ def weigh(
     chunk_size: int,
 ) -> Float[Array, "B C"]:
     """Log-probability of each of C given answers, in nats, summed over its tokens."""
-    model, params = ready(model, params)
+    model, params = decoding_form(model, params)
     apply = partial(model.apply, {"params": params})
     hidden = apply(visual, prompt, answers, method=VLM.hidden_states)
     kernel = apply(method=VLM.vocabulary_kernel)

@@ -23,13 +23,10 @@ class Storage(NamedTuple):
     Attributes:
       quantisation: none | nf4 | int8; quantised kernels can't be trained.
       block: rows of a kernel that share a scale; must divide them.
-      turned: a kernel that is not quantised lies as [D_out, D_in], as parameter `turned`; see
-        `orl_jax.models.unstacked`.
     """
 
     quantisation: str = "none"
     block: int = 64
-    turned: bool = False
 
 
 class Dense(nn.Module):
@@ -62,8 +59,8 @@ def product(
 ) -> Float[Array, "... D_out"]:
     """`x W` with the kernel of `module`, which gets its parameters here, in the type of `x`."""
     shape, draw = (x.shape[-1], features), nn.initializers.lecun_normal()
-    if storage.turned:
-        kernel = module.param("turned", draw, shape[::-1])
+    if module.has_variable("params", "transposed"):  # see `orl_jax.models.decoding_form`
+        kernel = module.param("transposed", draw, shape[::-1])
         kernel = constrain(kernel.astype(x.dtype), *split[::-1])
         return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ())))
     if storage.quantisation == "none":
@@ -72,7 +69,7 @@ def product(
     # Both parts come from one draw. Out of `init` only its shapes are asked for.
     key = module.make_rng("params") if module.is_initializing() else jax.random.key(0)
     codes, scales = (
-        module.param(name, lambda _, name=name: quantise(draw(key, shape), *storage[:2])[name])
+        module.param(name, lambda _, name=name: quantise(draw(key, shape), *storage)[name])
         for name in ("codes", "scales")
     )
     return quantised_matmul(x, constrain(codes, *split), constrain(scales, *split))

@@ -6,32 +6,27 @@ themselves causally and to any number of past segments of keys and values. A seg
 axis is 1 is shared by the G responses of a prompt, so that the prompt is computed and stored once.
 """
 
-from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from orl_jax.models.dense import COLUMNS, ROWS, Storage
-from orl_jax.models.lora import LoRADense
-from orl_jax.models.rotary import RotaryScaling, Rotation, rotary_angles, rotate
+from orl_jax.models.dense import Storage
+from orl_jax.models.layers import one_by_one, split_layers
+from orl_jax.models.llama_block import LlamaBlock, RMSNorm, written
+from orl_jax.models.rotary import RotaryScaling, Rotation, rotary_angles
 from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
-from orl_jax.models.sharding.order import row_major
-
-_LAST_ONLY = 5  # the place of `last_only` among the arguments of a block, itself the first
-_MASKED = -1e30  # finite, so that a fully masked row gives no NaN
 
 
 class Segment(NamedTuple):
     """Keys and values of past tokens in every layer (N layers, C key-value heads of width K).
 
-    The group axis is G, or 1 where the group shares the segment. Heads are before it, and keys have
-    their width before the tokens: what a product of matrices reads lies as it reads it. Where
-    layers are modules of their own (`Llama.stacked`), keys and values are tuples of N arrays.
+    The group axis is G, or 1 where the group shares the segment. Heads come before it, and keys
+    have their width before the tokens, so that matrix products read them in memory order. Where
+    layers are unrolled (`Llama.unroll`), keys and values are tuples of N arrays.
     """
 
     keys: Float[Array, "N B C G K S"] | tuple[Float[Array, "B C G K S"], ...]
@@ -42,13 +37,12 @@ class Segment(NamedTuple):
 class Llama(nn.Module):
     """A decoder without its embedding lookup: hidden states in, hidden states out.
 
-    Parameters of the layers are stacked on a leading axis and scanned, `unroll` layers at a time: a
-    loop compiles fast and needs little memory for many layers, a few small ones run faster
-    unrolled. `heads` must be a multiple of `kv_heads`; `embedding_std` is of fresh embeddings.
+    Parameters of the layers are stacked on a leading axis. `heads` must be a multiple of
+    `kv_heads`; `embedding_std` is of fresh embeddings.
 
     Attributes:
-      stacked: false makes each layer a module of its own, `turned` turns its kernels round; see
-        `orl_jax.models.unstacked` for both.
+      unroll: layers at a time in the loop over them. A loop compiles fast and needs little memory
+        for many layers; a few small ones run faster all unrolled, see `orl_jax.models.layers`.
       head_width: K; 0 is width / heads.
       tied: the projection to logits is the embedding, transposed; no parameter `lm_head` then.
       rope_scaling, rope_factor, rope_low_frequency, rope_high_frequency, rope_original_length: see
@@ -82,8 +76,6 @@ class Llama(nn.Module):
     dtype: DTypeLike = jnp.float32
     quantisation: str = "none"
     quantisation_block: int = 64
-    stacked: bool = True
-    turned: bool = False
 
     def setup(self) -> None:
         """Declares the layers; shapes are those of `LlamaForCausalLM`, kernels transposed."""
@@ -92,32 +84,32 @@ class Llama(nn.Module):
             nn.initializers.normal(self.embedding_std),
             (self.vocabulary, self.width),
         )
-        block = LlamaBlock
-        if self.remat:
-            static = () if self.stacked else (_LAST_ONLY,)
-            block = nn.remat(block, prevent_cse=False, static_argnums=static)
         settings = (
             self.heads, self.kv_heads, self.key_width, self.mlp_width, self.norm_epsilon,
             self.lora_rank, self.lora_alpha, self.dtype,
-            Storage(self.quantisation, self.quantisation_block, self.turned),
+            Storage(self.quantisation, self.quantisation_block),
         )  # fmt: skip
-        if self.stacked:
-            scan = nn.scan(
-                block,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                in_axes=(nn.broadcast, nn.broadcast, 0),
-                length=self.layers,
-                unroll=self.unroll,
-            )
-            self.blocks = scan(*settings, name="layers")
-        else:
-            self.blocks = [block(*settings, name=f"layer_{i}") for i in range(self.layers)]
+        # Parameters are declared and drawn in a loop, also where layers run one by one.
+        loop = nn.scan(
+            nn.remat(LlamaBlock, prevent_cse=False) if self.remat else LlamaBlock,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(nn.broadcast, nn.broadcast, 0),
+            length=self.layers,
+            unroll=self.unroll,
+        )
+        self.loop = loop(*settings, name="layers")
+        self.block = LlamaBlock(*settings, parent=None)
         self.norm = RMSNorm(self.norm_epsilon, self.dtype)
         if not self.tied:
             self.lm_head = self.param(
                 "lm_head", nn.initializers.lecun_normal(), (self.width, self.vocabulary)
             )
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether layers run one by one."""
+        return self.unroll >= self.layers
 
     @property
     def key_width(self) -> int:
@@ -151,13 +143,13 @@ class Llama(nn.Module):
           positions: rotary positions, counted without padding.
           mask: false for padding; padding is never attended to.
           past: segments that every token of `x` may attend to.
-          last_only: gives the hidden state of the last token alone, [B, G, 1, D]; layers that are
-            not stacked then leave out what the last of them need not compute.
+          last_only: gives only the hidden state of the last token, [B, G, 1, D]; unrolled layers
+            then do not compute the others in the last layer.
           step: where in the last segment of `past` the one token of `x` belongs. What is returned
             is then that segment with its keys and values.
 
         Raises:
-          UserError: a `rope_scaling` that there is not.
+          UserError: an unknown `rope_scaling`.
         """
         causal = jnp.tril(jnp.ones((x.shape[2], x.shape[2]), bool))
         masks = [segment.mask[:, :, None, :] for segment in past]
@@ -170,192 +162,18 @@ class Llama(nn.Module):
         )  # fmt: skip
         angles = rotary_angles(positions, self.key_width, self.rope_base, scaling)
         rotation = Rotation.by(angles)
-        layer_past = tuple((segment.keys, segment.values) for segment in past)
-        through = self._scanned if self.stacked else self._one_by_one
-        x, keys, values = through(
-            x.astype(self.dtype), rotation, tuple(masks), layer_past, last_only=last_only, step=step
-        )
+        inputs = (
+            x.astype(self.dtype), rotation, tuple(masks),
+            tuple((segment.keys, segment.values) for segment in past),
+        )  # fmt: skip
+        if self.unrolled and not self.is_initializing():
+            layers = split_layers(self.variables["params"]["layers"], self.layers)
+            x, (keys, values) = one_by_one(
+                self.block, layers, *inputs, remat=self.remat, last_only=last_only, step=step
+            )
+        else:
+            x, (keys, values) = self.loop(*inputs)
+            if step is not None:
+                keys, values = written(inputs[-1][-1], (keys, values), step)
+            x = x[:, :, -1:] if last_only else x
         return self.norm(x), Segment(keys, values, mask)
-
-    @nn.nowrap  # no scope of its own in names of operations
-    def _scanned(
-        self, x: Array, *context: Any, last_only: bool, step: Array | None
-    ) -> tuple[Array, Any, Any]:
-        x, (keys, values) = self.blocks(x, *context)
-        if step is not None:
-            *_, past = context
-            keys, values = written(past[-1], (keys, values), step)
-        return x[:, :, -1:] if last_only else x, keys, values
-
-    @nn.nowrap
-    def _one_by_one(
-        self,
-        x: Array,
-        rotation: Rotation,
-        masks: Any,
-        past: Any,
-        *,
-        last_only: bool,
-        step: Array | None,
-    ) -> tuple[Array, Any, Any]:
-        found = []
-        if step is not None:  # a token is written into its segment, then read from there
-            *masks, before, new = masks
-            masks = (*masks, before.at[..., step].set(new[..., 0]))
-        for index, block in enumerate(self.blocks):
-            own = tuple((keys[index], values[index]) for keys, values in past)
-            only = last_only and index == self.layers - 1
-            x, segment = block(x, rotation, masks, own, only, step)
-            found.append(segment)
-        return x, *zip(*found, strict=True)
-
-
-class LlamaBlock(nn.Module):
-    """One layer; a scan body over stacked parameters and per-layer past keys and values."""
-
-    heads: int
-    kv_heads: int
-    head_width: int
-    mlp_width: int
-    norm_epsilon: float
-    lora_rank: int
-    lora_alpha: float
-    dtype: DTypeLike
-    storage: Storage = Storage()
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B G T D"],
-        rotation: Rotation,
-        masks: tuple[Bool[Array, "B _ _ _"], ...],
-        past: tuple[tuple[Array, Array], ...],
-        last_only: bool = False,
-        step: Int[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "B G _ D"], tuple[Array, Array]]:
-        width = x.shape[-1]
-
-        def project(name: str, features: int, values: Array, split: tuple = COLUMNS) -> Array:
-            settings = (self.lora_rank, self.lora_alpha, self.dtype, self.storage, split)
-            return LoRADense(features, *settings, name=name)(values)
-
-        def heads(name: str, count: int, values: Array) -> Array:
-            y = project(name, count * self.head_width, values)
-            y = y.reshape(*y.shape[:-1], count, self.head_width)
-            return constrain(y, BATCH, None, None, "tensor", None)
-
-        y = RMSNorm(self.norm_epsilon, self.dtype, name="attention_norm")(x)
-        keys = rotate(heads("k", self.kv_heads, y), rotation)
-        keys = _stored(keys, (0, 3, 1, 4, 2))
-        values = _stored(heads("v", self.kv_heads, y), (0, 3, 1, 2, 4))
-        if step is not None:
-            *past, before = past
-            keys, values = written(before, (keys, values), step)
-        elif x.shape[2] == 1:  # a decoding step in a loop over layers
-            past = jax.tree.map(_as_stored, past)
-        if last_only:
-            x, y, rotation, masks = jax.tree.map(lambda a: a[:, :, -1:], (x, y, rotation, masks))
-        queries = rotate(heads("q", self.heads, y), rotation)
-        own = (keys, values) if step is None else jax.tree.map(_as_stored, (keys, values))
-        y = attend(queries, (*past, own), masks)
-        y = y.reshape(*x.shape[:-1], self.heads * self.head_width)
-        x = x + project("o", width, y, ROWS)
-        y = RMSNorm(self.norm_epsilon, self.dtype, name="mlp_norm")(x)
-        gate = jax.nn.silu(project("gate", self.mlp_width, y))
-        x = x + project("down", width, gate * project("up", self.mlp_width, y), ROWS)
-        return constrain(x, BATCH, None, None, None), (keys, values)
-
-
-def written(
-    past: tuple[Array, Array], new: tuple[Array, Array], step: Int[Array, ""]
-) -> tuple[Array, Array]:
-    """Keys [..., K, S] and values [..., S, K] of which those at `step` are the `new` token's.
-
-    Example: `written((jnp.zeros((1, 3)), jnp.zeros((3, 1))), (jnp.ones((1, 1)),) * 2, 2)` is
-      [[0, 0, 1]] and [[0], [0], [1]].
-    """
-    write = jax.lax.dynamic_update_slice_in_dim
-    (keys, values), (new_keys, new_values) = past, new
-    return (
-        write(keys, new_keys, step, axis=keys.ndim - 1),
-        write(values, new_values, step, axis=values.ndim - 2),
-    )
-
-
-def _as_stored(past: Array) -> Array:
-    """A layer's part of a cache [B, C, G or 1, ., .] in the order of its memory.
-
-    A GPU is else free to choose, and turns round the whole cache before each loop over the layers:
-    a second cache, written anew for each token. A CPU else writes a token twice, once into a copy
-    of the cache for each of what reads it.
-    """
-    return row_major(past, BATCH, "tensor", None, None, None)
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square norm with a scale, computed in float32."""
-
-    epsilon: float
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        y = x.astype(jnp.float32)
-        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.epsilon)
-        return (y * scale).astype(self.dtype)
-
-
-def _stored(x: Float[Array, "B G T C K"], order: tuple[int, ...]) -> Float[Array, "B C G _ _"]:
-    """Keys or values in the order of a `Segment`."""
-    return constrain(x.transpose(order), BATCH, "tensor", None, None, None)
-
-
-def attend(
-    queries: Float[Array, "B G T H K"],
-    segments: tuple[tuple[Array, Array], ...],
-    masks: tuple[Bool[Array, "B _ _ _"], ...],
-) -> Float[Array, "B G T H K"]:
-    """Attention over several segments of keys [B, C, G or 1, K, S] and values [B, C, G or 1, S, K],
-    one softmax over all.
-
-    Masks [B, G or 1, T or 1, S] are true where a query may look. Scores and softmax are float32.
-    The softmax is put together from its parts, so that nothing as large as the scores is copied.
-    """
-    *lead, heads, width = queries.shape
-    kv_heads = segments[0][0].shape[1]
-    grouped = queries.reshape(*lead, kv_heads, heads // kv_heads, width) * width**-0.5
-    grouped = grouped.transpose(0, 3, 1, 4, 2, 5)
-    scores = [
-        jnp.where(mask[:, None, :, None], _scores(grouped, keys), _MASKED)
-        for (keys, _), mask in zip(segments, masks, strict=True)
-    ]
-    top = reduce(jnp.maximum, (part.max(axis=-1, keepdims=True) for part in scores))
-    weights = [jnp.exp(part - jax.lax.stop_gradient(top)) for part in scores]
-    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
-    mixed = sum(
-        _mix(part.astype(queries.dtype), values)
-        for part, (_, values) in zip(weights, segments, strict=True)
-    )
-    mixed = (mixed / total).astype(queries.dtype)
-    return mixed.transpose(0, 2, 4, 1, 3, 5).reshape(queries.shape)
-
-
-# Results are spelt in the order of the products, [batch, left, right]: einsum else turns the
-# operands round, and XLA copies the keys and values to match.
-
-
-def _scores(queries: Array, keys: Array) -> Array:
-    """[B, C, G, R, T, K] x [B, C, G or 1, K, S] -> float32 [B, C, G, R, T, S]."""
-    if keys.shape[2] == 1:
-        out = jnp.einsum("bcgrtk,bcks->bcgrts", queries, keys[:, :, 0])
-    else:
-        out = jnp.einsum("bcgrtk,bcgks->bcgrts", queries, keys)
-    return out.astype(jnp.float32)
-
-
-def _mix(weights: Array, values: Array) -> Array:
-    """[B, C, G, R, T, S] x [B, C, G or 1, S, K] -> [B, C, G, R, T, K]."""
-    if values.shape[2] == 1:
-        return jnp.einsum("bcgrts,bcsk->bcgrtk", weights, values[:, :, 0])
-    return jnp.einsum("bcgrts,bcgsk->bcgrtk", weights, values)

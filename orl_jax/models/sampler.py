@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from orl_jax.models.decoding_form import decoding_form
 from orl_jax.models.llama import Segment
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
-from orl_jax.models.unstacked import merged, turned, unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import masked_logits, vocabulary_logits
 
@@ -67,7 +67,7 @@ def sample(
 
     Pure; jit it with everything after `key` static.
     """
-    model, params = ready(model, params)
+    model, params = decoding_form(model, params)
     prefix, state = begin(
         model, params, visual, prompt, group_size=group_size, max_tokens=max_tokens, pad_id=pad_id
     )
@@ -76,17 +76,12 @@ def sample(
         return (state.step < max_tokens) & ~state.done.all()
 
     def step(state: LoopState) -> LoopState:
-        return advance(
+        return decode_token(
             model, params, banned, key, prefix, state,
             temperature=temperature, end_id=end_id, pad_id=pad_id, greedy=greedy,
         )  # fmt: skip
 
     return jax.lax.while_loop(unfinished, step, state).responses
-
-
-def ready(model: VLM, params: dict) -> tuple[VLM, dict]:
-    """The same policy in the form that samples fastest; see `orl_jax.models.unstacked`."""
-    return turned(*unstacked(*merged(model, params)))
 
 
 def begin(
@@ -109,7 +104,7 @@ def begin(
     return prefix, _start(hidden, read, group_size, max_tokens, pad_id)
 
 
-def advance(
+def decode_token(
     model: VLM,
     params: dict,
     banned: Bool[Array, " V"],

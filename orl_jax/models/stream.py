@@ -13,7 +13,7 @@ import jax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from orl_jax.data.text.tokenizer import PromptEncoder
-from orl_jax.models.sampler import LoopState, Prefix, advance, begin
+from orl_jax.models.sampler import LoopState, Prefix, begin, decode_token
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm import VLM
 
@@ -87,7 +87,7 @@ def _step(
     **settings: Any,
 ) -> tuple[LoopState, Array]:
     """The state after one more token, and that token."""
-    new = advance(model, params, banned, key, prefix, state, **settings)
+    new = decode_token(model, params, banned, key, prefix, state, **settings)
     return new, new.responses.ids[0, 0, state.step]
 
 

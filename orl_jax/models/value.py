@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 
 Head = dict[str, Any]
@@ -32,7 +31,6 @@ def token_values(
     responses: Responses,
 ) -> Float[Array, "B G T"]:
     """The value of the state *before* each response token; float32."""
-    model, params = unstacked(model, params)
     hidden = model.apply({"params": params}, visual, prompt, responses, method=VLM.hidden_states)
     return _apply(head, hidden)
 

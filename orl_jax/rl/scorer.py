@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float
 
 from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
-from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import TokenLogProbs, exact_kl, token_log_probs
 from orl_jax.rl.batch import RolloutBatch
@@ -46,12 +45,11 @@ class Scorer:
     def states(self, params: dict[str, Any], batch: RolloutBatch) -> States:
         """Of the positions that predict the response tokens."""
         visual = self.see(params, batch)
-        model, params = unstacked(self.model, params)
         variables = {"params": params}
-        hidden = model.apply(
+        hidden = self.model.apply(
             variables, visual, batch.prompt, batch.responses, method=VLM.hidden_states
         )
-        return States(hidden, model.apply(variables, method=VLM.vocabulary_kernel))
+        return States(hidden, self.model.apply(variables, method=VLM.vocabulary_kernel))
 
     def see(self, params: dict[str, Any], batch: RolloutBatch) -> Float[Array, "B N D"]:
         """The visual tokens of the batch."""

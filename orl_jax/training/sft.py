@@ -25,7 +25,6 @@ from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.unstacked import unstacked
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.ops.losses import masked_mean
@@ -72,8 +71,7 @@ def loss(
 
     The distribution is the sampler's: banned tokens have probability 0.
     """
-    model, params = unstacked(model, combine(frozen, trained))
-    variables = {"params": params}
+    variables = {"params": combine(frozen, trained)}
     visual = model.apply(variables, lessons.frames, method=VLM.see)
     hidden = model.apply(
         variables, visual, lessons.opening, lessons.turns, method=VLM.hidden_states

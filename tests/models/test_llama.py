@@ -10,7 +10,9 @@ import torch_weights
 from ml_collections import ConfigDict
 from tiny_model import make_llama, normal, random_params
 
-from orl_jax.models.llama import Llama, RMSNorm, attend
+from orl_jax.models.attention import attend
+from orl_jax.models.llama import Llama
+from orl_jax.models.llama_block import RMSNorm
 from orl_jax.models.params import flatten
 from orl_jax.run.config import validate
 from orl_jax.run.errors import UserError

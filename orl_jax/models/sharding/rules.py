@@ -46,14 +46,14 @@ ADAPTER: Table = (
     (r"adapter/qformer/(layers/)?(.+_)?norm(_\d+)?/(scale|bias)", _WHOLE),
     (r"adapter/(qformer/queries|time_embedding)", _WHOLE),
 )
-_LAYER = r"language/layer(s|_\d+)"  # stacked, or of its own
+_LAYER = r"language/layers(/\d+)?"  # stacked, or split (`orl_jax.models.layers`)
 LANGUAGE: Table = (
     (rf"{_LAYER}/(q|k|v|gate|up)/{_KERNEL}", ("fsdp", "tensor")),
-    (rf"{_LAYER}/(q|k|v|gate|up)/turned", ("tensor", "fsdp")),
+    (rf"{_LAYER}/(q|k|v|gate|up)/transposed", ("tensor", "fsdp")),
     (rf"{_LAYER}/(q|k|v|gate|up)/lora_a", ("fsdp", None)),
     (rf"{_LAYER}/(q|k|v|gate|up)/lora_b", (None, ("tensor", "fsdp"))),
     (rf"{_LAYER}/(o|down)/{_KERNEL}", ("tensor", "fsdp")),
-    (rf"{_LAYER}/(o|down)/turned", ("fsdp", "tensor")),
+    (rf"{_LAYER}/(o|down)/transposed", ("fsdp", "tensor")),
     (rf"{_LAYER}/(o|down)/lora_a", (("tensor", "fsdp"), None)),
     (rf"{_LAYER}/(o|down)/lora_b", (None, "fsdp")),
     (rf"({_LAYER}/(attention|mlp)_|language/)norm/scale", _WHOLE),

@@ -87,7 +87,7 @@ def _caches(model: TextModel, batch: RolloutBatch) -> dict[str, int]:
 
 
 def _bytes(segment: Any) -> int:
-    return sum(x.size * x.dtype.itemsize for x in (segment.keys, segment.values))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((segment.keys, segment.values)))
 
 
 def update_row(

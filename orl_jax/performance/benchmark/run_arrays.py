@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from orl_jax.models.decoding_form import decoding_form
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.vlm import visual_tokens
+from orl_jax.models.vlm import VLM, visual_tokens
 from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.random_params import random_params
 from orl_jax.performance.plan.run_shapes import RunShapes
@@ -122,9 +123,10 @@ class RunArrays(RunShapes):
         return RolloutBatch(self.media, self.prompt, rows(responses), rows(judgement))
 
     @cached_property
-    def sampled_params(self) -> dict[str, Any]:
-        """The policy's, as a rollout has them."""
-        return jax.jit(lambda params: self._ready(params)[1])(self.params)
+    def sampled(self) -> tuple[VLM, dict[str, Any]]:
+        """The policy as a rollout has it."""
+        model, _ = super().sampled
+        return model, jax.jit(lambda params: decoding_form(self.model, params)[1])(self.params)
 
     @property
     def begun(self) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from orl_jax.models import sampler
+from orl_jax.models.decoding_form import decoding_form
 from orl_jax.models.params import combine, flatten, policy_of
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.sharding.mesh import BATCH
@@ -120,27 +121,27 @@ class RunShapes:
         if self.adapter_trained:
             media = self.model.apply({"params": params}, media, method=VLM.adapt)
         return sampler.begin(
-            *self._ready(params), media, prompt, group_size=section.group_size,
+            *decoding_form(self.model, params), media, prompt, group_size=section.group_size,
             max_tokens=section.max_response_tokens, pad_id=self.shapes.tokens.pad_id,
         )  # fmt: skip
 
     @cached_property
-    def sampled_model(self) -> VLM:
-        """The policy as a rollout has it; see `sampler.ready`."""
+    def sampled(self) -> tuple[VLM, dict[str, Any]]:
+        """The policy as a rollout has it, see `decoding_form`: the model and its parameters.
+
+        Where these are the policy's own, a run holds them once.
+        """
         models: list[VLM] = []
-        self.shapes.result(lambda params: models.append(self._ready(params)[0]), self.params)
-        return models[0]
 
-    @cached_property
-    def sampled_params(self) -> dict[str, Any]:
-        """Its parameters; where they are the policy's own, a run holds them once."""
-        if self.sampled_model is self.model:
-            return self.params
-        tree = self.shapes.result(lambda params: self._ready(params)[1], self.params)
-        return self.shapes.placed(tree, self.shapes.layout.params(tree))
+        def prepared(params: dict[str, Any]) -> dict[str, Any]:
+            model, new = decoding_form(self.model, params)
+            models.append(model)
+            return {} if new is params else new
 
-    def _ready(self, params: dict[str, Any]) -> tuple[VLM, dict[str, Any]]:
-        return sampler.ready(self.model, params)
+        tree = self.shapes.result(prepared, self.params)
+        if not tree:
+            return self.model, self.params
+        return models[0], self.shapes.placed(tree, self.shapes.layout.params(tree))
 
     @cached_property
     def begun(self) -> Any:

@@ -166,20 +166,20 @@ def _prefill(resident: RunShapes) -> Step:
 
 
 def _decode(resident: RunShapes) -> Step:
-    """`sampler.advance`, its state donated."""
+    """`sampler.decode_token`, its state donated."""
     shapes, settings = resident.shapes, resident.shapes.config.rl
     prefix, state = resident.begun
-    model = resident.sampled_model
+    model, params = resident.sampled
 
-    def advance(state: Any, params: Any, banned: Any, key: Any, prefix: Any) -> Any:
-        return sampler.advance(
+    def decode_token(state: Any, params: Any, banned: Any, key: Any, prefix: Any) -> Any:
+        return sampler.decode_token(
             model, params, banned, jax.random.wrap_key_data(key), prefix, state,
             temperature=settings.temperature, end_id=shapes.tokens.end_id,
             pad_id=shapes.tokens.pad_id,
         )  # fmt: skip
 
-    function = jax.jit(advance, donate_argnums=0, out_shardings=_places(state))
-    args = (state, resident.sampled_params, resident.banned, resident.state.key, prefix)
+    function = jax.jit(decode_token, donate_argnums=0, out_shardings=_places(state))
+    args = (state, params, resident.banned, resident.state.key, prefix)
     alive, turns = (resident.while_sampling, args), settings.max_response_tokens
     return Step("decode", function, args, alive, part_of="rollout", turns=turns)
 

@@ -43,8 +43,8 @@ def test_every_parameter_is_covered(adapter, quantisation):
 
 
 def test_every_rule_covers_something():
-    turned = {f"language/layer_0/{name}/turned" for name in ("q", "down")}  # while sampling
-    paths = {*shapes(), *shapes("pool", "nf4"), "heads/reward/kernel", *turned}
+    decoding = {f"language/layers/0/{name}/transposed" for name in ("q", "down")}
+    paths = {*shapes(), *shapes("pool", "nf4"), "heads/reward/kernel", *decoding}
     for regex, _ in TABLES:
         assert any(re.fullmatch(regex, path) for path in paths), regex
 
@@ -61,8 +61,8 @@ def test_an_uncovered_parameter_is_named():
         ("language/layers/q/codes", (3, 8, 4), (None, "fsdp", "tensor")),
         ("language/layers/q/scales", (3, 1, 4), (None, None, "tensor")),
         ("language/layers/down/kernel", (3, 8, 4), (None, "tensor", "fsdp")),
-        ("language/layer_2/q/turned", (4, 8), ("tensor", "fsdp")),
-        ("language/layer_2/down/turned", (4, 8), ("fsdp", "tensor")),
+        ("language/layers/2/q/transposed", (4, 8), ("tensor", "fsdp")),
+        ("language/layers/2/down/transposed", (4, 8), ("fsdp", "tensor")),
         ("language/layers/down/lora_a", (3, 8, 4), (None, ("tensor", "fsdp"), None)),
         ("language/layers/down/lora_b", (3, 8, 4), (None, None, "fsdp")),
         ("language/embedding", (17, 8), (None, ("fsdp", "tensor"))),
