@@ -77,7 +77,7 @@ def evaluate(
             f"{checkpoint} scores answers and gives none; name a checkpoint of the stage sft, rl "
             "or imported"
         )
-    settings = stored_config(checkpoint, config.mesh).unlock()
+    settings = stored_config(checkpoint, dict(config.mesh)).unlock()
     settings.data.tokenizer = _tokenizer(settings, config.data.folder)
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
     settings.evaluation = config.evaluation

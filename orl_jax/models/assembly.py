@@ -18,18 +18,20 @@ from orl_jax.models.params import combine, flatten, missing, policy_of
 from orl_jax.models.quantised import quantise_like
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.layout import Layout
-from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+from orl_jax.models.vlm import VLM
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.run.checkpoint import Checkpoints, Location, locate
 from orl_jax.run.config import from_json
 from orl_jax.run.errors import UserError
 
 
 class Assembly(NamedTuple):
-    """A model, the encoder of its prompts, and where its arrays live."""
+    """A model, the encoder of its prompts, where its arrays live, the type of fresh parameters."""
 
     model: VLM
     encoder: PromptEncoder
     layout: Layout
+    param_dtype: str = "float32"
 
 
 def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
@@ -42,14 +44,9 @@ def assemble(config: ConfigDict, *, lora: bool) -> Assembly:
     Raises:
       UserError: no data folder, no tokenizer where `config.data` says; a mesh that does not fit.
     """
-    encoder = load_encoder(config)
-    model = build_vlm(
-        config,
-        vocabulary=encoder.vocabulary_size,
-        image_id=encoder.image_id,
-        lora_rank=config.model.lora.rank if lora else 0,
-    )
-    return Assembly(model, encoder, Layout.of(config))
+    encoder, settings = load_encoder(config), VlmSettings.from_config(config)
+    model = settings.build(vocabulary=encoder.vocabulary_size, image_id=encoder.image_id, lora=lora)
+    return Assembly(model, encoder, Layout.of(dict(config.mesh)), settings.param_dtype)
 
 
 def load_encoder(config: ConfigDict) -> PromptEncoder:
@@ -66,28 +63,28 @@ def load_encoder(config: ConfigDict) -> PromptEncoder:
     folder = config.data.tokenizer or pathlib.Path(config.data.folder) / "tokenizer"
     return PromptEncoder(
         load_tokenizer(folder),
-        visual_tokens(config),
+        VlmSettings.from_config(config).visual_tokens,
         config.data.prompt_tokens,
         config.data.response_tokens,
     )
 
 
 def initial_params(
-    config: ConfigDict, assembly: Assembly, seed: int, pretrained: dict[str, Any] | None = None
+    assembly: Assembly, seed: int, pretrained: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Parameters of the model, each where it lives on the mesh: `pretrained` ones where given,
     freshly drawn ones in the gaps.
 
-    Pretrained ones keep the type that they are stored in, but kernels that the model holds
-    quantised are quantised now; fresh ones are of `model.param_dtype`. Nothing is drawn that is not
-    used, and nothing is whole on one device that is not to stay so: a 7B checkpoint needs no second
-    7B of memory.
+    Pretrained parameters keep the type that they are stored in, except that kernels which the model
+    holds quantised are quantised now; fresh ones have the type `assembly.param_dtype`. Only
+    parameters that are used are drawn, and none is gathered on one device: a 7B checkpoint needs no
+    second 7B of memory.
 
     Raises:
       UserError: a pretrained parameter does not fit the model, by name.
     """
     layout, key = assembly.layout, jax.random.key(seed)
-    draw = partial(draw_params, config, assembly)
+    draw = partial(draw_params, assembly)
     shapes = jax.eval_shape(draw, key)
     given = quantise_like(flatten(pretrained or {}), shapes)
     gaps = missing(unflatten_dict(shapes, sep="/"), unflatten_dict(given, sep="/"))
@@ -103,21 +100,21 @@ def initial_params(
     return combine(layout.place(unflatten_dict(given, sep="/")), fresh)
 
 
-def draw_params(config: ConfigDict, assembly: Assembly, key: jax.Array) -> dict[str, Any]:
-    """Fresh parameters by path. Codes keep their types, and scales, which are few, float32."""
-    size = config.data.image_size
-    frames = jnp.zeros((1, config.data.frames, size, size, 3), jnp.uint8)
+def draw_params(assembly: Assembly, key: jax.Array) -> dict[str, Any]:
+    """Fresh parameters by path. Codes keep their types; scales, which are few, stay float32."""
+    model = assembly.model
+    size = model.vision.image_size
+    frames = jnp.zeros((1, model.adapter.frames, size, size, 3), jnp.uint8)
     prompt = Prompt(*(jnp.asarray(array[None]) for array in assembly.encoder.encode_prompt("")))
-    drawn = flatten(assembly.model.init(key, frames, prompt)["params"])
-    dtype = config.model.get("param_dtype", "float32")
+    drawn = flatten(model.init(key, frames, prompt)["params"])
     return {
-        path: value if path.endswith(("/codes", "/scales")) else value.astype(dtype)
+        path: value if path.endswith(("/codes", "/scales")) else value.astype(assembly.param_dtype)
         for path, value in drawn.items()
     }
 
 
 def stored_config(
-    path: str | os.PathLike[str], mesh: Mapping[str, int] | ConfigDict | None = None
+    path: str | os.PathLike[str], mesh: Mapping[str, int] | None = None
 ) -> ConfigDict:
     """The configuration that a checkpoint was trained with.
 
@@ -169,14 +166,14 @@ def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly,
       UserError: missing, unreadable, not of the config's shapes, or of a stage without a whole
         model.
     """
-    pretrained = load_params(path, Layout.of(config))
+    pretrained = load_params(path, Layout.of(dict(config.mesh)))
     if missing := {"vision", "adapter", "language"} - set(pretrained):
         raise UserError(
             f"{path} holds no {', '.join(sorted(missing))} parameters, so it cannot answer; "
             "name a checkpoint of the sft or rl stage"
         )
     assembly = assemble(config, lora=any("/lora_" in name for name in flatten(pretrained)))
-    return assembly, initial_params(config, assembly, config.seed, pretrained)
+    return assembly, initial_params(assembly, config.seed, pretrained)
 
 
 def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:

@@ -6,21 +6,14 @@ Each step is a method for `VLM.apply({"params": params}, ..., method=...)`, pure
 The prompt's ids hold one `<image>` id for each visual token; the embeddings there are replaced.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, UInt8
-from ml_collections import ConfigDict
 
 from orl_jax.models.llama import Llama, Segment
-from orl_jax.models.pooling import PoolAdapter
-from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vision import ClipVision, normalise
-
-POOL = ("dtype", "quantisation", "quantisation_block")  # what a PoolAdapter reads of its section
 
 
 class VLM(nn.Module):
@@ -138,36 +131,3 @@ class VLM(nn.Module):
         visual = self.adapt(self.encode(frames))
         last_hidden, _ = self.prefill(visual, prompt)
         return last_hidden @ self.vocabulary_kernel()
-
-
-def build_vlm(config: ConfigDict, *, vocabulary: int, image_id: int, lora_rank: int) -> VLM:
-    """The model of `config.model`, whose sections are the modules' fields by name.
-
-    Args:
-      config: the whole config; reads `model.{vision,adapter,language,lora}` and `data.frames`.
-      vocabulary: number of token ids.
-      image_id: id of the `<image>` token.
-      lora_rank: 0 builds the language model without adapters (full fine-tuning of a small one).
-    """
-    model = config.model
-    vision = ClipVision(image_size=config.data.image_size, **model.vision)
-    language = Llama(
-        vocabulary=vocabulary, lora_rank=lora_rank, lora_alpha=model.lora.alpha, **model.language
-    )
-    settings: dict[str, Any] = dict(model.adapter)
-    name = settings.pop("name")
-    if name == "qformer":
-        adapter = QFormerAdapter(
-            frames=config.data.frames, language_width=language.width, **settings
-        )
-    else:
-        adapter = PoolAdapter(
-            frames=config.data.frames, patches=vision.patches, language_width=language.width,
-            **{key: settings[key] for key in POOL if key in settings},
-        )  # fmt: skip
-    return VLM(vision=vision, adapter=adapter, language=language, image_id=image_id)
-
-
-def visual_tokens(config: ConfigDict) -> int:
-    """Number of prompt positions that a video takes under `config`."""
-    return build_vlm(config, vocabulary=1, image_id=0, lora_rank=0).adapter.visual_tokens

@@ -120,7 +120,7 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     model, layout = assembly.model, assembly.layout
     base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     pretrained = assemblies.load_params(base, layout)
-    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    params = assemblies.initial_params(assembly, config.seed, pretrained)
     adapters, frozen = partition(params, settings.trainable)
     adapters = masters(adapters)
     head = initial_head(model.language.width)

@@ -70,7 +70,7 @@ class ScoreOracle:
         self._tie_margin = tie_margin
         self._layout = assembly.layout
         pretrained = assemblies.load_params(checkpoint, self._layout)
-        params = assemblies.initial_params(settings, assembly, settings.seed, pretrained)
+        params = assemblies.initial_params(assembly, settings.seed, pretrained)
         heads = self._layout.replicate(assemblies.load_auxiliary(checkpoint, "heads"))
         adapters, self._frozen = partition(params, settings[kind.section].trainable)
         self._trained = {**adapters, "heads": heads}
@@ -143,7 +143,7 @@ def device_oracles(
     def make(name: str, section: dict[str, Any]) -> ScoreOracle:
         checkpoint = _checkpoint(name, section)
         margin = section.get("tie_margin", 0.0)
-        place = (config.data.folder, cache, config.get("mesh"))
+        place = (config.data.folder, cache, dict(config.mesh))
         return ScoreOracle(TRAINED[name], checkpoint, *place, tie_margin=margin)
 
     return {name: partial(make, name) for name in TRAINED}

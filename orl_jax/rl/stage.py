@@ -77,7 +77,7 @@ def _opened(
     assembly = assemblies.assemble(config, lora=True)
     base = rl.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     pretrained = assemblies.load_params(base, assembly.layout)
-    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
     evaluator = Evaluator(config, assembly, cache)
     learner = Learner(config, assembly, params, asker, workdir, len(items))

@@ -124,7 +124,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     if not base:
         logging.warning("config.sft.init_from is empty: SFT starts from fresh parameters")
     pretrained = assemblies.load_params(base, layout) if base else None
-    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    params = assemblies.initial_params(assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)
     trained = masters(trained)
     schedule = learning_rate(settings, settings.steps)

@@ -126,7 +126,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     """
     settings = config.vision
     assembly = assemblies.assemble(config, lora=False)
-    params = assemblies.initial_params(config, assembly, config.seed)
+    params = assemblies.initial_params(assembly, config.seed)
     model, layout = assembly.model, assembly.layout
     heads = initial_heads(jax.random.key(config.seed + 1), model.vision.width, model.language.width)
     trained = {name: params[name] for name in ("vision", "adapter")}

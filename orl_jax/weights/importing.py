@@ -26,7 +26,7 @@ from orl_jax.data.text.prompt import IMAGE_TOKEN
 from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
 from orl_jax.models.params import flatten
 from orl_jax.models.sequences import Prompt
-from orl_jax.models.vlm import build_vlm, visual_tokens
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.run import config as rules
 from orl_jax.run.checkpoint import Location
 from orl_jax.run.errors import UserError
@@ -105,7 +105,8 @@ def with_adapters(config: ConfigDict) -> tuple[ConfigDict, dict[str, Streamed]]:
             "config.weights.peft adapts a language model; name its folder, "
             "--config.weights.language=DIR"
         )
-    model = build_vlm(config, vocabulary=1, image_id=0, lora_rank=0).language
+    settings = VlmSettings.from_config(config)
+    model = settings.build(vocabulary=1, image_id=0, lora=False).language
     adapter = read_peft(folder, model, seed=config.seed)
     out = config.copy_and_resolve_references().unlock()
     out.model.lora.update(rank=adapter.rank, alpha=float(adapter.alpha))
@@ -127,24 +128,17 @@ def model_shapes(config: ConfigDict, tokenizer: PreTrainedTokenizerBase | None) 
     Raises:
       UserError: `data.prompt_tokens` is too small for the visual tokens.
     """
+    settings, data = VlmSettings.from_config(config), config.data
     if tokenizer is not None:
-        data = config.data
-        lengths = (visual_tokens(config), data.prompt_tokens, data.response_tokens)
+        lengths = (settings.visual_tokens, data.prompt_tokens, data.response_tokens)
         PromptEncoder(tokenizer, *lengths).encode_prompt("")
     vocabulary = 1 if tokenizer is None else len(tokenizer)
-    model = build_vlm(unquantised(config), vocabulary=vocabulary, image_id=0, lora_rank=0)
-    size = config.data.image_size
-    frames = jax.ShapeDtypeStruct((1, config.data.frames, size, size, 3), jnp.uint8)
+    # Folders hold whole kernels; stages quantise what they load.
+    model = settings.quantised("none").build(vocabulary=vocabulary, image_id=0, lora=False)
+    size = data.image_size
+    frames = jax.ShapeDtypeStruct((1, data.frames, size, size, 3), jnp.uint8)
     prompt = Prompt(*(jax.ShapeDtypeStruct((1, 2), dtype) for dtype in (jnp.int32, bool)))
     return flatten(jax.eval_shape(model.init, jax.random.key(0), frames, prompt)["params"])
-
-
-def unquantised(config: ConfigDict) -> ConfigDict:
-    """A copy whose model holds whole kernels, as folders do; stages quantise what they load."""
-    out = config.copy_and_resolve_references().unlock()
-    for section in ("vision", "adapter", "language"):
-        out.model[section].quantisation = "none"
-    return out.lock()
 
 
 def _check(config: ConfigDict, place: Location) -> None:

@@ -18,7 +18,7 @@ from orl_jax.rl import stage as rl
 from orl_jax.training import sft
 
 F, SIZE = 2, 16
-ASSEMBLY = SimpleNamespace(model=None, encoder=make_encoder(2), layout=Layout.of({}))
+ASSEMBLY = SimpleNamespace(model=None, encoder=make_encoder(2), layout=Layout.of())
 PAIR = {"answers": (("It is red.", False), ("It is blue.", True)), "ranks": (0.0, 1.0)}
 SETTINGS = (({}, "crop"), ({"framing": "crop"}, "crop"), ({"framing": "pad"}, "pad"))
 

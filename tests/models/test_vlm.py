@@ -6,37 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from tiny_model import (
     FRAMES,
     IMAGE,
-    PAD,
-    VOCABULARY,
     make_params,
     make_prompts,
     make_responses,
     make_vlm,
     normal,
     plain_hidden,
-    random_params,
 )
 
-from configs import demo
 from orl_jax.models.llama import Segment
-from orl_jax.models.pooling import PoolAdapter
-from orl_jax.models.qformer import QFormerAdapter
-from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
-
-# Keys of `config.model` that configs of checkpoints from before lack.
-NEWER = (
-    *(("vision", key) for key in ("activation", "norm_epsilon", "dtype")),
-    *(("adapter", key) for key in ("norm_epsilon", "time_embedding", "feature_norm", "dtype")),
-    ("adapter", "exact_gelu"),
-    *(("language", key) for key in ("tied", "head_width", "dtype", "rope_scaling", "rope_factor")),
-    *(("language", f"rope_{key}") for key in ("low_frequency", "high_frequency")),
-    ("language", "rope_original_length"),
-)
+from orl_jax.models.sequences import Responses
+from orl_jax.models.vlm import VLM
 
 
 @pytest.fixture(scope="module")
@@ -162,54 +145,6 @@ def test_frames_are_encoded_one_by_one_and_kept_in_order():
     np.testing.assert_allclose(encode(frames[::-1]), features[::-1], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("adapter", "kind", "tokens"),
-    [({}, QFormerAdapter, 6), ({"name": "pool"}, PoolAdapter, 3 + 4)],
-)
-def test_a_model_is_built_from_the_config(adapter, kind, tokens):
-    config = ConfigDict(demo.get_config("tiny").to_dict())
-    config.model.adapter.update(adapter)
-    config.model.language.layers = 3
-    model = build_vlm(config, vocabulary=17, image_id=5, lora_rank=4)
-    assert isinstance(model.adapter, kind)
-    assert visual_tokens(config) == model.adapter.visual_tokens == tokens  # 3 frames, 4 patches
-    assert model.image_id == 5
-    assert (model.vision.image_size, model.vision.width) == (32, 16)
-    language = model.language
-    assert (language.vocabulary, language.layers, language.kv_heads) == (17, 3, 1)
-    assert (language.lora_rank, language.lora_alpha) == (4, 32.0)
-    frames = jnp.zeros((1, 3, 32, 32, 3), jnp.uint8)
-    ids = jnp.full((1, 9), 5, jnp.int32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), frames, Prompt(ids, ids > 0))["params"]
-    assert set(shapes) == {"vision", "adapter", "language"}
-
-
-def test_half_precision_of_the_config_reaches_every_module():
-    config = ConfigDict(demo.get_config("tiny").to_dict())
-    frames = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32, 3)), jnp.uint8)
-    ids = jnp.asarray([[PAD, 3] + [IMAGE] * 7 + [4]], jnp.int32)  # 3 frames, 4 patches
-
-    def build(adapter, dtype):
-        config.model.adapter.name = adapter
-        for section in ("vision", "adapter", "language"):
-            config.model[section].dtype = dtype
-        return build_vlm(config, vocabulary=VOCABULARY, image_id=IMAGE, lora_rank=0)
-
-    def states(model):
-        visual = model.see(frames)
-        last, segment = model.prefill(visual, Prompt(ids, ids != PAD))
-        return visual, segment.keys[0], last, last @ model.vocabulary_kernel()
-
-    whole, half = build("pool", "float32"), build("pool", "bfloat16")
-    params = {"params": random_params(whole, frames, Prompt(ids, ids != PAD))}
-    outs = (jax.jit(partial(model.apply, method=states))(params) for model in (half, whole))
-    for out, expected in zip(*outs, strict=True):
-        assert (out.dtype, expected.dtype) == (jnp.bfloat16, jnp.float32)
-        error = np.linalg.norm(out.astype("f4") - expected) / np.linalg.norm(expected)
-        assert 1e-4 < error < 0.03
-    assert build("qformer", "bfloat16").adapter.dtype == "bfloat16"
-
-
 def test_a_half_language_model_reads_whole_visual_tokens():
     """The adapter may stay in float32: its tokens take the language model's dtype."""
     model, prompts = make_vlm(dtype="bfloat16"), make_prompts()
@@ -218,19 +153,3 @@ def test_a_half_language_model_reads_whole_visual_tokens():
     half, _ = prefill(prompts.visual.astype(jnp.bfloat16), prompts.prompt)
     assert {last.dtype, segment.values.dtype} == {jnp.dtype("bfloat16")}
     np.testing.assert_array_equal(last, half)
-
-
-def test_keys_that_an_older_config_lacks_have_the_values_of_the_demo():
-    config = ConfigDict(demo.get_config("tiny").to_dict())
-    build = partial(build_vlm, vocabulary=VOCABULARY, image_id=IMAGE, lora_rank=2)
-    model = build(config)
-    for section, key in NEWER:
-        del config.model[section][key]
-    older = build(config)
-    for section, key in NEWER:
-        module, same = getattr(model, section), getattr(older, section)
-        assert (section, key, getattr(module, key)) == (section, key, _plain(getattr(same, key)))
-
-
-def _plain(value):
-    return value if isinstance(value, int | float | str) else jnp.dtype(value).name

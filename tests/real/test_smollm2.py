@@ -64,7 +64,7 @@ def imported(hub, tmp_path_factory):
     place = import_weights(config.lock(), workdir)
     config = stored_config(place.path)
     assembly = assemblies.assemble(config, lora=True)
-    params = assemblies.initial_params(config, assembly, 0, assemblies.load_params(place.path))
+    params = assemblies.initial_params(assembly, 0, assemblies.load_params(place.path))
     return config, assembly, params, workdir
 
 
@@ -143,7 +143,7 @@ def test_perplexity_with_quantised_kernels(imported):
         settings = config.copy_and_resolve_references().unlock()
         settings.model.language.update(dtype=dtype, quantisation=kind, quantisation_block=64)
         other = assemblies.assemble(settings, lora=True)
-        quantised = assemblies.initial_params(settings, other, 0, params)
+        quantised = assemblies.initial_params(other, 0, params)
         found[name] = _perplexity(other.model, quantised, np.array(ids[:2048]).reshape(8, 256))
     for name, value in found.items():
         print(f"{name:16} {value:8.3f} {value / found['float32']:6.3f}")

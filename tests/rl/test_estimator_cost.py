@@ -11,7 +11,7 @@ import pytest
 from configs import demo
 from orl_jax.models.params import partition
 from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.vlm import build_vlm
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.rl import rl_metrics
 from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.estimators import Estimator
@@ -53,7 +53,7 @@ def seconds(function, *inputs) -> float:
 @pytest.mark.slow
 def test_ranking_and_advantages_take_less_than_a_hundredth_of_the_update():
     config = demo.get_config()
-    model = build_vlm(config, vocabulary=V, image_id=4, lora_rank=config.model.lora.rank)
+    model = VlmSettings.from_config(config).build(vocabulary=V, image_id=4, lora=True)
     frames = jnp.zeros((1, 8, 64, 64, 3), jnp.uint8)
     batch = make_batch(config.model.language.width, config.model.adapter.queries)
     params = jax.jit(model.init)(

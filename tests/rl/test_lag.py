@@ -50,7 +50,7 @@ def by_hand(config, workdir, steps):
     """The trained parameters after each step of lag 1, from the serial functions alone."""
     assembly = assemblies.assemble(config, lora=True)
     pretrained = assemblies.load_params(config.rl.init_from, assembly.layout)
-    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = rl.open_split(config.data.folder, "train")
     asker = Asker(ReferenceOracle(), config.oracle)
     learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
@@ -188,7 +188,7 @@ def test_nothing_compiles_after_the_second_step(run, tmp_path):
     workdir, config = str(tmp_path / "compiles"), changed(run, lag=1)
     assembly = assemblies.assemble(config, lora=True)
     pretrained = assemblies.load_params(config.rl.init_from, assembly.layout)
-    params = assemblies.initial_params(config, assembly, 0, pretrained)
+    params = assemblies.initial_params(assembly, 0, pretrained)
     items = rl.open_split(config.data.folder, "train")
     with (
         Asker(ReferenceOracle(), config.oracle, background=True) as asker,

@@ -43,7 +43,7 @@ def make_state(optimizer=SGD):
     policy, frozen = partition(jax.tree.map(jnp.copy, make_params()), LORA)
     config = demo.get_config("tiny").unlock()
     config.rl.algorithm = "ppo"
-    trained = trained_parameters(config, policy, 8, Layout.of({}))
+    trained = trained_parameters(config, policy, 8, Layout.of())
     moved = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape, seed=4), trained["value"])
     state = start({**trained, "value": moved}, optimizer, seed=0, with_reference=True)
     drift = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape, seed=9), state.reference)

@@ -31,7 +31,7 @@ def quantised(config, dtype="float32", kind="nf4"):
 def make_learner(config, workdir):
     assembly = assemblies.assemble(config, lora=True)
     pretrained = assemblies.load_params(f"{workdir}/checkpoints/sft", assembly.layout)
-    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
     asker = Asker(make_oracle(config.oracle.to_dict()), config.oracle)
     learner = rl.Learner(config, assembly, params, asker, workdir, len(items))

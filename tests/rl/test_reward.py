@@ -133,7 +133,7 @@ def test_ppo_trains_from_the_reward_model_and_resumes(rewarded, workdir, tmp_pat
 def make_learner(config, workdir):
     assembly = assemblies.assemble(config, lora=True)
     params = assemblies.initial_params(
-        config, assembly, 0, assemblies.load_params(f"{workdir}/checkpoints/sft")
+        assembly, 0, assemblies.load_params(f"{workdir}/checkpoints/sft")
     )
     return rl.Learner(config, assembly, params, None, workdir, 1)
 

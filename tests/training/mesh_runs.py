@@ -41,7 +41,7 @@ def make_learner(config, workdir, name):
     assembly = assemblies.assemble(config, lora=True)._replace(layout=Layout(mesh))
     base = pathlib.Path(workdir) / "checkpoints" / "sft"
     pretrained = assemblies.load_params(base, assembly.layout)
-    params = assemblies.initial_params(config, assembly, config.seed, pretrained)
+    params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
     asker = Asker(make_oracle(config.oracle.to_dict()), config.oracle)
     learner = rl.Learner(config, assembly, params, asker, workdir, len(items))

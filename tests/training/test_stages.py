@@ -137,7 +137,7 @@ def test_sft_resumes_bit_for_bit(run, tmp_path):
 def learner_and_batches(config, workdir):
     assembly = assemblies.assemble(config, lora=True)
     pretrained = assemblies.load_params(f"{workdir}/checkpoints/sft")
-    params = assemblies.initial_params(config, assembly, 0, pretrained)
+    params = assemblies.initial_params(assembly, 0, pretrained)
     items = rl.open_split(config.data.folder, "train")
     asker = Asker(ReferenceOracle(), config.oracle)
     learner = rl.Learner(config, assembly, params, asker, workdir, len(items))

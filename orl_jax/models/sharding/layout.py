@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
 
 from orl_jax.models.sharding.mesh import BATCH, make_mesh
 from orl_jax.models.sharding.rules import specification
@@ -23,7 +22,7 @@ from orl_jax.run.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """See the module. `Layout.of(config)` makes the one of a config.
+    """See the module. `Layout.of({"data": -1, "tensor": 2})` makes one.
 
     Attributes:
       mesh: of all devices of all processes.
@@ -32,9 +31,11 @@ class Layout:
     mesh: Mesh
 
     @classmethod
-    def of(cls, config: Mapping[str, Any] | ConfigDict) -> "Layout":
-        """Of `config.mesh`; a config without one has all devices along `data`."""
-        return cls(make_mesh(config.get("mesh") or {"data": -1}))
+    def of(cls, sizes: Mapping[str, int] | None = None) -> "Layout":
+        """Of the sizes of the mesh's axes, see `make_mesh`; by default all devices are along
+        `data`.
+        """
+        return cls(make_mesh({"data": -1} if sizes is None else sizes))
 
     @property
     def whole(self) -> NamedSharding:

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from orl_jax.run.errors import UserError
 
@@ -23,7 +22,7 @@ BATCH = ("data", "fsdp")  # the axes that the rows of a batch are over
 CUT = ("fsdp", "tensor")  # the axes that parameters are cut along
 
 
-def make_mesh(sizes: Mapping[str, int] | ConfigDict, devices: Sequence[Any] | None = None) -> Mesh:
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of a config's section `mesh`.
 
     Args:

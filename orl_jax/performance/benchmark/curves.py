@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from orl_jax.models.vlm import visual_tokens
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.stages import step_call
@@ -75,7 +75,7 @@ def sized(config: ConfigDict, sizes: dict[str, int]) -> ConfigDict:
     """The config with other sizes; a video and some text go into every prompt."""
     changed = config.copy_and_resolve_references().unlock()
     changed.update_from_flattened_dict(sizes)
-    least = visual_tokens(changed) + 8
+    least = VlmSettings.from_config(changed).visual_tokens + 8
     changed.data.prompt_tokens = max(changed.data.prompt_tokens, least)
     return changed.lock()
 

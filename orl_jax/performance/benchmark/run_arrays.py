@@ -14,7 +14,7 @@ import numpy as np
 from orl_jax.models.decoding_form import decoding_form
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.vlm import VLM, visual_tokens
+from orl_jax.models.vlm import VLM
 from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.random_params import random_params
 from orl_jax.performance.plan.run_shapes import RunShapes
@@ -95,7 +95,7 @@ class RunArrays(RunShapes):
         ids = self.text
         if ids is None:
             ids = self._ids(*self.shapes.prompt(self.shapes.config.rl.batch_size).ids.shape)
-            ids[:, : visual_tokens(self.shapes.config)] = self.shapes.tokens.image_id
+            ids[:, : self.shapes.settings.visual_tokens] = self.shapes.tokens.image_id
         return self.shapes.layout.rows(Prompt(ids, np.ones(ids.shape, bool)))
 
     @cached_property

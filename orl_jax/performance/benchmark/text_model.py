@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from orl_jax.models.llama import Llama, Segment
 from orl_jax.models.params import partition
 from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.vlm import VLM, build_vlm
+from orl_jax.models.vlm import VLM
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.performance.benchmark.random_params import random_params
 from orl_jax.rl.batch import Judgement, RolloutBatch
 
@@ -37,8 +38,8 @@ class TextModel:
     @cached_property
     def model(self) -> VLM:
         """Vision and adapter are there and have no parameters."""
-        rank = self.config.model.lora.rank
-        return build_vlm(self.config, vocabulary=self.vocabulary, image_id=_IMAGE, lora_rank=rank)
+        settings = VlmSettings.from_config(self.config)
+        return settings.build(vocabulary=self.vocabulary, image_id=_IMAGE, lora=True)
 
     @cached_property
     def params(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.sharding.mesh import make_mesh
 from orl_jax.models.value import initial_head
-from orl_jax.models.vlm import VLM, build_vlm, visual_tokens
+from orl_jax.models.vlm import VLM
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.run.errors import UserError
 from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.state import TrainState
@@ -70,7 +71,7 @@ def tokens_of(config: ConfigDict, vocabulary: int) -> Any:
     Raises:
       UserError: prompts that a video does not go into.
     """
-    data, video = config.data, visual_tokens(config)
+    data, video = config.data, VlmSettings.from_config(config).visual_tokens
     if video >= data.prompt_tokens:
         raise UserError(
             f"config.data.prompt_tokens is {data.prompt_tokens}, and a video takes {video} of "
@@ -104,12 +105,20 @@ class Shapes:
         Raises:
           UserError: a mesh that does not take all devices.
         """
-        return Layout(make_mesh(self.config.mesh, self.devices))
+        return Layout(make_mesh(dict(self.config.mesh), self.devices))
+
+    @cached_property
+    def settings(self) -> VlmSettings:
+        """Of the model."""
+        return VlmSettings.from_config(self.config)
 
     @cached_property
     def assembly(self) -> assemblies.Assembly:
         """The model with adapters, the stand-in of its encoder, and the layout."""
-        return assemblies.Assembly(self.model(lora=True), self.tokens, self.layout)
+        return self._assembled(self.model(lora=True))
+
+    def _assembled(self, model: VLM) -> assemblies.Assembly:
+        return assemblies.Assembly(model, self.tokens, self.layout, self.settings.param_dtype)
 
     def model(self, *, lora: bool, quantisation: str = "") -> VLM:
         """The model.
@@ -117,22 +126,16 @@ class Shapes:
         Args:
           quantisation: another one than the config's, of all parts.
         """
-        config = self.config
-        if quantisation:
-            config = config.copy_and_resolve_references().unlock()
-            for part in ("vision", "adapter", "language"):
-                config.model[part].quantisation = quantisation
-        return build_vlm(
-            config,
-            vocabulary=self.tokens.vocabulary_size,
-            image_id=self.tokens.image_id,
-            lora_rank=config.model.lora.rank if lora else 0,
+        settings = self.settings.quantised(quantisation) if quantisation else self.settings
+        tokens = self.tokens
+        return settings.build(
+            vocabulary=tokens.vocabulary_size, image_id=tokens.image_id, lora=lora
         )
 
     def params(self, model: VLM) -> dict[str, Any]:
         """All parameters as a run holds them: frozen ones of `model.param_dtype`, codes."""
-        assembly = assemblies.Assembly(model, self.tokens, self.layout)
-        draw = partial(assemblies.draw_params, self.config, assembly)
+        assembly = self._assembled(model)
+        draw = partial(assemblies.draw_params, assembly)
         tree = unflatten_dict(jax.eval_shape(draw, jax.random.key(0)), sep="/")
         return self.placed(tree, self.layout.params(tree))
 

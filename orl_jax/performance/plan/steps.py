@@ -83,7 +83,7 @@ def make(name: str, resident: RunShapes) -> Step:
 def _initialise(resident: RunShapes) -> Step:
     """As `assembly.initial_params` with nothing given."""
     shapes = resident.shapes
-    draw = partial(assemblies.draw_params, shapes.config, shapes.assembly)
+    draw = partial(assemblies.draw_params, shapes.assembly)
     params = flatten(shapes.params(resident.model))
     key = shapes.whole((2,), jnp.uint32)
 

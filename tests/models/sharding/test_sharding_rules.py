@@ -14,20 +14,20 @@ from orl_jax.models.params import flatten
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.mesh import AXES
 from orl_jax.models.sharding.rules import TABLES, fitting, specification
-from orl_jax.models.vlm import build_vlm
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.run.errors import UserError
 
 MESH = AbstractMesh((2, 2, 2), AXES)
 CONFIG = Path(__file__).parents[3] / "configs" / "demo.py"
 
 
-def shapes(adapter="qformer", quantisation="none", rank=4):
+def shapes(adapter="qformer", quantisation="none"):
     """Parameters of the tiny model by path."""
     config = runpy.run_path(str(CONFIG))["get_config"]("tiny").unlock()
     config.model.adapter.name = adapter
     for part in ("vision", "adapter", "language"):
         config.model[part].update(quantisation=quantisation, quantisation_block=4)
-    model = build_vlm(config, vocabulary=18, image_id=5, lora_rank=rank)
+    model = VlmSettings.from_config(config).build(vocabulary=18, image_id=5, lora=True)
     inputs = [((1, 3, 32, 32, 3), jnp.uint8), ((1, 2), jnp.int32), ((1, 2), bool)]
     frames, *prompt = (jax.ShapeDtypeStruct(*spec) for spec in inputs)
     init = partial(model.init, jax.random.key(0))
