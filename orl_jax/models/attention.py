@@ -11,14 +11,18 @@ _MASKED = -1e30  # finite, so that a fully masked row gives no NaN
 
 def attend(
     queries: Float[Array, "B G T H K"],
-    segments: tuple[tuple[Array, Array], ...],
+    segments: tuple[tuple[Float[Array, "B C _ K _"], Float[Array, "B C _ _ K"]], ...],
     masks: tuple[Bool[Array, "B _ _ _"], ...],
 ) -> Float[Array, "B G T H K"]:
-    """Attention over several segments of keys [B, C, G or 1, K, S] and values [B, C, G or 1, S, K],
-    one softmax over all.
+    """Attention over several segments with one softmax over all of them.
 
-    Masks [B, G or 1, T or 1, S] are true where a query may look. Scores and softmax are float32.
-    The softmax is put together from its parts, so that nothing as large as the scores is copied.
+    Args:
+      queries: of H heads, a multiple of the C key-value heads.
+      segments: keys [B, C, G or 1, K, S] and values [B, C, G or 1, S, K] of each segment.
+      masks: [B, G or 1, T or 1, S] of each segment, true where a query may look.
+
+    Scores and softmax are float32. The softmax is combined from its parts, so that nothing as large
+    as the scores is copied.
     """
     *lead, heads, width = queries.shape
     kv_heads = segments[0][0].shape[1]
@@ -39,12 +43,14 @@ def attend(
     return mixed.transpose(0, 2, 4, 1, 3, 5).reshape(queries.shape)
 
 
-# Results are spelt in the order of the products, [batch, left, right]: einsum else turns the
-# operands round, and XLA copies the keys and values to match.
+# Outputs are in the order of the products, [batch, left, right]: otherwise einsum swaps the
+# operands, and XLA copies the keys and values to match.
 
 
-def _scores(queries: Array, keys: Array) -> Array:
-    """[B, C, G, R, T, K] x [B, C, G or 1, K, S] -> float32 [B, C, G, R, T, S]."""
+def _scores(
+    queries: Float[Array, "B C G R T K"], keys: Float[Array, "B C _ K S"]
+) -> Float[Array, "B C G R T S"]:
+    """Products of queries and keys (group axis G or 1), as float32; R query heads a key head."""
     if keys.shape[2] == 1:
         out = jnp.einsum("bcgrtk,bcks->bcgrts", queries, keys[:, :, 0])
     else:
@@ -52,8 +58,10 @@ def _scores(queries: Array, keys: Array) -> Array:
     return out.astype(jnp.float32)
 
 
-def _mix(weights: Array, values: Array) -> Array:
-    """[B, C, G, R, T, S] x [B, C, G or 1, S, K] -> [B, C, G, R, T, K]."""
+def _mix(
+    weights: Float[Array, "B C G R T S"], values: Float[Array, "B C _ S K"]
+) -> Float[Array, "B C G R T K"]:
+    """Weighted sums of values (group axis G or 1)."""
     if values.shape[2] == 1:
         return jnp.einsum("bcgrts,bcsk->bcgrtk", weights, values[:, :, 0])
     return jnp.einsum("bcgrts,bcgsk->bcgrtk", weights, values)

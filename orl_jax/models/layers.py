@@ -47,7 +47,7 @@ def one_by_one(
     x: Float[Array, "B G T D"],
     rotation: Rotation,
     masks: tuple[Bool[Array, "B _ _ _"], ...],
-    past: tuple[tuple[Any, Any], ...],
+    past: tuple[tuple[tuple[Array, ...], tuple[Array, ...]], ...],
     *,
     remat: bool,
     last_only: bool,

@@ -17,14 +17,17 @@ from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.sharding.order import row_major
 
+# Of one layer and segment, [B, C, G or 1, K, S] and [B, C, G or 1, S, K]; see `llama.Segment`.
+KeysAndValues = tuple[Float[Array, "B C _ K _"], Float[Array, "B C _ _ K"]]
+
 
 class LlamaBlock(nn.Module):
     """One layer: tokens `x` attend to the past segments and to themselves.
 
-    Only the last tokens of `x` ask, as many as the own (last) mask has rows: hidden states of the
-    others are not computed. With `step` the one token of `x` is written there into the last segment
-    of `past`, and that segment is returned. Else the keys and values of `x` are returned. The
-    signature is also that of a scan body over stacked parameters and past keys and values.
+    Queries are the last tokens of `x`, as many as the last mask has rows; hidden states of the
+    others are not computed. With `step` the one token of `x` is written into the last segment of
+    `past` at that place, and the segment is returned; without it, the keys and values of `x` are.
+    Also a scan body over stacked parameters and past keys and values.
     """
 
     heads: int
@@ -43,9 +46,9 @@ class LlamaBlock(nn.Module):
         x: Float[Array, "B G T D"],
         rotation: Rotation,
         masks: tuple[Bool[Array, "B _ _ _"], ...],
-        past: tuple[tuple[Array, Array], ...],
+        past: tuple[KeysAndValues, ...],
         step: Int[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "B G _ D"], tuple[Array, Array]]:
+    ) -> tuple[Float[Array, "B G _ D"], KeysAndValues]:
         width = x.shape[-1]
 
         def project(name: str, features: int, values: Array, split: tuple = COLUMNS) -> Array:
@@ -66,9 +69,9 @@ class LlamaBlock(nn.Module):
             keys, values = written(before, (keys, values), step)
         elif x.shape[2] == 1:  # a decoding step in a loop over layers
             past = jax.tree.map(_as_stored, past)
-        asking = masks[-1].shape[2]
-        if asking < x.shape[2]:
-            x, y, rotation = jax.tree.map(lambda a: a[:, :, -asking:], (x, y, rotation))
+        asked = masks[-1].shape[2]
+        if asked < x.shape[2]:
+            x, y, rotation = jax.tree.map(lambda a: a[:, :, -asked:], (x, y, rotation))
         queries = rotate(heads("q", self.heads, y), rotation)
         own = (keys, values) if step is None else jax.tree.map(_as_stored, (keys, values))
         y = attend(queries, (*past, own), masks)
@@ -81,12 +84,14 @@ class LlamaBlock(nn.Module):
 
 
 def written(
-    past: tuple[Array, Array], new: tuple[Array, Array], step: Int[Array, ""]
-) -> tuple[Array, Array]:
-    """Keys [..., K, S] and values [..., S, K] of which those at `step` are the `new` token's.
+    past: tuple[Float[Array, "*lead K S"], Float[Array, "*lead S K"]],
+    new: tuple[Float[Array, "*lead K 1"], Float[Array, "*lead 1 K"]],
+    step: Int[Array, ""],
+) -> tuple[Float[Array, "*lead K S"], Float[Array, "*lead S K"]]:
+    """Past keys and values, with those at `step` replaced by the `new` token's.
 
-    Example: `written((jnp.zeros((1, 3)), jnp.zeros((3, 1))), (jnp.ones((1, 1)),) * 2, 2)` is
-      [[0, 0, 1]] and [[0], [0], [1]].
+    Example: of keys [[0, 0, 0]] and values [[0], [0], [0]], with [[1]] as new ones and step 2, these
+      are [[0, 0, 1]] and [[0], [0], [1]].
     """
     write = jax.lax.dynamic_update_slice_in_dim
     (keys, values), (new_keys, new_values) = past, new
@@ -96,12 +101,12 @@ def written(
     )
 
 
-def _as_stored(past: Array) -> Array:
-    """A layer's part of a cache [B, C, G or 1, ., .] in the order of its memory.
+def _as_stored(past: Float[Array, "B C g _ _"]) -> Float[Array, "B C g _ _"]:
+    """A layer's part of a cache, pinned to the memory order of its dimensions.
 
-    A GPU is else free to choose, and turns round the whole cache before each loop over the layers:
-    a second cache, written anew for each token. A CPU else writes a token twice, once into a copy
-    of the cache for each of what reads it.
+    XLA for GPUs otherwise picks another order and transposes the whole cache before each loop over
+    the layers: a second cache, written again for each token. XLA for CPUs otherwise writes a token
+    several times, into one copy of the cache per reader.
     """
     return row_major(past, BATCH, "tensor", None, None, None)
 
@@ -121,5 +126,5 @@ class RMSNorm(nn.Module):
 
 
 def _stored(x: Float[Array, "B G T C K"], order: tuple[int, ...]) -> Float[Array, "B C G _ _"]:
-    """Keys or values in the order of a `Segment`."""
+    """Keys or values with their dimensions in the order of a `Segment`."""
     return constrain(x.transpose(order), BATCH, "tensor", None, None, None)

@@ -4,11 +4,12 @@ The loop is one `while_loop` that stops when every response has ended. The promp
 are stored once and attended to by the whole group; only the responses' own cache grows.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, Shaped
 
 from orl_jax.models.decoding_form import decoding_form
 from orl_jax.models.llama import Segment
@@ -28,7 +29,7 @@ class Prefix(NamedTuple):
 
 
 class LoopState(NamedTuple):
-    """What one decoding step hands to the next. `cache` holds the responses' keys and values."""
+    """What one decoding step passes to the next; `cache` holds the responses' keys and values."""
 
     step: Int[Array, ""]
     hidden: Float[Array, "B G D"]
@@ -59,13 +60,16 @@ def sample(
       visual: visual tokens of the videos.
       prompt: the prompts.
       banned: tokens that are never sampled.
-      key: must be fresh for every call, or the same noise comes back. Of one for each prompt, [B],
-        an answer depends on its own alone, whichever prompts it is sampled beside.
+      key: a fresh one for every call, or the noise repeats. With one key per prompt, [B], a
+        response does not depend on the other prompts of the batch.
       temperature: 0 takes the most likely token; log-probabilities are then at temperature 1.
       end_id, pad_id: the end-of-sequence token, and the filler after it.
-      greedy: so many responses of each group, its first ones, are as at temperature 0 all the same.
+      greedy: the first `greedy` responses of each group are drawn as at temperature 0.
 
     Pure; jit it with everything after `key` static.
+
+    Example: `sample(model, params, visual, prompt, banned, jax.random.key(0), group_size=5,
+      max_tokens=10, temperature=1.0, end_id=2, pad_id=0).ids.shape == (B, 5, 10)`.
     """
     model, params = decoding_form(model, params)
     prefix, state = begin(
@@ -94,8 +98,9 @@ def begin(
     max_tokens: int,
     pad_id: int,
 ) -> tuple[Prefix, LoopState]:
-    """Reads the prompts and makes room for the responses: all of `sample` that comes before its
-    loop. See there for the arguments.
+    """Reads the prompts and allocates the responses: everything in `sample` before its loop.
+
+    See `sample` for the arguments; `params` may be in any form, see `decoding_form`.
     """
     apply = _applier(model, params)
     hidden, read = apply(VLM.prefill, visual, prompt)
@@ -117,7 +122,10 @@ def decode_token(
     pad_id: int,
     greedy: int = 0,
 ) -> LoopState:
-    """One token for every response: the body of `sample`'s loop, and a step of `stream`."""
+    """Draws one token for every response: the body of `sample`'s loop, and a step of `stream`.
+
+    See `sample` for the arguments.
+    """
     with jax.named_scope("vocabulary"):
         logits = vocabulary_logits(state.hidden, prefix.kernel)
         fold = jax.random.fold_in
@@ -134,19 +142,20 @@ def decode_token(
     return LoopState(state.step + 1, hidden, cache, responses, done)
 
 
-def _applier(model: VLM, params: dict):
-    def apply(method, *args):
+def _applier(model: VLM, params: dict) -> Callable[..., Any]:
+    def apply(method: Callable[..., Any], *args: Any) -> Any:
         return model.apply({"params": params}, *args, method=method)
 
     return apply
 
 
 def _start(
-    hidden: Array, prompt: Segment, group_size: int, max_tokens: int, pad_id: int
+    hidden: Float[Array, "B D"], prompt: Segment, group_size: int, max_tokens: int, pad_id: int
 ) -> LoopState:
+    """The state before the first token, with an empty cache."""
     shape = (len(hidden), group_size, max_tokens)
 
-    def empty(past: Array, tokens: int) -> Array:
+    def empty(past: Shaped[Array, "*layers B C g _ _"], tokens: int) -> Array:
         size = list(past.shape)
         size[-3], size[tokens] = group_size, max_tokens
         layers = (None,) * (past.ndim - 5)
@@ -167,8 +176,13 @@ def _start(
     )
 
 
-def _choose(logits: Array, banned: Array, key: Array, temperature: float) -> tuple[Array, Array]:
-    """A token for each row of logits [B, G, V], and its log-probability."""
+def _choose(
+    logits: Float[Array, "B G V"],
+    banned: Bool[Array, " V"],
+    key: PRNGKeyArray | Key[Array, " B"],
+    temperature: float,
+) -> tuple[Int[Array, "B G"], Float[Array, "B G"]]:
+    """A token for each row of logits, and its log-probability."""
     allowed = masked_logits(logits, temperature or 1.0, banned)
     if temperature == 0:
         token = jnp.argmax(allowed, axis=-1)
@@ -179,7 +193,8 @@ def _choose(logits: Array, banned: Array, key: Array, temperature: float) -> tup
     return token, jnp.take_along_axis(log_prob, token[..., None], axis=-1)[..., 0]
 
 
-def _record(state: LoopState, token: Array, log_prob: Array) -> Responses:
+def _record(state: LoopState, token: Int[Array, "B G"], log_prob: Float[Array, "B G"]) -> Responses:
+    """The responses with one more token; ended ones stay as they are."""
     alive = ~state.done
     ids, mask, log_probs = state.responses
     at = (slice(None), slice(None), state.step)

@@ -1,8 +1,8 @@
 """Streaming: one answer token by token as it is sampled, and its text piece by piece.
 
-The steps are those of `sampler.sample`, with a group of one. There they run in a compiled loop,
-here each is a call of its own, so that the host sees a token as soon as it is drawn. What a step
-changes (the cache above all) is donated: its memory is written in place, not copied.
+The steps are those of `sampler.sample` with a group of one. There they run in a compiled loop; here
+each is a separate call, so that the host sees a token as soon as it is drawn. The state of a step
+(mostly the cache) is donated: it is updated in place, not copied.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.models.sampler import LoopState, Prefix, begin, decode_token
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm import VLM
 
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # stands for bytes that are no character (yet)
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # for bytes that are not (yet) a character
 
 
 class Streamer:
@@ -26,7 +26,7 @@ class Streamer:
     Args:
       model, params: see `VLM`.
       banned: bool [V], tokens that are never sampled.
-      max_tokens: T, the most tokens of an answer; its cache is made for so many.
+      max_tokens: T, the most tokens of an answer, and the length of its cache.
       temperature: 0 takes the most likely token.
       end_id, pad_id: the end-of-sequence token, and padding.
     """
@@ -59,11 +59,11 @@ class Streamer:
         prompt: Prompt,
         key: PRNGKeyArray,
     ) -> Iterator[int]:
-        """Yields the ids of one answer, the end token last, where it comes in time.
+        """Yields the ids of one answer, up to and including the end token if there is one.
 
         Args:
           visual: visual tokens of the video.
-          prompt: one, a batch of its own.
+          prompt: one prompt, as a batch of one.
           key: of the noise; the tokens are those of `sample` with the same key and one response.
 
         Example: `list(streamer.stream(visual, Prompt(ids[None], mask[None]), jax.random.key(0)))`.
@@ -80,12 +80,12 @@ class Streamer:
 def _step(
     model: VLM,
     params: dict[str, Any],
-    banned: Array,
-    key: Array,
+    banned: Bool[Array, " V"],
+    key: PRNGKeyArray,
     prefix: Prefix,
     state: LoopState,
     **settings: Any,
-) -> tuple[LoopState, Array]:
+) -> tuple[LoopState, Int[Array, ""]]:
     """The state after one more token, and that token."""
     new = decode_token(model, params, banned, key, prefix, state, **settings)
     return new, new.responses.ids[0, 0, state.step]
@@ -94,11 +94,11 @@ def _step(
 def text_pieces(encoder: PromptEncoder, tokens: Iterable[int]) -> Iterator[str]:
     """The text of an answer as it grows: `encoder.decode` of all tokens, in pieces.
 
-    A token may be one byte of a character. A piece is held back until its last character is whole;
-    one that is still in parts at the end of the answer is left out.
+    A token may be one byte of a character. A piece is held back until its last character is
+    complete; a character that is still incomplete at the end of the answer is dropped.
 
     Args:
-      encoder: decodes; what it leaves out (special tokens, white space at the ends) is left out.
+      encoder: decodes; special tokens and surrounding white space are dropped.
       tokens: ids of one answer, for example of `Streamer.stream`.
 
     Example: `list(text_pieces(encoder, encoder.encode_response("Two.")[0])) == ["Two", "."]`.
@@ -108,7 +108,7 @@ def text_pieces(encoder: PromptEncoder, tokens: Iterable[int]) -> Iterator[str]:
     text = ""
     for token in tokens:
         ids.append(token)
-        # All of it anew: what a token says depends on those before it (a space, a byte).
+        # Decode all of it again: a token may depend on those before it (a space, a byte).
         text = encoder.decode(ids)[0]
         if len(text) > shown and not text.endswith(_REPLACEMENT):
             yield text[shown:]

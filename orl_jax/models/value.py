@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
@@ -16,8 +16,8 @@ from orl_jax.models.vlm import VLM
 Head = dict[str, Any]
 
 
-def initial_head(width: int, key: Array | None = None) -> Head:
-    """Zeros, so that all values start at 0; with a key a random kernel of deviation width^-1/2."""
+def initial_head(width: int, key: PRNGKeyArray | None = None) -> Head:
+    """Zeros, so that all values start at 0; with a key, a normal kernel of deviation width^-1/2."""
     kernel = jnp.zeros((width,)) if key is None else jax.random.normal(key, (width,)) * width**-0.5
     return {"kernel": kernel, "bias": jnp.zeros(())}
 
@@ -45,9 +45,9 @@ def response_scores(
 ) -> Float[Array, "B G"]:
     """The score of each response, read *after* its last token (the end token included); float32.
 
-    Padding behind a response has no influence.
+    Padding after a response has no effect.
     """
-    one_more = [(0, 0), (0, 0), (0, 1)]  # hidden states are those before a token
+    one_more = [(0, 0), (0, 0), (0, 1)]  # since hidden states are those before a token
     ids, mask = (jnp.pad(array, one_more) for array in (responses.ids, responses.mask))
     values = token_values(model, params, head, visual, prompt, Responses(ids, mask))
     length = responses.mask.sum(axis=-1, dtype=jnp.int32)

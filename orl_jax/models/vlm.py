@@ -17,7 +17,11 @@ from orl_jax.models.vision import ClipVision, normalise
 
 
 class VLM(nn.Module):
-    """Three modules and the id of the `<image>` token."""
+    """Three modules and the id of the `<image>` token.
+
+    Example: `VlmSettings.from_config(config).build(vocabulary=130, image_id=5, lora=True)`; see
+      `orl_jax.models.vlm_settings`.
+    """
 
     vision: ClipVision
     adapter: nn.Module
@@ -49,7 +53,7 @@ class VLM(nn.Module):
         return self.adapter(features)
 
     def see(self, frames: UInt8[Array, "B F H W 3"]) -> Float[Array, "B N D"]:
-        """Frames to visual tokens; no gradient reaches the encoder, which needs no memory then."""
+        """Frames to visual tokens; no gradient reaches the encoder, so nothing is kept for it."""
         return self.adapt(jax.lax.stop_gradient(self.encode(frames)))
 
     def prefill(
@@ -114,8 +118,8 @@ class VLM(nn.Module):
         past: tuple[Segment, ...],
         step: Int[Array, ""],
     ) -> tuple[Float[Array, "B G D"], Segment]:
-        """One decoding step: the hidden state after `token`, and the last segment of `past`, which
-        has the token's keys and values at `step`.
+        """One decoding step: the hidden state after `token`, and the last segment of `past` with
+        the token's keys and values written at `step`.
         """
         x = self.language.embed(token)[:, :, None]
         mask = jnp.ones((*token.shape, 1), bool)
@@ -126,8 +130,8 @@ class VLM(nn.Module):
         """The projection from hidden states to logits."""
         return self.language.vocabulary_kernel()
 
-    def __call__(self, frames: Array, prompt: Prompt) -> Array:
-        """Touches every parameter once; used to initialise them."""
+    def __call__(self, frames: UInt8[Array, "B F H W 3"], prompt: Prompt) -> Float[Array, "B V"]:
+        """Logits after the prompt. Uses every parameter once, to initialise them."""
         visual = self.adapt(self.encode(frames))
         last_hidden, _ = self.prefill(visual, prompt)
         return last_hidden @ self.vocabulary_kernel()
