@@ -1,4 +1,7 @@
-"""Puts a run's pieces together: tokenizer, model, parameters of the stages before."""
+"""Puts a run's pieces together: tokenizer, model, parameters of earlier stages.
+
+The one place in models/ that reads whole configs, for stages to call.
+"""
 
 import json
 import os
@@ -11,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
+from jaxtyping import Array, Bool, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
@@ -26,7 +30,14 @@ from orl_jax.run.errors import UserError
 
 
 class Assembly(NamedTuple):
-    """A model, the encoder of its prompts, where its arrays live, the type of fresh parameters."""
+    """The pieces of a run.
+
+    Attributes:
+      model: with or without adapters.
+      encoder: of its prompts.
+      layout: where its arrays live.
+      param_dtype: of fresh frozen parameters.
+    """
 
     model: VLM
     encoder: PromptEncoder
@@ -100,7 +111,7 @@ def initial_params(
     return combine(layout.place(unflatten_dict(given, sep="/")), fresh)
 
 
-def draw_params(assembly: Assembly, key: jax.Array) -> dict[str, Any]:
+def draw_params(assembly: Assembly, key: PRNGKeyArray) -> dict[str, Array]:
     """Fresh parameters by path. Codes keep their types; scales, which are few, stay float32."""
     model = assembly.model
     size = model.vision.image_size
@@ -120,8 +131,8 @@ def stored_config(
 
     Args:
       path: WORKDIR/checkpoints/STAGE[/STEP].
-      mesh: the section `mesh` of now, for the checkpoint's is of the machine that it was trained
-        on; by default all devices are along `data`.
+      mesh: sizes of the mesh to use in place of the checkpoint's, which fits the machine that it
+        was trained on; by default all devices are along `data`.
 
     Raises:
       UserError: the checkpoint is missing or unreadable.
@@ -132,20 +143,20 @@ def stored_config(
 
 
 def stored_extra(place: Location) -> dict[str, Any]:
-    """What a checkpoint says of itself beside its arrays: its config, its base, its seconds."""
+    """What a checkpoint holds next to its arrays: its config, its base, its seconds."""
     with Checkpoints(place.workdir, place.stage) as checkpoints:
         return checkpoints.restore_extra(place.step)
 
 
 def load_params(path: str | os.PathLike[str], layout: Layout | None = None) -> dict[str, Any]:
-    """All parameters that a checkpoint stands for: what its stage trained over what it began from.
+    """All parameters of a checkpoint: those its stage trained, over those that it started from.
 
     Args:
       path: WORKDIR/checkpoints/STAGE[/STEP].
-      layout: where they live; each device reads its own part. Without one, numpy arrays.
+      layout: where they live; each device reads its own shard. Without one, numpy arrays.
 
     Raises:
-      UserError: it, or a checkpoint that it builds on, is missing or unreadable.
+      UserError: the checkpoint, or one that it builds on, is missing or unreadable.
 
     Example: `load_params("runs/demo/checkpoints/rl")["language"]["lm_head"].shape`.
     """
@@ -160,11 +171,11 @@ def load_params(path: str | os.PathLike[str], layout: Layout | None = None) -> d
 
 
 def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly, dict[str, Any]]:
-    """The model with the parameters of a checkpoint; it has adapters where the checkpoint has.
+    """The model with the parameters of a checkpoint; it has adapters if the checkpoint has.
 
     Raises:
-      UserError: missing, unreadable, not of the config's shapes, or of a stage without a whole
-        model.
+      UserError: the checkpoint is missing or unreadable, does not fit the config, or is of a stage
+        that holds no whole model.
     """
     pretrained = load_params(path, Layout.of(dict(config.mesh)))
     if missing := {"vision", "adapter", "language"} - set(pretrained):
@@ -177,10 +188,10 @@ def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly,
 
 
 def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """What a stage trained beside the model, such as the "heads" of a reward model.
+    """Parameters that a stage trained next to the model, such as the "heads" of a reward model.
 
     Raises:
-      UserError: the checkpoint is missing, or holds no such parameters.
+      UserError: the checkpoint is missing, or has no such parameters.
     """
     place = locate(os.fspath(path))
     with Checkpoints(place.workdir, place.stage) as checkpoints:
@@ -191,7 +202,7 @@ def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
 
 
 def base_reference(workdir: str, path: str) -> str:
-    """How a checkpoint names its base: relative to its workdir, so that runs can move."""
+    """How a checkpoint names its base: relative to its workdir, so that runs can be moved."""
     place = locate(path)
     return os.path.relpath(place.path.absolute(), pathlib.Path(workdir).absolute())
 
@@ -201,6 +212,6 @@ def resolve_base(workdir: str, reference: str) -> str:
     return os.path.normpath(os.path.join(workdir, reference))
 
 
-def banned_tokens(assembly: Assembly) -> jax.Array:
-    """The encoder's banned ids on the devices: bool [V]."""
+def banned_tokens(assembly: Assembly) -> Bool[Array, " V"]:
+    """The encoder's banned ids, on the devices."""
     return assembly.layout.replicate(np.asarray(assembly.encoder.banned_ids))

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 from orl_jax.models.quantised import quantise, quantised_matmul
 from orl_jax.models.sharding.constrain import constrain
 
-# Which axis of a kernel, of its codes and of its scales stays cut over the mesh while it is used
-# (see `orl_jax.models.sharding.rules`); over "fsdp" it is gathered.
+# Which axis of a kernel, of its codes and of its scales stays sharded while it is used (see
+# `orl_jax.models.sharding.rules`); over "fsdp" it is gathered.
 COLUMNS = (None, "tensor")
 ROWS = ("tensor", None)
 
@@ -57,7 +57,7 @@ def product(
     storage: Storage,
     split: tuple,
 ) -> Float[Array, "... D_out"]:
-    """`x W` with the kernel of `module`, which gets its parameters here, in the type of `x`."""
+    """`x W` in the type of `x`; declares the kernel as a parameter of `module`."""
     shape, draw = (x.shape[-1], features), nn.initializers.lecun_normal()
     if module.has_variable("params", "transposed"):  # see `orl_jax.models.decoding_form`
         kernel = module.param("transposed", draw, shape[::-1])
@@ -66,7 +66,7 @@ def product(
     if storage.quantisation == "none":
         kernel = module.param("kernel", draw, shape)
         return x @ constrain(kernel.astype(x.dtype), *split)
-    # Both parts come from one draw. Out of `init` only its shapes are asked for.
+    # Both parts come from one draw. Outside `init` only their shapes are needed.
     key = module.make_rng("params") if module.is_initializing() else jax.random.key(0)
     codes, scales = (
         module.param(name, lambda _, name=name: quantise(draw(key, shape), *storage)[name])

@@ -1,9 +1,9 @@
 """LLaMA (arXiv 2302.13971, 2307.09288; `LlamaForCausalLM` of transformers is the reference).
 
 RMSNorm, rotary positions (rotate-half), SwiGLU, grouped-query attention, LoRA on all seven
-projections. One forward serves prefill, decoding and training: tokens [B, G, T] attend to
-themselves causally and to any number of past segments of keys and values. A segment whose group
-axis is 1 is shared by the G responses of a prompt, so that the prompt is computed and stored once.
+projections. One forward pass serves prefill, decoding and training: tokens [B, G, T] attend to
+themselves causally and to any number of past segments of keys and values. A segment with group axis
+1 is shared by the G responses of a prompt, so the prompt is computed and stored once.
 """
 
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class Llama(nn.Module):
       rope_scaling, rope_factor, rope_low_frequency, rope_high_frequency, rope_original_length: see
         `RotaryScaling`.
       dtype: of the computation, "float32" or "bfloat16"; parameters, norms, rotations and the
-        softmax are float32 always.
+        softmax are always float32.
       quantisation, quantisation_block: of the layers' frozen kernels; see `Storage`. The embedding
         and the projection to logits are never quantised.
     """
@@ -122,7 +122,7 @@ class Llama(nn.Module):
         return constrain(x, BATCH, *(None,) * ids.ndim)
 
     def vocabulary_kernel(self) -> Float[Array, "D V"]:
-        """The projection to logits; losses and the sampler apply it themselves."""
+        """The projection to logits, which losses and the sampler apply themselves."""
         kernel = self.embedding.T if self.tied else self.lm_head
         return constrain(kernel.astype(self.dtype), None, None)
 
@@ -145,8 +145,8 @@ class Llama(nn.Module):
           past: segments that every token of `x` may attend to.
           last_only: gives only the hidden state of the last token, [B, G, 1, D]; unrolled layers
             then do not compute the others in the last layer.
-          step: where in the last segment of `past` the one token of `x` belongs. What is returned
-            is then that segment with its keys and values.
+          step: the place in the last segment of `past` where the one token of `x` belongs. The
+            segment that is returned is then that one, with the token's keys and values.
 
         Raises:
           UserError: an unknown `rope_scaling`.

@@ -90,8 +90,8 @@ def written(
 ) -> tuple[Float[Array, "*lead K S"], Float[Array, "*lead S K"]]:
     """Past keys and values, with those at `step` replaced by the `new` token's.
 
-    Example: of keys [[0, 0, 0]] and values [[0], [0], [0]], with [[1]] as new ones and step 2, these
-      are [[0, 0, 1]] and [[0], [0], [1]].
+    Example: keys [[0, 0, 0]] and values [[0], [0], [0]], with [[1]] as new ones and step 2, become
+      [[0, 0, 1]] and [[0], [0], [1]].
     """
     write = jax.lax.dynamic_update_slice_in_dim
     (keys, values), (new_keys, new_values) = past, new

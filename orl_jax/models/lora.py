@@ -14,11 +14,10 @@ class LoRADense(nn.Module):
     """`y = x W + (alpha / rank) (x A) B`; with rank 0 a plain dense layer without bias.
 
     Parameters: `kernel` [D_in, D_out] (or, quantised, `codes` and `scales`) and, for rank > 0,
-    `lora_a` [D_in, rank] (normal, 1/sqrt(D_in)) and `lora_b` [rank, D_out] (zeros), so that a fresh
+    `lora_a` [D_in, rank] (normal, 1/sqrt(D_in)) and `lora_b` [rank, D_out] (zeros), so a fresh
     adapter changes nothing.
 
-    Example: `LoRADense(64, rank=8, alpha=16.0).init(key, x)["params"]["lora_a"].shape == (D_in,
-      8)`.
+    Example: `LoRADense(64, rank=8).init(key, x)["params"]["lora_a"].shape == (D_in, 8)`.
     """
 
     features: int
@@ -38,7 +37,7 @@ class LoRADense(nn.Module):
         lora_b = self.param("lora_b", nn.initializers.zeros, (self.rank, self.features))
         lora_a = constrain(lora_a.astype(self.dtype), self.split[0], None)
         lora_b = constrain(lora_b.astype(self.dtype), None, self.split[1])
-        # Scaled where it is narrow: the gradient is else scaled, and copied, at its full width.
+        # Scaled where it is narrow; otherwise the gradient is scaled and copied at full width.
         return y + widen((self.alpha / self.rank) * (x @ lora_a), lora_b)
 
 
@@ -46,20 +45,25 @@ class LoRADense(nn.Module):
 def widen(
     x: Float[Array, "*batch rank"], lora_b: Float[Array, "rank D_out"]
 ) -> Float[Array, "*batch D_out"]:
-    """`x B`; its gradient to B is taken as `x^T g`.
+    """`x B`, with its gradient for B computed as `x^T g`.
 
-    Autodiff takes it as `(g^T x)^T`, and XLA copies the wide `g` into the order of `g^T` first.
+    Autodiff computes `(g^T x)^T`, for which XLA first copies the wide `g` in the order of `g^T`.
 
     Example: `widen(x, b)` equals `x @ b`.
     """
     return x @ lora_b
 
 
-def _widen(x: Array, lora_b: Array) -> tuple[Array, tuple[Array, Array]]:
+def _widen(
+    x: Float[Array, "*batch rank"], lora_b: Float[Array, "rank D_out"]
+) -> tuple[Float[Array, "*batch D_out"], tuple[Array, Array]]:
     return x @ lora_b, (x, lora_b)
 
 
-def _widen_gradient(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _widen_gradient(
+    saved: tuple[Float[Array, "*batch rank"], Float[Array, "rank D_out"]],
+    gradient: Float[Array, "*batch D_out"],
+) -> tuple[Float[Array, "*batch rank"], Float[Array, "rank D_out"]]:
     x, lora_b = saved
     rows = (x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1]))
     return gradient @ lora_b.T, jax.lax.dot_general(*rows, (((0,), (0,)), ((), ())))

@@ -1,7 +1,7 @@
 """Which parameters a stage trains: regex tables that must cover every parameter.
 
-Parameters are nested dicts; a path is their keys joined by "/", for example
-`language/layers/q/lora_a`. A stage trains one part of the tree and holds the other fixed.
+Parameters are nested dicts; a path is the keys joined by "/", for example
+`language/layers/q/lora_a`. A stage trains one part of the tree and freezes the other.
 """
 
 import re
@@ -16,7 +16,7 @@ from orl_jax.run.errors import UserError
 Flat = dict[str, Any]
 Rules = Sequence[tuple[str, str]]
 
-# What a stage trains next to the model, and what the model does without afterwards.
+# Parameters that a stage trains next to the model, and that the model does not need afterwards.
 AUXILIARY = ("heads", "value")
 
 
@@ -26,7 +26,7 @@ def flatten(params: Mapping[str, Any]) -> Flat:
 
 
 def combine(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested parts, later ones over earlier ones, as one tree: the inverse of `partition`."""
+    """Merges nested parts into one tree, later ones over earlier ones: undoes `partition`."""
     flat: Flat = {}
     for part in parts:
         flat |= flatten(part)
@@ -39,11 +39,10 @@ def policy_of(trained: dict[str, Any]) -> dict[str, Any]:
 
 
 def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits parameters into (trained, frozen) by the first rule whose regex matches the whole
-    path.
+    """Splits parameters into (trained, frozen) by the first rule whose regex matches a whole path.
 
     Args:
-      params: nested parameters (or their shapes).
+      params: nested parameters, or their shapes.
       rules: pairs (regex, "train" | "freeze"), for example
         `((".*/lora_[ab]", "train"), (".*", "freeze"))`.
 
@@ -51,8 +50,8 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
       Two nested dicts.
 
     Raises:
-      UserError: a parameter that no rule covers, by name; a rule with another action; a quantised
-        parameter that is to be trained; nothing trained.
+      UserError: a parameter that no rule covers, by name; an unknown action; a rule that trains a
+        quantised parameter; no parameter to train.
     """
     for pattern, action in rules:
         if action not in ("train", "freeze"):
@@ -65,7 +64,7 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
         parts[action][path] = value
     if path := next((p for p, v in parts["train"].items() if not _is_float(v)), None):
         raise UserError(
-            f"the rules of `trainable` train {path}, which is quantised; train the adapters alone "
+            f"the rules of `trainable` train {path}, which is quantised; train only the adapters "
             '(".*/lora_[ab]"), or set the model\'s quantisation to none'
         )
     if not parts["train"]:
@@ -74,14 +73,14 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
 
 
 def missing(shapes: Mapping[str, Any], pretrained: Mapping[str, Any]) -> list[str]:
-    """Paths of the model's parameters that `pretrained` does not hold.
+    """Paths of the model's parameters that `pretrained` lacks.
 
     Args:
       shapes: the model's parameters, or anything with their shapes.
-      pretrained: those of a checkpoint.
+      pretrained: parameters of a checkpoint.
 
     Raises:
-      UserError: a pretrained parameter that the model lacks or that has another shape, by name.
+      UserError: a pretrained parameter that the model does not have, or has in another shape.
     """
     flat, given = flatten(shapes), flatten(pretrained)
     for path, value in given.items():
@@ -98,7 +97,8 @@ def missing(shapes: Mapping[str, Any], pretrained: Mapping[str, Any]) -> list[st
 def masters(trained: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters to train, in float32 whatever they were stored in.
 
-    A small update of a bfloat16 number is lost: it has 8 bits, an update is often a thousandth.
+    Small updates to bfloat16 would be lost: it has 8 bits of precision, and an update is often a
+    thousandth of the value.
     """
     return jax.tree.map(lambda value: value.astype(jax.numpy.float32), dict(trained))
 
@@ -108,5 +108,5 @@ def _is_float(value: Any) -> bool:
 
 
 def count(tree: Any) -> int:
-    """Number of numbers in a tree of arrays."""
+    """Total number of elements in a tree of arrays."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""The adapter that the released baseline checkpoint really has: an MLP, then mean pooling.
+"""The adapter of the released baseline checkpoint: an MLP, then mean pooling.
 
 VLM-RLAIF (yonseivnl/vlm-rlaif at 610cac7, `Evaluation/llava/model/llava_arch.py`): `mlp2x_gelu` on
 every patch, then one token per frame (mean over patches) and one per patch position (mean over
@@ -17,8 +17,8 @@ from orl_jax.models.dense import ROWS, Dense, Storage
 class PoolAdapter(nn.Module):
     """Video features to visual tokens: [B, F, P, E] -> [B, F + P, language_width].
 
-    The GELU is the exact one. `dtype` is of the computation, "float32" or "bfloat16"; parameters
-    are float32 always. `quantisation` and `quantisation_block`: see `Storage`.
+    The GELU is the exact one. `dtype` is that of the computation, "float32" or "bfloat16";
+    parameters are always float32. `quantisation` and `quantisation_block`: see `Storage`.
     """
 
     frames: int

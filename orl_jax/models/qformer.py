@@ -1,11 +1,11 @@
 """The Q-Former adapter: learned queries that read the video, then two linear layers.
 
 BLIP-2's (arXiv 2301.12597; `Blip2QFormerModel` of transformers is the reference): BERT-style
-post-LayerNorm layers over the queries alone, cross-attention to the frozen features in every
-`cross_frequency`-th layer. Deviations, each with a field that takes it back: a learned time
-embedding is added to the features of each frame (BLIP-2 reads pictures, and without it the queries
-could not tell frames apart); features are normed here (BLIP-2 reads its encoder's last norm); and
-the GELU between the two linear layers (BLIP-2 has one layer) is the tanh approximation.
+post-LayerNorm layers over the queries only, cross-attention to the frozen features in every
+`cross_frequency`-th layer. Deviations, each with a field that undoes it: a learned time embedding
+is added to the features of each frame (BLIP-2 reads single images; without it the queries could not
+tell frames apart); features are normalised here (BLIP-2 reads its encoder's last norm); and the
+GELU between the two linear layers (BLIP-2 has one layer) is the tanh approximation.
 """
 
 import jax
@@ -23,7 +23,7 @@ class QFormerAdapter(nn.Module):
 
     `layers` must be a multiple of `cross_frequency`; the first layer of each run of
     `cross_frequency` has cross-attention, as in BLIP-2. `frames` is the number of time embeddings.
-    The features may be of another width than the Q-Former.
+    The features may have another width than the Q-Former.
 
     Attributes:
       norm_epsilon: of the Q-Former's LayerNorms.
@@ -31,7 +31,7 @@ class QFormerAdapter(nn.Module):
       feature_norm: a LayerNorm (epsilon 1e-5) of the features; False has no such parameters.
       exact_gelu: whether the GELU between the two linear layers is the exact one, with erf, as
         torch's `nn.GELU()`; inside the Q-Former it always is.
-      dtype: of the computation, "float32" or "bfloat16"; parameters are float32 always.
+      dtype: of the computation, "float32" or "bfloat16"; parameters are always float32.
       quantisation, quantisation_block: of all kernels; see `Storage`.
     """
 
@@ -139,10 +139,12 @@ class QFormerBlock(nn.Module):
             x = self._norm(f"mlp_norm_{index}", x + y)
         return x, None
 
-    def _attend(self, x: Array, source: Array, name: str) -> Array:
+    def _attend(
+        self, x: Float[Array, "B Q W"], source: Float[Array, "B S E"], name: str
+    ) -> Float[Array, "B Q W"]:
         attention = Attention(self.heads, self.dtype, self.storage, name=f"{name}_attention")
         y = attention(x, source)
         return self._norm(f"{name}_norm", x + y)
 
-    def _norm(self, name: str, x: Array) -> Array:
+    def _norm(self, name: str, x: Float[Array, "B Q W"]) -> Float[Array, "B Q W"]:
         return nn.LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype, name=name)(x)

@@ -1,14 +1,15 @@
 """Frozen kernels in 4 or 8 bits (QLoRA, arXiv 2305.14314), as arrays that Orbax can store.
 
 qwix quantises: NF4 or int8 codes, one scale for each block of a column. Two 4-bit codes share a
-byte here: neither Orbax nor XLA on CPU has packed 4-bit arrays. A kernel [D_in, D_out] becomes
+byte here, since neither Orbax nor XLA on CPU supports packed 4-bit arrays. A kernel [D_in, D_out]
+becomes
 
     codes   uint8 [D_in / 2, D_out] (nf4: rows 2i and 2i + 1 in the low and the high half)
             int8 [D_in, D_out] (int8)
     scales  float32 [D_in / block, D_out]
 
-Leading axes, such as that of stacked layers, stay. Dequantising is element-wise, so it works on any
-part of a kernel that is sharded.
+Leading axes, such as that of stacked layers, are kept. Dequantising is element-wise, so it works on
+any shard of a kernel.
 """
 
 import re
@@ -24,7 +25,7 @@ from jaxtyping import Array, Float, Shaped
 from orl_jax.run.errors import UserError
 
 KINDS = ("none", "nf4", "int8")
-# A kernel, or the codes of one, among the paths of parameters.
+# The path of a quantised kernel; the group is the path of its module.
 _CODES = re.compile(r"(.*/)codes")
 
 Stored = dict[str, Array]
@@ -34,12 +35,12 @@ def quantise(kernel: Float[Array, "*lead D_in D_out"], kind: str, block: int) ->
     """The codes and scales of a kernel.
 
     Args:
-      kernel: of any float type; it is quantised as float32.
+      kernel: of any float type; it is quantised from float32.
       kind: nf4 | int8.
-      block: rows that share a scale; divides D_in.
+      block: number of rows that share a scale; must divide D_in.
 
     Raises:
-      UserError: another kind; a block that does not divide D_in, or an odd one with nf4.
+      UserError: another kind; a block that does not divide D_in; with nf4, an odd D_in.
 
     Example: `quantise(jnp.ones((128, 8)), "nf4", 64)["codes"].shape == (64, 8)`.
     """
@@ -58,7 +59,7 @@ def quantise(kernel: Float[Array, "*lead D_in D_out"], kind: str, block: int) ->
 def dequantise(
     codes: Shaped[Array, "*lead R D_out"], scales: Float[Array, "*lead blocks D_out"]
 ) -> Float[Array, "*lead D_in D_out"]:
-    """The kernel in float32: what `qwix.dequantize` gives. The type of the codes tells the kind."""
+    """The kernel in float32, as `qwix.dequantize` gives it. The codes' dtype tells the kind."""
     values = _levels()[_unpack(codes)] if codes.dtype == jnp.uint8 else codes.astype(jnp.float32)
     *lead, rows, width = values.shape
     blocks = values.reshape(*lead, scales.shape[-2], rows // scales.shape[-2], width)
@@ -73,7 +74,8 @@ def quantised_matmul(
 ) -> Float[Array, "*batch D_out"]:
     """`x @ dequantise(codes, scales)` in the type of `x`.
 
-    The backward pass dequantises anew: kept, the kernels would take what quantising has saved.
+    The backward pass dequantises again: keeping the kernels would cost the memory that quantising
+    saves.
     """
     return x @ dequantise(codes, scales).astype(x.dtype)
 
@@ -81,10 +83,10 @@ def quantised_matmul(
 def quantise_like(
     given: Mapping[str, Any], shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, Any]:
-    """Parameters by path, with the kernels quantised that a model holds in quantised form.
+    """Parameters by path, with those kernels quantised that the model holds quantised.
 
     Args:
-      given: by path, for example of a checkpoint; a stack of kernels is done one at a time.
+      given: parameters by path, for example of a checkpoint.
       shapes: the model's parameters by path; their `codes` and `scales` tell the kind and block.
 
     Example: "layers/q/kernel" [2, 64, 8] becomes "layers/q/codes" and "layers/q/scales" where
@@ -103,9 +105,10 @@ def quantise_like(
 
 @partial(jax.jit, static_argnums=(1, 2))
 def quantise_stack(kernel: Float[Array, "*lead D_in D_out"], kind: str, block: int) -> Stored:
-    """As `quantise`, jitted, of one kernel or a stack of them.
+    """`quantise`, jitted, for one kernel or a stack of them.
 
-    Quantising looks at 16 distances a number, so the layers of a stack are done one by one.
+    Quantising computes 16 distances per number, so the layers of a stack are done one by one to
+    save memory.
     """
     if kernel.ndim == 2:
         return quantise(kernel, kind, block)

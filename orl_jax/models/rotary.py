@@ -1,7 +1,7 @@
 """Rotary positions (arXiv 2104.09864) and the ways to stretch them over longer texts.
 
-Frequencies are those of `transformers` (`modeling_rope_utils.py`: default, linear, llama3), pairs
-of numbers those of its rotate-half order.
+Frequencies follow `transformers` (`modeling_rope_utils.py`: default, linear, llama3), and so does
+the pairing of channels (rotate-half).
 """
 
 import math
@@ -21,12 +21,12 @@ class RotaryScaling(NamedTuple):
     """How frequencies are stretched; the fields `rope_*` of `Llama`.
 
     Attributes:
-      kind: none | linear (all frequencies over `factor`) | llama3 (slow ones alone).
+      kind: none | linear (all frequencies divided by `factor`) | llama3 (only slow ones).
       factor: of linear and llama3, 1 or more.
       low_frequency, high_frequency: of llama3, in turns over `original_length`: a frequency of
-        fewer turns than the first is divided by `factor`, one of more than the second is kept, and
-        in between they are mixed.
-      original_length: of llama3, the tokens that the model was trained on at first.
+        fewer turns than the first is divided by `factor`, one of more turns than the second is
+        kept, and those in between are interpolated.
+      original_length: of llama3, the context length of the original training, in tokens.
 
     Example: Llama 3.1 has `RotaryScaling("llama3", 8.0, 1.0, 4.0, 8192)`.
     """
@@ -44,8 +44,8 @@ def rotary_angles(
     base: float,
     scaling: RotaryScaling = RotaryScaling(),  # noqa: B008  (a tuple)
 ) -> Float[Array, "*batch half"]:
-    """Angles of the rotary embedding, in float32: position times frequency, unscaled
-    `base^(-2i / head_width)`.
+    """Angles of the rotary embedding, in float32: position times frequency, which without scaling
+    is `base^(-2i / head_width)`.
 
     Raises:
       UserError: see `scale_frequencies`.
@@ -64,7 +64,7 @@ class Rotation(NamedTuple):
 
     @classmethod
     def by(cls, angles: Float[Array, "*batch half"]) -> "Rotation":
-        """By `angles`; computed here once, where XLA would fuse them into every use of every head.
+        """By `angles`, computed once; XLA would otherwise recompute them for every head.
 
         Example: `Rotation.by(jnp.array([0.0]))` is ([1.0], [0.0]).
         """
@@ -75,10 +75,10 @@ class Rotation(NamedTuple):
 def scale_frequencies(
     frequencies: Float[Array, " half"], scaling: RotaryScaling
 ) -> Float[Array, " half"]:
-    """Frequencies (radians a token) as `scaling` wants them.
+    """Frequencies (radians per token), stretched by `scaling`.
 
     Raises:
-      UserError: an unknown kind, or bounds of llama3 that leave no room between them.
+      UserError: an unknown kind, or low_frequency not below high_frequency.
 
     Example: `scale_frequencies(jnp.array([1.0]), RotaryScaling("linear", 4.0))` is [0.25].
     """

@@ -1,8 +1,8 @@
 """CLIP's vision transformer (arXiv 2103.00020; `CLIPVisionModel` of transformers is the reference).
 
-Class token, pre-LayerNorm, quick-GELU (OpenAI's weights) or GELU (LAION's). As in LLaVA the
-features are the patch tokens of one hidden layer (`select_layer` -2: the input of the last layer),
-so layers above it are never built.
+Class token, pre-LayerNorm, quick-GELU (OpenAI's weights) or GELU (LAION's). As in LLaVA, features
+are the patch tokens of one hidden layer (`select_layer` -2: the input of the last layer); layers
+above it are never built.
 """
 
 from functools import partial
@@ -18,17 +18,17 @@ from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.run.errors import UserError
 
-# Channel means and deviations of CLIP's training pictures, in units of full intensity.
+# Channel means and standard deviations of CLIP's training images, as shares of full intensity.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def normalise(frames: UInt8[Array, "... H W 3"]) -> Float[Array, "... H W 3"]:
-    """Pixels in 0..255 to CLIP's zero-mean, unit-deviation range."""
+    """Pixels in 0..255, normalised per channel to CLIP's zero mean and unit deviation."""
     return (frames.astype(jnp.float32) / 255.0 - jnp.array(MEAN)) / jnp.array(STD)
 
 
-def quick_gelu(x: Array) -> Array:
+def quick_gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """OpenAI's approximation of GELU, `x * sigmoid(1.702 x)`."""
     return x * jax.nn.sigmoid(1.702 * x)
 
@@ -38,17 +38,17 @@ ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": partial(jax.nn.gelu, approximat
 
 
 class ClipVision(nn.Module):
-    """Pictures to patch features: float [N, H, W, 3] (see `normalise`) -> [N, P, width].
+    """Images to patch features: float [N, H, W, 3] (see `normalise`) -> [N, P, width].
 
     P = (image_size / patch_size)². Parameters of the layers are stacked on a leading axis.
 
     Attributes:
       activation: quick_gelu | gelu.
       norm_epsilon: of all LayerNorms.
-      dtype: of the computation, "float32" or "bfloat16"; parameters are float32 always.
+      dtype: of the computation, "float32" or "bfloat16"; parameters are always float32.
       quantisation, quantisation_block: of the layers' kernels; see `Storage`.
-      frames_at_a_time: of each video, in `VLM.encode`, where memory is short; must divide
-        the frames; 0 is all.
+      frames_at_a_time: frames of each video that `VLM.encode` takes at once, to save memory; must
+        divide the number of frames; 0 is all.
     """
 
     width: int
@@ -69,17 +69,17 @@ class ClipVision(nn.Module):
 
     @property
     def patches(self) -> int:
-        """Number of patch tokens of one picture."""
+        """Number of patch tokens of one image."""
         return (self.image_size // self.patch_size) ** 2
 
     @nn.compact
-    def __call__(self, pictures: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
+    def __call__(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
         if self.activation not in ACTIVATIONS:
             raise UserError(
                 f"the activation of CLIP is {self.activation!r}; choose one of "
                 f"{', '.join(ACTIVATIONS)}"
             )
-        x = self._patch_embedding(pictures.astype(self.dtype))
+        x = self._patch_embedding(images.astype(self.dtype))
         class_token = self.param(
             "class_embedding", nn.initializers.normal(self.width**-0.5), (self.width,)
         )
@@ -107,10 +107,10 @@ class ClipVision(nn.Module):
         )(x, None)  # fmt: skip
         return x[:, 1:]
 
-    def _patch_embedding(self, pictures: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
-        count, size, patch = pictures.shape[0], self.image_size, self.patch_size
+    def _patch_embedding(self, images: Float[Array, "N H W 3"]) -> Float[Array, "N P D"]:
+        count, size, patch = images.shape[0], self.image_size, self.patch_size
         side = size // patch
-        x = pictures.reshape(count, side, patch, side, patch, 3)
+        x = images.reshape(count, side, patch, side, patch, 3)
         x = x.transpose(0, 1, 3, 2, 4, 5).reshape(count, side * side, patch * patch * 3)
         return nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="patch_embedding")(x)
 

@@ -1,1 +1,1 @@
-"""Where arrays live: a mesh of devices, one or several processes, who holds which part of what."""
+"""Where arrays live: the mesh of devices, and how parameters and batches are sharded over it."""

@@ -1,4 +1,4 @@
-"""Says inside a jitted function how an array is cut, where XLA would guess wrong."""
+"""Tells XLA inside a jitted function how an array is sharded, where it would guess wrong."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from orl_jax.models.sharding.rules import fitting
 
 
 def constrain(x: Array, *axes: Any) -> Array:
-    """`x`, cut over the axes of the mesh that `Layout.jit` has set; without one just `x`.
+    """`x`, sharded over the axes of the mesh that `Layout.jit` has set; without a mesh just `x`.
 
     Args:
-      axes: for each dimension an axis of the mesh, several, or None; those that don't divide their
-        dimension are left out.
+      axes: for each dimension an axis of the mesh, several, or None; axes that do not divide their
+        dimension are dropped.
 
     Example: `constrain(hidden, BATCH, None, None, None)` keeps the rows of a batch apart.
     """

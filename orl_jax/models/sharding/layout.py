@@ -1,7 +1,7 @@
-"""A mesh and what lives where on it: parameters, states, rows of batches, whole arrays.
+"""A mesh and where arrays live on it: parameters, optimiser states, rows of batches, whole arrays.
 
 All stages put their arrays on the devices through a `Layout`, and jit their functions through it.
-On one device it is what `jax.device_put` and `jax.jit` do.
+On one device it does what `jax.device_put` and `jax.jit` do.
 """
 
 import dataclasses
@@ -39,21 +39,21 @@ class Layout:
 
     @property
     def whole(self) -> NamedSharding:
-        """Of an array that every device holds whole."""
+        """The sharding of an array that every device holds whole."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def batch(self) -> NamedSharding:
-        """Of an array [B, ...] whose rows are cut; what belongs to a row, as its group, stays."""
+        """The sharding of an array [B, ...] by its rows; a row, with its group, stays together."""
         return NamedSharding(self.mesh, PartitionSpec(BATCH))
 
     @property
     def row_devices(self) -> int:
-        """Number of parts that the rows of a batch are cut into."""
+        """Number of shards of the rows of a batch."""
         return math.prod(self.mesh.shape[axis] for axis in BATCH)
 
     def param(self, path: str, shape: tuple[int, ...]) -> NamedSharding:
-        """Of one parameter.
+        """The sharding of one parameter.
 
         Raises:
           UserError: no rule covers it.
@@ -67,7 +67,7 @@ class Layout:
         )
 
     def optimizer_state(self, optimizer: optax.GradientTransformation, params: Any) -> Any:
-        """The shardings of an optimiser's state: moments are cut as their parameters are."""
+        """The shardings of an optimiser's state: moments are sharded like their parameters."""
         return optax.tree.map_params(
             optimizer,
             lambda _, sharding: sharding,
@@ -80,7 +80,7 @@ class Layout:
         """Host arrays [rows of this process, ...] as arrays of the whole batch.
 
         Raises:
-          UserError: the batch does not divide over the devices.
+          UserError: the rows do not divide evenly over the devices.
         """
         return jax.tree.map(self._rows, tree)
 
@@ -89,11 +89,11 @@ class Layout:
         return jax.device_put(tree, self.whole)
 
     def place(self, params: Any) -> Any:
-        """Nested parameters, on the host or anywhere, where they live."""
+        """Moves nested parameters, from the host or anywhere, to where they live."""
         return jax.device_put(params, self.params(params))
 
     def local_rows(self, tree: Any) -> Any:
-        """Arrays of the whole batch as host arrays of the rows of this process: undoes `rows`."""
+        """Arrays of the whole batch as host arrays of this process's rows: undoes `rows`."""
         return jax.tree.map(_local_rows, tree)
 
     def jit(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -110,13 +110,13 @@ class Layout:
         return call
 
     def check_rows(self, key: str, rows: int) -> None:
-        """Refuses a number of rows that does not divide over the devices.
+        """Refuses a number of rows that does not divide evenly over the devices.
 
         Args:
-          key: the config's key that says how many.
+          key: the config key that sets it.
 
         Raises:
-          UserError: names the key, the value and the next numbers that would do.
+          UserError: names the key, the value and the nearest numbers that work.
         """
         parts = self.row_devices
         if rows % parts:
@@ -124,7 +124,7 @@ class Layout:
             some = f"{below} or {below + parts}" if below else f"{parts}"
             raise UserError(
                 f"config.{key} is {rows}, which does not divide over {parts} devices (mesh.data x "
-                f"mesh.fsdp); take {some}"
+                f"mesh.fsdp); choose {some}"
             )
 
     def _rows(self, array: np.ndarray) -> jax.Array:

@@ -1,10 +1,10 @@
 """The mesh of devices: axes `data`, `fsdp` and `tensor`, their sizes from the config.
 
     data    rows of a batch; parameters are whole on every device
-    fsdp    rows of a batch, too; parameters are cut, and gathered a layer at a time
+    fsdp    also rows of a batch; parameters are sharded, and gathered a layer at a time
     tensor  heads and the MLP's inner width; all devices of the axis work on the same rows
 
-The last axis varies fastest, so a tensor axis is made of neighbours: of one machine.
+The last axis varies fastest, so a tensor axis consists of neighbours, on one machine.
 """
 
 import math
@@ -18,20 +18,21 @@ from jax.sharding import Mesh
 from orl_jax.run.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
-BATCH = ("data", "fsdp")  # the axes that the rows of a batch are over
-CUT = ("fsdp", "tensor")  # the axes that parameters are cut along
+BATCH = ("data", "fsdp")  # the axes over which the rows of a batch are sharded
+CUT = ("fsdp", "tensor")  # the axes over which parameters are sharded
 
 
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh of a config's section `mesh`.
+    """The mesh of all devices.
 
     Args:
-      sizes: devices along each of `AXES`; one of them may be -1, which takes what is left. An axis
-        that is missing has 1.
-      devices: by default all, of all processes.
+      sizes: number of devices along each of `AXES`; one of them may be -1, which takes the rest. A
+        missing axis has size 1.
+      devices: by default all devices of all processes.
 
     Raises:
-      UserError: sizes that do not use all devices, two -1, or a tensor axis over several processes.
+      UserError: sizes that do not use all devices, two of -1, or a tensor axis that spans several
+        processes.
 
     Example: with 8 devices `make_mesh({"data": -1, "tensor": 2}).shape["data"] == 4`.
     """
@@ -42,8 +43,8 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) ->
         if len({device.process_index for device in row}) > 1:
             local = len(devices) // jax.process_count()
             raise UserError(
-                f"mesh.tensor is {shape[-1]}, over more than one process of {local} devices: they "
-                f"would read the same rows. Let it divide {local}"
+                f"mesh.tensor is {shape[-1]} and spans more than one process of {local} devices, "
+                f"which would read the same rows; choose a divisor of {local}"
             )
     return mesh
 

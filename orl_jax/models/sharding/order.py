@@ -1,4 +1,4 @@
-"""Says inside a jitted function how an array lies in memory, where XLA would choose badly."""
+"""Pins the memory order of an array inside a jitted function, where XLA would choose badly."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from orl_jax.models.sharding.rules import fitting
 
 
 def row_major(x: Array, *axes: Any) -> Array:
-    """`x`, lying in memory in the order of its dimensions, the last one contiguous.
+    """`x`, stored in the order of its dimensions, the last one contiguous.
 
     Args:
-      axes: how `x` is cut over the mesh, as for `constrain`; XLA does not know how to cut this
-        request and would gather all of `x` for it.
+      axes: how `x` is sharded over the mesh, as for `constrain`; XLA cannot partition the layout
+        constraint and would otherwise gather all of `x`.
 
     Example: `row_major(keys, BATCH, None, None, "tensor", None)`.
     """

@@ -1,11 +1,11 @@
-"""Which axis of which parameter is cut over which axes of the mesh.
+"""Which axis of which parameter is sharded over which axes of the mesh.
 
 A table per model: (regex of the whole path, axes of the parameter's *last* dimensions). Leading
-dimensions, such as that of stacked layers, are never cut. The first match counts; a parameter that
-no rule covers is an error by its name. A dimension that the mesh does not divide stays whole.
+dimensions, such as that of stacked layers, are never sharded. The first match counts; a parameter
+that no rule covers is an error that names it. Dimensions that the mesh does not divide stay whole.
 
-As in Megatron (arXiv 1909.08053), kernels into heads and the MLP's inner width are cut by columns,
-those back to the residual stream by rows. Adapters follow their kernels; norms are whole.
+As in Megatron (arXiv 1909.08053), kernels into heads and the MLP's inner width are split by
+columns, those back to the residual stream by rows. Adapters follow their kernels; norms are whole.
 """
 
 import math
@@ -60,16 +60,16 @@ LANGUAGE: Table = (
     (r"language/embedding", (None, CUT)),
     (r"language/lm_head", (CUT, None)),
 )
-# What stages train beside the model: linear heads, and PPO's copy of what the policy trains.
+# Parameters that stages train next to the model: linear heads, and the value model of PPO.
 AUXILIARY: Table = ((r"(heads|value/head)/.+", _WHOLE),)
 TABLES: Table = (*VISION, *ADAPTER, *LANGUAGE, *AUXILIARY)
 
 
 def specification(path: str, shape: Sequence[int], mesh: Mesh | AbstractMesh) -> PartitionSpec:
-    """How one parameter is cut.
+    """How one parameter is sharded.
 
     Args:
-      path: keys joined by "/"; PPO's value model has the paths of the policy under "value/".
+      path: keys joined by "/"; PPO's value model has the paths of the policy below "value/".
       shape: of the parameter.
 
     Raises:
@@ -90,7 +90,7 @@ def specification(path: str, shape: Sequence[int], mesh: Mesh | AbstractMesh) ->
 
 
 def fitting(axes: Sequence[Any], shape: Sequence[int], sizes: Mapping[str, int]) -> Axes:
-    """`axes` without those that do not divide their dimension.
+    """`axes` without those that do not divide their dimension evenly.
 
     Args:
       axes: for each dimension an axis of the mesh, several, or None.

@@ -77,5 +77,5 @@ def test_what_does_not_fit_is_refused(build, sizes, count, words):
 
 def test_a_tensor_axis_stays_in_one_process(build):
     build({"data": -1, "tensor": 2}, 8, processes=4)
-    with pytest.raises(UserError, match="over more than one process of 2 devices.*divide 2"):
+    with pytest.raises(UserError, match="spans more than one process of 2 devices.*a divisor of 2"):
         build({"data": -1, "tensor": 4}, 8, processes=4)
