@@ -1,4 +1,4 @@
-"""LLaMA against `transformers`, its parameter tree, its parts by hand and its invariants."""
+"""LLaMA: parity with `transformers`, its parameter tree, its parts by hand, its invariants."""
 
 from functools import partial
 
@@ -47,7 +47,7 @@ CASES = {
     "two key-value heads": ({"num_key_value_heads": 2}, {"kv_heads": 2}, 6),
     "four key-value heads": ({"num_key_value_heads": 4}, {"kv_heads": 4}, 6),
     "tied embeddings": ({"tie_word_embeddings": True}, {"tied": True}, 6),
-    "heads of a width of their own": ({"head_dim": 6}, {"head_width": 6}, 6),
+    "another head width": ({"head_dim": 6}, {"head_width": 6}, 6),
     "linear": (
         {"rope": {"rope_type": "linear", "factor": 4.0}, "max_position_embeddings": 8},
         {"rope_scaling": "linear", "rope_factor": 4.0},
@@ -133,7 +133,7 @@ def test_parameter_tree_with_lora(params):
 
 
 @pytest.mark.parametrize("place", range(T))
-def test_a_token_changes_itself_and_later_ones_of_its_row_only(hidden, inputs, place):
+def test_a_token_affects_only_itself_and_later_ones_of_its_row(hidden, inputs, place):
     x, positions, _ = inputs
     mask = jnp.ones((B, G, T), bool)
     change = jnp.abs(
@@ -194,7 +194,7 @@ def test_half_precision_stays_half_and_is_near(params, inputs, hidden):
     np.testing.assert_array_equal(out, half)
 
 
-def test_a_tied_head_is_the_embedding_in_both_its_uses(inputs):
+def test_a_tied_embedding_gets_the_gradients_of_both_uses(inputs):
     ids, (_, positions, mask) = jnp.arange(B * G * T).reshape(B, G, T) % 13, inputs
 
     def gradient(model, params):
@@ -216,7 +216,7 @@ def test_a_tied_head_is_the_embedding_in_both_its_uses(inputs):
     np.testing.assert_allclose(out, apart["embedding"] + apart["lm_head"].T, rtol=1e-3, atol=1e-3)
 
 
-def test_past_segments_are_as_good_as_earlier_tokens(params, hidden, inputs):
+def test_past_segments_equal_earlier_tokens(params, hidden, inputs):
     def pieces(model):
         segments, out = [], []
         for start, end in ((0, 2), (2, 3), (3, T)):
@@ -232,7 +232,7 @@ def test_past_segments_are_as_good_as_earlier_tokens(params, hidden, inputs):
 
 
 @pytest.mark.parametrize("width", [-2, 5])
-def test_a_width_of_heads_that_cannot_be_rotated_is_refused(width):
+def test_a_head_width_that_cannot_be_rotated_is_refused(width):
     with pytest.raises(UserError, match=f"head_width is {width}; it must be even, or 0"):
         validate(ConfigDict({"model": {"language": {"head_width": width}}}))
 
@@ -250,7 +250,7 @@ def test_attention_by_hand():
     def column(value):
         return np.array([[[[[value, 0, 0, 0]]]]], np.float32)
 
-    def key(value):  # its width before the tokens
+    def key(value):  # width before tokens
         return column(value).swapaxes(-1, -2)
 
     segments = ((key(0), column(8)), (key(np.log(3)), column(4)))

@@ -1,4 +1,4 @@
-"""The low-rank adapter: by hand, fresh, merged, and what it may train."""
+"""The low-rank adapter: by hand, fresh, merged, and its gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("rank", [1, 3])
-def test_is_the_dense_layer_with_the_merged_kernel(rank):
+def test_equals_the_dense_layer_with_the_merged_kernel(rank):
     x, model = normal(2, 4, 5), LoRADense(7, rank=rank, alpha=16.0)
     params = random_params(model, x)
     merged = params["kernel"] + 16.0 / rank * params["lora_a"] @ params["lora_b"]
@@ -32,7 +32,7 @@ def test_is_the_dense_layer_with_the_merged_kernel(rank):
     np.testing.assert_allclose(out, plain, rtol=1e-4, atol=1e-4)
 
 
-def test_widening_is_a_product_with_its_gradients():
+def test_widen_is_a_matrix_product_with_its_gradients():
     x, kernel, weights = normal(2, 3, 4), normal(4, 6, seed=1), normal(2, 3, 6, seed=2)
 
     def loss(product):
@@ -74,7 +74,7 @@ def test_fresh_adapters_change_nothing_and_can_learn():
     expected = jax.jit(lambda params: hidden(plain, params))(unflatten_dict(pretrained, sep="/"))
     np.testing.assert_allclose(out, expected, atol=1e-6)
     for path, value in flatten(gradient).items():
-        if path.endswith("lora_a"):  # its partner is zero
+        if path.endswith("lora_a"):  # its factor lora_b is zero
             assert not value.any(), path
         if path.endswith("lora_b"):
             assert (np.abs(value).max(axis=(1, 2)) > 0).all(), path

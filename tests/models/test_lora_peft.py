@@ -16,7 +16,7 @@ WEIGHTS = np.random.default_rng(1).normal(size=(2, 7, 11)).astype("f4")
 
 @pytest.fixture(scope="module")
 def theirs():
-    """Logits, the base's parameters, the adapters', and the adapters' gradients; by our names."""
+    """Logits; by our names, the base, the adapters and the adapters' gradients."""
     torch = pytest.importorskip("torch", reason="parity with PEFT needs torch")
     peft = pytest.importorskip("peft", reason="parity with PEFT needs peft")
     base = torch_weights.torch_llama()

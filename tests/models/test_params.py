@@ -1,4 +1,4 @@
-"""Tables of what is trained: every parameter covered, none lost, faults by name."""
+"""Tables of trained parameters: all are covered, none is lost, errors name the parameter."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_the_first_rule_that_matches_the_whole_path_decides():
 
 
 @given(st.lists(st.sampled_from(["train", "freeze"]), min_size=3, max_size=3))
-def test_combine_is_the_inverse_of_partition(actions):
+def test_combine_undoes_partition(actions):
     rules = list(zip(PATHS, actions, strict=True))
     if "train" not in actions:
         with pytest.raises(UserError, match="train no parameter"):
@@ -50,7 +50,7 @@ def test_combine_is_the_inverse_of_partition(actions):
     same(combine(frozen, trained), TREE)
 
 
-def test_later_parts_go_over_earlier_ones():
+def test_later_parts_override_earlier_ones():
     out = combine(TREE, {"a": {"y": np.full(4, 7.0)}})
     same(out, {"a": {"x": TREE["a"]["x"], "y": np.full(4, 7.0)}, "b": TREE["b"]})
     assert not TREE["a"]["y"].any()
@@ -68,7 +68,7 @@ def test_an_unknown_action_is_refused():
         partition(TREE, [("a/.*", "train"), ("b/.*", "frozen")])
 
 
-def test_missing_are_those_that_the_checkpoint_lacks():
+def test_missing_parameters_are_those_the_checkpoint_lacks():
     assert missing(TREE, {"a": {"x": np.zeros((2, 3))}}) == ["a/y", "b/c/x"]
     assert missing(TREE, TREE) == []
 
@@ -81,7 +81,7 @@ def test_pretrained_parameters_that_do_not_fit_are_named():
         missing(TREE, {"a": {"y": np.ones(5)}})
 
 
-def test_what_is_trained_is_float32():
+def test_trained_parameters_are_float32():
     out = masters({"a": {"x": jnp.full((2,), 0.1, jnp.bfloat16)}})
     assert out["a"]["x"].dtype == np.float32
     same(out, {"a": {"x": np.full((2,), 0.10009765625, np.float32)}})  # 0.1 in bfloat16
@@ -99,7 +99,7 @@ def shapes():
     return jax.eval_shape(model.init, jax.random.key(0), frames, prompts.prompt)["params"]
 
 
-def test_rl_of_the_demo_trains_the_adapters_alone(shapes):
+def test_rl_of_the_demo_trains_only_the_adapters(shapes):
     trained, frozen = partition(shapes, demo.get_config().rl.trainable)
     projections = ("q", "k", "v", "o", "gate", "up", "down")
     assert set(flatten(trained)) == {

@@ -29,7 +29,7 @@ def test_tokens_are_those_of_torch():
     biases = [torch.tensor(params[name]["bias"]) for name in ("project_in", "project_out")]
     x = torch.nn.functional.linear(torch.tensor(features), weights[0], biases[0])
     x = torch.nn.functional.linear(torch.nn.functional.gelu(x), weights[1], biases[1])
-    temporal, spatial = x.mean(dim=2), x.mean(dim=1)  # one token a frame, one a patch
+    temporal, spatial = x.mean(dim=2), x.mean(dim=1)  # one token per frame, one per patch
     expected = torch.cat([temporal, spatial], dim=1)
     model = PoolAdapter(frames=3, patches=4, language_width=6)
     ours = jax.jit(model.apply)({"params": params}, features)

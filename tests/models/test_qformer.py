@@ -99,7 +99,7 @@ def test_half_precision_stays_half_and_is_near(additions):
     assert {leaf.dtype for leaf in jax.tree.leaves(inside)} == {jnp.dtype("bfloat16")}
 
 
-def test_the_order_of_frames_is_seen_by_the_time_embedding_alone():
+def test_only_the_time_embedding_tells_the_order_of_frames():
     model = make_adapter(cross_frequency=1)
     features = normal(2, 4, 5, 6)
     params = random_params(model, features)
@@ -113,7 +113,7 @@ def test_the_order_of_frames_is_seen_by_the_time_embedding_alone():
     )
 
 
-def test_every_frame_and_patch_is_read():
+def test_every_frame_and_patch_has_an_effect():
     model = make_adapter(cross_frequency=2)
     features = normal(1, 4, 2, 6)
     params = {"params": random_params(model, features)}

@@ -1,4 +1,4 @@
-"""Quantised kernels: qwix's numbers, packed; what a model and its gradient make of them."""
+"""Quantised kernels: qwix's numbers, packed; models that hold them, and their gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def test_all_levels_of_nf4():
 
 @pytest.mark.parametrize(("kind", "bound"), [("nf4", 0.16), ("int8", 1 / 254)])
 @pytest.mark.parametrize("lead", [(), (3,)])
-def test_is_what_qwix_says(kind, bound, lead):
+def test_matches_qwix(kind, bound, lead):
     kernel = normal(*lead, 128, 6)
     stored = quantise(kernel, kind, 64)
     rows, axes = len(lead), [axis for axis in range(len(lead) + 2) if axis != len(lead)]
@@ -59,7 +59,7 @@ def test_is_what_qwix_says(kind, bound, lead):
     assert stored["codes"].nbytes == kernel.size // (2 if kind == "nf4" else 1)
 
 
-def test_what_is_quantised_twice_stays():
+def test_quantising_twice_changes_nothing():
     once = quantise(normal(64, 5), "nf4", 16)
     again = quantise(dequantise(**once), "nf4", 16)
     for name in ("codes", "scales"):
@@ -70,13 +70,13 @@ def test_what_is_quantised_twice_stays():
     ("kind", "block", "words"),
     [("nf4", 48, "must divide the 64 rows"), ("fp4", 16, "choose one of"), ("int8", 0, "divide")],
 )
-def test_what_cannot_be_is_refused(kind, block, words):
+def test_unknown_kinds_and_bad_blocks_are_refused(kind, block, words):
     with pytest.raises(UserError, match=words):
         quantise(jnp.ones((64, 2)), kind, block)
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
-def test_a_layer_with_stored_kernels_is_the_layer_with_what_they_stand_for(kind):
+def test_a_quantised_layer_equals_one_with_the_dequantised_kernel(kind):
     x, layer = normal(3, 32), LoRADense(5, rank=2, storage=Storage(kind, 8))
     params = layer.init(jax.random.key(0), x)["params"]
     params["lora_b"] = normal(2, 5)
@@ -85,10 +85,10 @@ def test_a_layer_with_stored_kernels_is_the_layer_with_what_they_stand_for(kind)
     plain = LoRADense(5, rank=2).apply({"params": params | {"kernel": dequantise(**stored)}}, x)
     np.testing.assert_allclose(out, plain, rtol=1e-6)
     deviation = float(dequantise(**stored).std())
-    assert deviation == pytest.approx(32**-0.5, rel=0.2)  # drawn as any kernel is
+    assert deviation == pytest.approx(32**-0.5, rel=0.2)  # initialised like any kernel
 
 
-def test_the_gradient_is_that_of_the_kernel_it_stands_for():
+def test_the_gradient_is_that_of_the_dequantised_kernel():
     stored, x = quantise(normal(32, 5), "nf4", 8), normal(4, 32, seed=1)
 
     def loss(x):
@@ -102,10 +102,10 @@ def test_the_backward_pass_keeps_no_kernel():
     stored, x = quantise(normal(32, 5), "nf4", 8), normal(4, 32, seed=1)
     kept = jax.make_jaxpr(lambda x: jax.vjp(lambda y: quantised_matmul(y, **stored), x))(x)
     shapes = [value.aval.shape for value in kept.jaxpr.outvars]
-    assert (32, 5) not in shapes and shapes  # what the backward pass is given
+    assert (32, 5) not in shapes and shapes  # residuals of the backward pass
 
 
-def test_a_quantised_model_gets_the_kernels_of_a_whole_one():
+def test_a_quantised_model_takes_the_kernels_of_an_unquantised_one():
     inputs = (normal(1, 1, 4, 8), jnp.zeros((1, 1, 4), int), jnp.ones((1, 1, 4), bool))
     whole = random_params(make_llama(), *inputs)
     model = make_llama(quantisation="nf4", quantisation_block=4)
@@ -131,7 +131,7 @@ def test_codes_cannot_be_trained():
     partition(params, ((".*/lora_a", "train"), (".*", "freeze")))
 
 
-def test_orbax_stores_them(tmp_path):
+def test_orbax_stores_codes_and_scales(tmp_path):
     stored = quantise(normal(32, 5), "nf4", 8) | {"int8": quantise(normal(32, 5), "int8", 8)}
     with Checkpoints(str(tmp_path), "sft") as checkpoints:
         checkpoints.save(1, {"trained": stored}, {})
@@ -141,12 +141,12 @@ def test_orbax_stores_them(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
-def test_encoder_and_adapter_can_be_quantised_too(kind):
+def test_encoder_and_adapter_can_be_quantised(kind):
     how = {"quantisation": kind, "quantisation_block": 4}
     vision = ClipVision(8, 2, 2, 12, 4, 8, **how)
     adapter = QFormerAdapter(2, 8, 2, 2, 12, 2, 8, **how)
-    features, pictures = normal(1, 2, 4, 8), normal(1, 8, 8, 3)
-    for module, x in ((vision, pictures), (adapter, features)):
+    features, images = normal(1, 2, 4, 8), normal(1, 8, 8, 3)
+    for module, x in ((vision, images), (adapter, features)):
         out, variables = module.init_with_output(jax.random.key(0), x)
         paths = flatten(variables["params"])
         assert np.isfinite(out).all()

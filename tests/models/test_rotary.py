@@ -24,14 +24,14 @@ def test_scaled_angles_by_hand():
     np.testing.assert_allclose(angles, [[40, 0.5]], rtol=1e-6)
 
 
-def test_frequencies_in_between_are_mixed_by_hand():
+def test_frequencies_in_between_are_interpolated_by_hand():
     # 1 turn in 10 tokens; halfway between 0.5 and 1.5: (1/2 / 4 + 1/2) of 2π / 10
     frequency = 2 * np.pi / 10
     out = scale_frequencies(jnp.array([frequency]), RotaryScaling("llama3", 4.0, 0.5, 1.5, 10))
     np.testing.assert_allclose(out, [0.625 * frequency], rtol=1e-6)
 
 
-def test_linear_scaling_is_that_of_positions():
+def test_linear_scaling_divides_positions():
     positions = jnp.array([0, 4, 12])
     out = rotary_angles(positions, 8, 100.0, RotaryScaling("linear", 4.0))
     np.testing.assert_allclose(out, rotary_angles(positions // 4, 8, 100.0), rtol=1e-6)
@@ -70,8 +70,8 @@ def test_frequencies_of_released_models_are_those_of_transformers(kind, base, th
 def test_rotation_pairs_the_halves():
     x = jnp.array([1.0, 2.0, 0.0, 0.0]).reshape(1, 4)  # pairs (1, 0) and (2, 0)
     quarter_and_half_turn = jnp.array([jnp.pi / 2, jnp.pi])
-    turned = rotate(x, Rotation.by(quarter_and_half_turn))
-    np.testing.assert_allclose(turned, [[0, -2, 1, 0]], atol=1e-6)
+    rotated = rotate(x, Rotation.by(quarter_and_half_turn))
+    np.testing.assert_allclose(rotated, [[0, -2, 1, 0]], atol=1e-6)
 
 
 def test_a_rotation_is_computed_once_for_all_its_uses():
@@ -91,7 +91,7 @@ def test_a_rotation_is_computed_once_for_all_its_uses():
         (RotaryScaling("llama3", 8.0, 4.0, 4.0), "rope_low_frequency is 4.0; it must be below"),
     ],
 )
-def test_a_scaling_that_there_is_not_is_refused(scaling, message):
+def test_an_invalid_scaling_is_refused(scaling, message):
     with pytest.raises(UserError, match=message):
         rotary_angles(jnp.array([1]), 4, 100.0, scaling)
 

@@ -1,4 +1,4 @@
-"""Sampled responses: what is drawn, what never is, when the loop ends, what is said of it."""
+"""Sampled responses: their tokens, noise and log-probabilities, and when the loop ends."""
 
 from functools import lru_cache, partial
 
@@ -47,7 +47,7 @@ def sample():
 
 @lru_cache
 def likeliest(*tokens, logit=60.0):
-    """Parameters that give some tokens the same, by far highest logit, whatever was read.
+    """Parameters that give some tokens the same, by far highest logit, whatever the input.
 
     The first channel of all embeddings is so large that the last norm makes it sqrt(width).
     """
@@ -61,7 +61,7 @@ def likeliest(*tokens, logit=60.0):
     return params
 
 
-def test_banned_tokens_are_never_sampled_where_they_are_the_most_likely(sample):
+def test_banned_tokens_are_never_sampled_even_if_most_likely(sample):
     rollout = sample(likeliest(*np.flatnonzero(BANNED).tolist()))
     assert not np.asarray(BANNED)[rollout.ids[rollout.mask]].any()
     # the others are equally likely among themselves
@@ -80,7 +80,7 @@ def test_mask_includes_the_end_and_padding_follows(sample):
         assert (ids[length:] == PAD).all()
         assert (log_prob[:length] < 0).all()
         assert (log_prob[length:] == 0).all()
-    assert 3 < ended < B * G  # both kinds were met
+    assert 3 < ended < B * G  # both kinds occurred
 
 
 def test_log_probs_are_those_of_the_training_graph(sample):
@@ -110,7 +110,7 @@ def test_greedy_takes_the_most_likely_token_of_the_full_forward():
     assert len(set(rollout.ids[mask].tolist())) > 2
 
 
-def test_the_first_of_a_group_can_be_greedy_beside_drawn_ones():
+def test_the_first_of_a_group_can_be_greedy():
     def draw(**changes):
         settings = {"max_tokens": T, "temperature": 1.0, "end_id": END, "pad_id": PAD} | changes
         keys = jax.random.split(jax.random.key(3), B)
@@ -125,14 +125,14 @@ def test_the_first_of_a_group_can_be_greedy_beside_drawn_ones():
         np.testing.assert_allclose(getattr(both, name), apart, atol=1e-5, err_msg=name)
 
 
-def test_keys_decide(sample):
+def test_the_key_decides(sample):
     first, again, other = sample(seed=1), sample(seed=1), sample(seed=2)
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert (first.ids != other.ids).mean() > 0.5
 
 
 def test_noise_is_fresh_for_every_prompt_response_and_step(sample):
-    tokens = tuple(range(END + 1, VOCABULARY))  # all equally likely, whatever was read
+    tokens = tuple(range(END + 1, VOCABULARY))  # all equally likely, whatever the input
     ids = sample(likeliest(*tokens)).ids
     for axis in range(3):
         change = np.diff(ids, axis=axis)
@@ -173,7 +173,7 @@ def test_the_loop_ends_with_the_last_response(monkeypatch):
     assert steps == T
     assert (rollout.ids == 5).all()
     assert rollout.mask.all()
-    rollout, steps = some  # of 24 responses about one in 32 gets so far as five tokens
+    rollout, steps = some  # about one in 32 of the 24 responses reaches five tokens
     assert steps == rollout.mask.sum(axis=-1).max()
     assert rollout.mask.sum(axis=-1).min() == 1
 
@@ -198,7 +198,7 @@ def test_frequencies_follow_the_temperature():
     np.testing.assert_allclose(rollout.log_prob[..., 0], np.log(chosen), atol=1e-4)
 
 
-def test_half_precision_samples_too():
+def test_samples_in_half_precision():
     model = make_vlm(dtype="bfloat16")
     draw = partial(
         sampler.sample, model, group_size=2, max_tokens=3, temperature=1.0, end_id=END, pad_id=PAD

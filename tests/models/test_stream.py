@@ -1,4 +1,4 @@
-"""Streaming gives the tokens of `sample`, one compilation for all, and only whole characters."""
+"""Streaming: the tokens of `sample`, one compilation for all, only complete characters."""
 
 from functools import lru_cache, partial
 
@@ -42,7 +42,7 @@ def test_streams_the_tokens_of_sample(temperature):
             ended += expected[-1] == END
             answers.add(tuple(expected))
     assert len(answers) == 3 if temperature == 0 else len(answers) > 6
-    assert temperature == 0 or 0 < ended < 12  # with an end and cut off, both were met
+    assert temperature == 0 or 0 < ended < 12  # both kinds occurred: ended and cut off
     # one compilation serves all prompts, keys and steps
     assert (streamer._begin._cache_size(), streamer._step._cache_size()) == (1, 1)
 
@@ -58,7 +58,7 @@ def test_the_cache_is_written_in_place():
 
 
 def byte_encoder():
-    """LLaMA's way with rare characters: one token a byte. Ids 5 ... 260 are the bytes."""
+    """Like LLaMA for rare characters: one token per byte, ids 5 to 260."""
     names = ["<unk>", "<s>", "</s>", "<pad>", IMAGE_TOKEN, *(f"<0x{i:02X}>" for i in range(256))]
     words = ["▁a", "▁red", "."]
     vocabulary = {name: i for i, name in enumerate([*names, *words])}
@@ -88,14 +88,14 @@ def tokens_of(text):
     return [token for part in parts for token in part] + [2]
 
 
-def test_characters_of_several_tokens_come_whole():
+def test_characters_of_several_tokens_come_complete():
     pieces = list(text_pieces(ENCODER, tokens_of(["red", "€", "👍", "a", "."])))
     assert pieces == ["red", "€", "👍", " a", "."]
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([*WORDS, "é", "€", "👍🏽", "한", " ", "\n"]), max_size=12))
-def test_pieces_make_the_text(parts):
+def test_pieces_join_to_the_text(parts):
     tokens = tokens_of(parts)
     pieces = list(text_pieces(ENCODER, tokens))
     assert "".join(pieces) == ENCODER.decode(tokens)[0]
@@ -103,12 +103,12 @@ def test_pieces_make_the_text(parts):
     assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces)
 
 
-def test_what_breaks_off_within_a_character_is_left_out():
+def test_an_incomplete_last_character_is_dropped():
     tokens = tokens_of(["red", "€"])[:-2]
     assert list(text_pieces(ENCODER, tokens)) == ["red"]
 
 
-def test_bytes_that_are_no_character_do_not_stop_the_text():
+def test_invalid_bytes_do_not_stop_the_text():
     tokens = [*tokens_of(["red"])[:-1], 5 + 0xFF, *tokens_of(["a", "."])]
     pieces = list(text_pieces(ENCODER, tokens))
     assert pieces == ["red", "\N{REPLACEMENT CHARACTER} a", "."]

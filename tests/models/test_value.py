@@ -1,4 +1,4 @@
-"""Scores and values: where they are read, what may influence them."""
+"""Scores and values: where they are read, and what affects them."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ HEAD = {"kernel": normal(8, seed=3), "bias": jnp.float32(0.5)}
 
 
 def of(function, responses, head=HEAD):
-    params = make_params()  # made here: what is made in a trace would be cached
+    params = make_params()  # made here: made inside the trace, tracers would be cached
     compiled = jax.jit(lambda *x: function(make_vlm(), params, head, *x))
     return compiled(*make_prompts(), responses)
 
@@ -26,7 +26,7 @@ def test_values_are_those_of_the_states_before_the_tokens():
 
 def test_a_score_is_read_after_the_last_token():
     responses = make_responses()
-    # One token more, whatever it is: the state before it is the state after the answer.
+    # One more token, whichever it is: the state before it is the state after the response.
     longer = responses._replace(
         ids=jnp.pad(responses.ids, [(0, 0), (0, 0), (0, 1)], constant_values=5),
         mask=jnp.pad(responses.mask, [(0, 0), (0, 0), (0, 1)]),
@@ -37,7 +37,7 @@ def test_a_score_is_read_after_the_last_token():
     np.testing.assert_allclose(of(response_scores, responses), expected, atol=1e-5)
 
 
-def test_padding_behind_an_answer_has_no_influence():
+def test_padding_after_a_response_has_no_effect():
     responses = make_responses()
     other = responses._replace(ids=jnp.where(responses.mask, responses.ids, 9))
     assert (other.ids != responses.ids).any()
@@ -45,7 +45,7 @@ def test_padding_behind_an_answer_has_no_influence():
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
-def test_the_last_token_has_an_influence():
+def test_the_last_token_affects_the_score():
     responses = make_responses()
     last = responses.mask & ~jnp.pad(responses.mask[..., 1:], [(0, 0), (0, 0), (0, 1)])
     other = responses._replace(ids=jnp.where(last, 6, responses.ids))
@@ -53,6 +53,6 @@ def test_the_last_token_has_an_influence():
     assert (jnp.abs(after - before) > 1e-4).all()
 
 
-def test_a_fresh_head_says_zero():
+def test_a_fresh_head_gives_zero():
     assert (of(response_scores, make_responses(), initial_head(8)) == 0).all()
     assert initial_head(8, jax.random.key(0))["kernel"].any()

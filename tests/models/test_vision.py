@@ -17,7 +17,7 @@ SIZES = {
 }  # fmt: skip
 
 
-def pictures(count=2):
+def images(count=2):
     return normal(count, 12, 12, 3)
 
 
@@ -35,7 +35,7 @@ def test_features_are_those_of_transformers(select_layer, activation, epsilon):
     )  # fmt: skip
     theirs = CLIPVisionModel(settings)
     params = torch_weights.vision(torch_weights.randomised(theirs), 4 + select_layer)
-    x = np.asarray(pictures())
+    x = np.asarray(images())
     with torch.no_grad():
         out = theirs(torch.tensor(x.transpose(0, 3, 1, 2)), output_hidden_states=True)
     expected = out.hidden_states[select_layer][:, 1:]  # without the class token
@@ -48,7 +48,7 @@ def test_features_are_those_of_transformers(select_layer, activation, epsilon):
 
 
 def test_parameters_are_those_of_the_layers_up_to_the_selected_one():
-    shapes = jax.eval_shape(ClipVision(**SIZES).init, jax.random.key(0), pictures())["params"]
+    shapes = jax.eval_shape(ClipVision(**SIZES).init, jax.random.key(0), images())["params"]
     shapes = {path: value.shape for path, value in flatten(shapes).items()}
     assert shapes["patch_embedding/kernel"] == (4 * 4 * 3, 12)
     assert shapes["position_embedding"] == (9 + 1, 12)
@@ -74,15 +74,15 @@ def test_gelu_is_the_exact_one():
     np.testing.assert_allclose(ACTIVATIONS["gelu"](jnp.array([1.0])), [0.8413447], atol=1e-6)
 
 
-def test_an_activation_that_there_is_not_is_refused():
+def test_an_unknown_activation_is_refused():
     with pytest.raises(UserError, match="'relu'; choose one of quick_gelu, gelu"):
-        ClipVision(**SIZES, activation="relu").init(jax.random.key(0), pictures())
+        ClipVision(**SIZES, activation="relu").init(jax.random.key(0), images())
     names = {rule.key: rule.names for rule in config_rules.RULES}["model.vision.activation"]
     assert names == tuple(ACTIVATIONS)
 
 
 def test_half_precision_stays_half_and_is_near():
-    x = pictures()
+    x = images()
     params = {"params": random_params(ClipVision(**SIZES), x)}
     expected = jax.jit(ClipVision(**SIZES, dtype="float32").apply)(params, x)
     out = jax.jit(ClipVision(**SIZES, dtype="bfloat16").apply)(params, x)
@@ -91,8 +91,8 @@ def test_half_precision_stays_half_and_is_near():
     assert 1e-4 < error < 0.02
 
 
-def test_pictures_do_not_see_each_other():
-    model, x = ClipVision(**SIZES), pictures(3)
+def test_images_do_not_affect_each_other():
+    model, x = ClipVision(**SIZES), images(3)
     params = random_params(model, x)
     apply = jax.jit(lambda x: model.apply({"params": params}, x))
     out, changed = apply(x), apply(x.at[1].set(0.0))
@@ -102,7 +102,7 @@ def test_pictures_do_not_see_each_other():
 
 
 def test_scan_and_remat_change_nothing():
-    x = pictures()
+    x = images()
     params = random_params(ClipVision(**SIZES), x)
 
     def gradient(model):

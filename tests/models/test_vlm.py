@@ -1,4 +1,4 @@
-"""The whole model: visual tokens in the prompt, and one forward in three ways that must agree."""
+"""The whole model: visual tokens in the prompt, and three forward passes that must agree."""
 
 from functools import partial
 
@@ -42,7 +42,7 @@ def test_visual_tokens_take_the_places_of_image_ids_in_order():
     np.testing.assert_array_equal(out[1, [1, 2]], embedding[np.array([5, 4])])
 
 
-def test_a_shared_prompt_is_as_good_as_a_full_forward_of_each_response(hidden):
+def test_a_shared_prompt_equals_a_full_forward_of_each_response(hidden):
     prompts, responses = make_prompts(), make_responses()
     out = hidden(*prompts, responses)
     expected = jax.jit(partial(plain_hidden, make_vlm()))(make_params(), prompts, responses)
@@ -81,7 +81,7 @@ def test_decoding_step_by_step_is_the_full_forward(hidden):
         last, prompt = model.prefill(*prompts)
         states = [jnp.broadcast_to(last[:, None], (3, 2, 8))]
         keys, values = prompt.keys[..., :3], prompt.values[..., :3, :]  # room for three tokens
-        # What no token was written to is masked, whatever it holds.
+        # Places without a token are masked, whatever they hold.
         past = Segment(*(x.repeat(2, axis=3) for x in (keys, values)), jnp.zeros((3, 2, 3), bool))
         for step in range(3):
             position = jnp.broadcast_to(prompts.prompt.mask.sum(axis=1)[:, None] + step, (3, 2))
@@ -94,7 +94,7 @@ def test_decoding_step_by_step_is_the_full_forward(hidden):
     np.testing.assert_allclose(out, hidden(*prompts, responses), atol=3e-5)
 
 
-def test_later_response_tokens_change_nothing_earlier(hidden):
+def test_later_response_tokens_do_not_affect_earlier_ones(hidden):
     prompts, responses = make_prompts(), make_responses()
     everywhere = jnp.ones_like(responses.mask)
     out = hidden(*prompts, Responses(responses.ids, everywhere))
@@ -126,7 +126,7 @@ def test_a_response_of_one_token_is_predicted_by_the_prompt(hidden):
     np.testing.assert_allclose(out, hidden(*prompts, responses)[:, :, :1], atol=1e-6)
 
 
-def test_the_video_reaches_the_response_through_its_own_prompt_only(hidden):
+def test_a_video_affects_only_the_responses_to_its_own_prompt(hidden):
     prompts, responses = make_prompts(), make_responses()
     changed = prompts._replace(visual=prompts.visual.at[1, 1].add(1.0))
     change = jnp.abs(hidden(*prompts, responses) - hidden(*changed, responses)).max(axis=-1)
@@ -145,7 +145,7 @@ def test_frames_are_encoded_one_by_one_and_kept_in_order():
     np.testing.assert_allclose(encode(frames[::-1]), features[::-1], atol=1e-5)
 
 
-def test_a_half_language_model_reads_whole_visual_tokens():
+def test_a_bfloat16_language_model_reads_float32_visual_tokens():
     """The adapter may stay in float32: its tokens take the language model's dtype."""
     model, prompts = make_vlm(dtype="bfloat16"), make_prompts()
     prefill = jax.jit(partial(model.apply, {"params": make_params()}, method=VLM.prefill))

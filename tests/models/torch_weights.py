@@ -1,4 +1,4 @@
-"""Weights of `transformers` models under our names, for the tests of parity.
+"""Weights of `transformers` models under our names, for the parity tests.
 
 Kernels are transposed, layers stacked on a leading axis. State dictionaries hold numpy arrays, see
 `randomised`; names are those of transformers 5 (`CLIPVisionModel`, `Blip2QFormerModel`,
@@ -17,7 +17,7 @@ PROJECTIONS = {
     **{key: f"mlp.{key}_proj" for key in ("gate", "up", "down")},
 }
 
-# A small LLaMA by our names; `torch_llama` is the same one.
+# A small LLaMA by our names; `torch_llama` has the same sizes.
 LLAMA = {
     "vocabulary": 11, "width": 16, "layers": 2, "heads": 4, "kv_heads": 2, "mlp_width": 20,
     "rope_base": 100.0, "norm_epsilon": 1e-3,
@@ -25,7 +25,7 @@ LLAMA = {
 
 
 def torch_llama(*, rope: dict[str, Any] | None = None, **changes: Any) -> Any:
-    """A `LlamaForCausalLM` of the sizes of `LLAMA`; `rope` are changes of `rope_parameters`."""
+    """A `LlamaForCausalLM` of the sizes of `LLAMA`; `rope` overrides `rope_parameters`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     settings = {
@@ -37,7 +37,7 @@ def torch_llama(*, rope: dict[str, Any] | None = None, **changes: Any) -> Any:
 
 
 def randomised(model: Any, seed: int = 0, scale: float = 0.3) -> State:
-    """Draws all parameters of a torch model anew, norms and biases too, and returns them."""
+    """Redraws all parameters of a torch model, including norms and biases, and returns them."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -49,7 +49,7 @@ def randomised(model: Any, seed: int = 0, scale: float = 0.3) -> State:
 
 
 def vision(state: State, layers: int) -> dict[str, Any]:
-    """`ClipVision` of the first `layers` layers of a `CLIPVisionModel`."""
+    """Parameters of `ClipVision` from the first `layers` layers of a `CLIPVisionModel`."""
     patches = state["embeddings.patch_embedding.weight"]  # [D, 3, height, width]
     return {
         "class_embedding": state["embeddings.class_embedding"],
@@ -61,7 +61,7 @@ def vision(state: State, layers: int) -> dict[str, Any]:
 
 
 def qformer(state: State, queries: np.ndarray, layers: int, frequency: int) -> dict[str, Any]:
-    """`QFormer` of a `Blip2QFormerModel` or the query side of an `InstructBlipQFormerModel`.
+    """Parameters of `QFormer` from a `Blip2QFormerModel` or `InstructBlipQFormerModel`.
 
     `queries` [Q, W] are an input there, a parameter here.
     """
@@ -71,7 +71,7 @@ def qformer(state: State, queries: np.ndarray, layers: int, frequency: int) -> d
 
 
 def llama(state: State, layers: int, tied: bool = False) -> dict[str, Any]:
-    """`Llama` without adapters of a `LlamaForCausalLM`; a tied one's head is left out."""
+    """Parameters of `Llama` without adapters, from a `LlamaForCausalLM`; tied, no head."""
     head = {} if tied else {"lm_head": state["lm_head.weight"].T}
     return {
         "embedding": state["model.embed_tokens.weight"],

@@ -1,4 +1,4 @@
-"""The mesh of a config: sizes, the rest, and what is refused."""
+"""The mesh: sizes, the axis that takes the rest, and what is refused."""
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ def build(monkeypatch):
         return make_mesh(sizes, devices)
 
     class Fake:
-        __class__ = jax.sharding.Mesh  # passes for one; its devices are not there
+        __class__ = jax.sharding.Mesh  # passes for a mesh, without real devices
 
         def __init__(self, devices, axes):
             self.devices, self.shape = devices, dict(zip(axes, devices.shape, strict=True))

@@ -1,4 +1,4 @@
-"""An order in memory changes no number and no gradient."""
+"""Pinning the memory order changes neither numbers nor gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.sharding.order import row_major
 
 
-def test_numbers_and_gradients_stay():
+def test_numbers_and_gradients_do_not_change():
     x = jnp.arange(24.0).reshape(2, 3, 4)
 
     def function(x):

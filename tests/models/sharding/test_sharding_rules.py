@@ -1,4 +1,4 @@
-"""The tables: every parameter of every model is covered, and cut where it should be."""
+"""The tables: every parameter of every model is covered, and sharded as it should be."""
 
 import re
 import runpy
@@ -74,14 +74,14 @@ def test_places(path, shape, axes):
     assert specification(path, shape, MESH) == PartitionSpec(*axes)
 
 
-def test_what_does_not_divide_stays_whole():
+def test_dimensions_that_do_not_divide_stay_whole():
     assert fitting(("fsdp", ("data", "tensor"), None), (6, 8, 5), MESH.shape) == (
         "fsdp", ("data", "tensor"), None,
     )  # fmt: skip
     assert fitting(("fsdp", ("data", "tensor")), (5, 6), MESH.shape) == (None, None)
 
 
-def test_no_large_parameter_is_whole_where_all_devices_cut():
+def test_no_large_parameter_stays_whole_where_all_axes_shard():
     small = ("norm", "bias", "class_embedding", "position_embedding", "queries", "time_embedding")
     for path, shape in shapes(quantisation="nf4").items():
         spec = specification(path, shape.shape, MESH)
