@@ -56,7 +56,7 @@ def one_by_one(
     """Hidden states after all layers, and the keys and values of each.
 
     Args:
-      block: one layer, without a scope; see `LlamaBlock`.
+      block: a `LlamaBlock` without a parent.
       layers: see `split_layers`.
       masks, past: of each segment; keys and values are tuples, an array for each layer.
       remat: computes a layer again in the backward pass.
@@ -75,7 +75,7 @@ def one_by_one(
         if last_only and index == len(layers) - 1:
             masks = tuple(mask[:, :, -1:] for mask in masks)
         own = tuple((keys[index], values[index]) for keys, values in past)
-        with jax.named_scope(str(index)):
+        with jax.named_scope(f"layer_{index}"):
             x, segment = run(layers[str(index)], x, rotation, tuple(masks), own, step)
         found.append(segment)
     keys, values = zip(*found, strict=True)

@@ -6,7 +6,7 @@ themselves causally and to any number of past segments of keys and values. A seg
 1 is shared by the G responses of a prompt, so the prompt is computed and stored once.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -84,11 +84,6 @@ class Llama(nn.Module):
             nn.initializers.normal(self.embedding_std),
             (self.vocabulary, self.width),
         )
-        settings = (
-            self.heads, self.kv_heads, self.key_width, self.mlp_width, self.norm_epsilon,
-            self.lora_rank, self.lora_alpha, self.dtype,
-            Storage(self.quantisation, self.quantisation_block),
-        )  # fmt: skip
         # Parameters are declared and drawn in a loop, also where layers run one by one.
         loop = nn.scan(
             nn.remat(LlamaBlock, prevent_cse=False) if self.remat else LlamaBlock,
@@ -98,13 +93,21 @@ class Llama(nn.Module):
             length=self.layers,
             unroll=self.unroll,
         )
-        self.loop = loop(*settings, name="layers")
-        self.block = LlamaBlock(*settings, parent=None)
+        self.loop = loop(*self._of_layer, name="layers")
         self.norm = RMSNorm(self.norm_epsilon, self.dtype)
         if not self.tied:
             self.lm_head = self.param(
                 "lm_head", nn.initializers.lecun_normal(), (self.width, self.vocabulary)
             )
+
+    @property
+    def _of_layer(self) -> tuple[Any, ...]:
+        """The fields of a `LlamaBlock`."""
+        return (
+            self.heads, self.kv_heads, self.key_width, self.mlp_width, self.norm_epsilon,
+            self.lora_rank, self.lora_alpha, self.dtype,
+            Storage(self.quantisation, self.quantisation_block),
+        )  # fmt: skip
 
     @property
     def unrolled(self) -> bool:
@@ -167,9 +170,10 @@ class Llama(nn.Module):
             tuple((segment.keys, segment.values) for segment in past),
         )  # fmt: skip
         if self.unrolled and not self.is_initializing():
+            block = LlamaBlock(*self._of_layer, parent=None)
             layers = split_layers(self.variables["params"]["layers"], self.layers)
             x, (keys, values) = one_by_one(
-                self.block, layers, *inputs, remat=self.remat, last_only=last_only, step=step
+                block, layers, *inputs, remat=self.remat, last_only=last_only, step=step
             )
         else:
             x, (keys, values) = self.loop(*inputs)
