@@ -21,10 +21,10 @@ from orl_jax.experiments.bandit import (
     RATE,
     READINGS,
     History,
-    bootstrap_interval,
     train,
 )
 from orl_jax.report.environment import environment
+from orl_jax.report.statistics import interval
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 from orl_jax.run.stop import exit_on_sigterm
@@ -118,8 +118,10 @@ def _table(setting: str, by_noise: dict[str, dict[str, History]]) -> Iterator[st
 
 
 def _cell(history: History, shown: tuple[str, ...], step: int) -> str:
-    low, high = bootstrap_interval(history.quality[:, step])
-    first = f"{history.quality[:, step].mean():.3f} [{low:.3f}, {high:.3f}]"
+    found = interval(history.quality[:, step].tolist())
+    first = f"{found['mean']:.3f}"
+    if found["low"] is not None:  # else one seed
+        first += f" [{found['low']:.3f}, {found['high']:.3f}]"
     rest = {"best": "{:.3f}", "entropy": "{:.2f}"}
     others = [rest[key].format(getattr(history, key)[:, step].mean()) for key in shown[1:]]
     return ", ".join([first, *others])
@@ -143,9 +145,10 @@ def _record(results: Results) -> dict:
 
 def _summary(values: np.ndarray) -> dict:
     """Of [S, steps + 1] values: before and after, with its interval, and the mean curve."""
-    low, high = bootstrap_interval(values[:, -1])
+    after = interval(values[:, -1].tolist())
     curve = [round(float(value), 5) for value in values.mean(axis=0)]
-    return {"before": curve[0], "after": curve[-1], "low": low, "high": high, "curve": curve}
+    limits = {key: after[key] for key in ("low", "high")}
+    return {"before": curve[0], "after": curve[-1], **limits, "curve": curve}
 
 
 def _picture(results: Results) -> Figure:

@@ -146,22 +146,6 @@ def train(
     return _climb_all(problems, noise, two_levels, rate, form=form)
 
 
-def bootstrap_interval(
-    values: ArrayLike, *, level: float = 0.95, resamples: int = 2000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of [S] values (Efron 1979); the same at each call.
-
-    With fewer than about five values it is too narrow.
-
-    Example: `bootstrap_interval([1.0, 1.0])` is (1.0, 1.0).
-    """
-    values = np.asarray(values, np.float64)
-    chosen = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    tail = 50 * (1 - level)
-    low, high = np.percentile(values[chosen].mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
-
-
 @functools.partial(jax.jit, static_argnames="form")
 def _climb_all(
     problems: Problem, noise: ArrayLike, two_levels: ArrayLike, rate: ArrayLike, *, form: str

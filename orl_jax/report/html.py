@@ -7,7 +7,6 @@ the run (questions, responses, names) is escaped by the template engine.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -20,10 +19,18 @@ from orl_jax.report.distributions import distributions
 from orl_jax.report.environment import environment
 from orl_jax.report.frames import SHOWN, Frames
 from orl_jax.report.gallery import EXAMPLES, gallery
-from orl_jax.report.intervals import SMALL, difference, wilson
-from orl_jax.report.record import Record, find_key, read_record
+from orl_jax.report.record import Record, read_record
+from orl_jax.report.statistics import SMALL, Interval, wilson
 from orl_jax.report.summary import summary
-from orl_jax.report.table import MODELS, SPLIT_TITLES, SPLITS, TITLES, Row, accuracy_rows
+from orl_jax.report.table import (
+    MODELS,
+    SPLIT_TITLES,
+    SPLITS,
+    TITLES,
+    Row,
+    accuracy_rows,
+    paired_change,
+)
 from orl_jax.report.wording import FILTERS
 
 _TEMPLATE = "report.html.jinja"
@@ -32,12 +39,19 @@ _USUAL_IMAGE_SIZE = 64  # pixels a side, where the config does not tell
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A split in the table and in the bars; `models` are those that were evaluated on it."""
+    """A split in the table and in the bars.
+
+    Attributes:
+      rows: of the table.
+      models: those that were evaluated on it.
+      changes: of each row, `paired_change`.
+    """
 
     name: str
     title: str
     rows: list[Row]
     models: list[str]
+    changes: list[Interval | None]
     bars: markupsafe.Markup
 
 
@@ -81,7 +95,7 @@ def templates(*folders: pathlib.Path) -> jinja2.Environment:
 
 def _environment() -> jinja2.Environment:
     env = templates()
-    env.globals |= {"wilson": wilson, "difference": difference}
+    env.globals |= {"wilson": wilson}
     return env
 
 
@@ -92,7 +106,7 @@ def _content(record: Record, data_folder: pathlib.Path) -> dict[str, Any]:
         "splits": [split for name in SPLITS if (split := _split(record, name))],
         "curves": learning_curves(record),
         "distributions": distributions(record),
-        "chapters": gallery(record, _frames(record.config, data_folder)),
+        "chapters": gallery(record, _frames(record, data_folder)),
         "environment": record.results.get("environment") or environment(),
         "titles": TITLES,
         "small": SMALL,
@@ -109,7 +123,8 @@ def _split(record: Record, name: str) -> Split | None:
         [(row.name, _bars(row, models)) for row in rows],
         name=f"Greedy accuracy by task type, {SPLIT_TITLES[name]} split",
     )
-    return Split(name, SPLIT_TITLES[name], rows, models, figure)
+    changes = [paired_change(record.predictions, name, row) for row in rows]
+    return Split(name, SPLIT_TITLES[name], rows, models, changes, figure)
 
 
 def _bars(row: Row, models: list[str]) -> list[Bar]:
@@ -117,9 +132,9 @@ def _bars(row: Row, models: list[str]) -> list[Bar]:
     return [Bar(v, *wilson(v, row.n), colour=model) for model, v in values if v is not None]
 
 
-def _frames(config: Mapping[str, Any], data_folder: pathlib.Path) -> Frames:
-    data = config.get("data", {})
-    frames = data.get("frames") or find_key(config, "num_frames", "frames") or SHOWN
-    size = data.get("image_size") or find_key(config, "image_size") or _USUAL_IMAGE_SIZE
-    framing = data.get("framing", "crop")
-    return Frames(data_folder, ClipFormat(int(frames), int(size), framing))
+def _frames(record: Record, data_folder: pathlib.Path) -> Frames:
+    """Clips as the policy saw them, as far as the config says."""
+    frames = record.setting("data", "frames") or SHOWN
+    size = record.setting("data", "image_size") or _USUAL_IMAGE_SIZE
+    framing = record.setting("data", "framing") or "crop"
+    return Frames(data_folder, ClipFormat(frames, size, framing))

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orl_jax.run.files import readable_json_lines
@@ -43,6 +43,18 @@ class Record:
         """Steps with at least one group, ascending."""
         return sorted(step for step, groups in self.rollouts.items() if groups)
 
+    def setting(self, *keys: str) -> Any:
+        """The value of the config at a path of keys; None where the run left no such key.
+
+        Example: `record.setting("rl", "advantage", "form") == "signed"`.
+        """
+        found: Any = self.config
+        for key in keys:
+            if not isinstance(found, Mapping) or key not in found:
+                return None
+            found = found[key]
+        return found
+
 
 def read_record(workdir: pathlib.Path) -> Record:
     """Reads what there is of `workdir`.
@@ -80,27 +92,6 @@ def series(rows: Sequence[Json], stage: str, key: str) -> tuple[list[float], lis
             found[float(row["step"])] = float(value) if math.isfinite(value) else math.nan
     steps = sorted(found)
     return steps, [found[step] for step in steps]
-
-
-def find_key(tree: object, *names: str) -> Any:
-    """The first value in a nested mapping under any of `names` (earlier names first), or None.
-
-    Example: `find_key({"rl": {"advantage": {"mix": 0.25}}}, "mix")` gives 0.25.
-    """
-    for name in names:
-        for key, value in _leaves(tree):
-            if key == name:
-                return value
-    return None
-
-
-def _leaves(tree: object) -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            if isinstance(value, Mapping):
-                yield from _leaves(value)
-            else:
-                yield key, value
 
 
 def _rollout_files(workdir: pathlib.Path) -> list[tuple[int, pathlib.Path]]:

@@ -1,13 +1,14 @@
 """The headline: the numbers of a run, what was done, and what the SFT answers carry."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orl_jax.report.intervals import wilson
-from orl_jax.report.record import Record, find_key
+from orl_jax.report.record import Record
+from orl_jax.report.statistics import wilson
 from orl_jax.report.table import MODELS, SPLITS, Row, accuracy_rows
-from orl_jax.report.wording import Number
+from orl_jax.report.wording import Number, plain
 
 NAMES = {"sft": "after SFT", "rl": "after RL", "control": "control: more SFT"}
 
@@ -37,7 +38,8 @@ class Summary:
       fallen: task types that fell by more than 3 points.
       composition: the `ALL` row of the held-out-composition split.
       seconds: stage -> seconds.
-      algorithm, form, mix, group_size, oracle: of the config.
+      algorithm, group_size, oracle: of the config.
+      advantage: how the algorithm makes an advantage, in words: the form, then its numbers.
       systematic_share, random_share: shares of wrong SFT answers, of the config.
     """
 
@@ -52,8 +54,7 @@ class Summary:
     composition: Row | None
     seconds: Mapping[str, Number]
     algorithm: str | None
-    form: str | None
-    mix: Number | None
+    advantage: Sequence[str]
     group_size: int | None
     oracle: str | None
     systematic_share: Number | None
@@ -94,24 +95,37 @@ def _tiles(total: Row) -> list[Tile]:
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    rl = record.config.get("rl", {})
-    scenes = record.config.get("data", {}).get("scenes", {})
-    oracle = rl.get("oracle", record.config.get("oracle"))
-    if isinstance(oracle, Mapping):
-        oracle = find_key(oracle, "name", "kind", "type")
+    algorithm = record.setting("rl", "algorithm")
     return {
-        "algorithm": rl.get("algorithm"),
-        "form": find_key(rl, "form"),
-        "mix": find_key(rl, "mix"),
+        "algorithm": algorithm,
+        "advantage": tuple(_advantage(record, algorithm)),
         "group_size": _group_size(record),
-        "oracle": oracle if isinstance(oracle, str) else None,
-        "systematic_share": scenes.get("systematic_share"),
-        "random_share": scenes.get("random_share"),
+        "oracle": record.setting("oracle", "name"),
+        "systematic_share": record.setting("data", "scenes", "systematic_share"),
+        "random_share": record.setting("data", "scenes", "random_share"),
     }
+
+
+def _advantage(record: Record, algorithm: str | None) -> Iterator[str]:
+    """What the algorithm reads; the keys of the others are in every config and mean nothing."""
+    rl = functools.partial(record.setting, "rl")
+    form = {"grpo_rank": rl("advantage", "form"), "grpo": rl("grpo", "form")}.get(algorithm)
+    numbers: dict[str, Any] = {}
+    if form == "signed":
+        numbers["mix"] = rl("advantage", "mix")
+    if form in ("signed", "printed"):
+        numbers["discount"] = rl("advantage", "discount")
+    if algorithm == "ppo":
+        numbers = {"gamma": rl("ppo", "gamma"), "lambda": rl("ppo", "lam")}
+    if form:
+        yield form
+    for name, value in numbers.items():
+        if value is not None:
+            yield f"{name} {value if isinstance(value, str) else plain(value)}"
 
 
 def _group_size(record: Record) -> int | None:
     """As it was, from the rollouts; from the config where there are none."""
     for step in record.rollout_steps():
         return len(record.rollouts[step][0].get("responses", ())) or None
-    return find_key(record.config.get("rl", {}), "group_size", "responses", "G")
+    return record.setting("rl", "group_size")

@@ -1,10 +1,11 @@
 """Accuracy before and after, per task type: the rows, and the table that the terminal shows."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orl_jax.report.intervals import SMALL
+from orl_jax.report.statistics import SMALL, Interval, compare
 from orl_jax.report.wording import Number
 
 MODELS = ("sft", "control", "rl")
@@ -60,6 +61,34 @@ def accuracy_rows(results: Mapping[str, Any], split: str) -> list[Row]:
         for name in names
     ]
     return [_row(name, cell) for name, cell in [*cells, (ALL, found)]]
+
+
+def paired_change(
+    predictions: Mapping[str, Mapping[str, Mapping[str, Any]]], split: str, row: Row
+) -> Interval | None:
+    """The change from SFT to RL with its interval, from both models' answers to the same items.
+
+    None where the answers are not all there, or do not add up to the row's change: an interval for
+    independent samples would be the wrong one, and is not shown in its place.
+
+    Args:
+      predictions: "sft_test" and so on -> item id -> row of the file, see `Record`.
+      split: "test" or "composition".
+      row: of `accuracy_rows`.
+
+    Example: `paired_change(record.predictions, "test", row)["low"]`.
+    """
+    sft, rl = (predictions.get(f"{model}_{split}", {}) for model in ("sft", "rl"))
+    items = [
+        item
+        for item, answer in sft.items()
+        if item in rl and row.name in (ALL, answer.get("task_type"))
+    ]
+    if row.change() is None or len(items) != row.n:
+        return None
+    before, after = ([float(each[item]["correct"]) for item in items] for each in (sft, rl))
+    found = compare(after, before)["difference"]
+    return found if math.isclose(found["mean"], row.change(), abs_tol=1e-6) else None
 
 
 def accuracy_table(results: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orl_jax.experiments import bandit
-from orl_jax.experiments.bandit import FORMS, READINGS, Problem, bootstrap_interval, problem, train
+from orl_jax.experiments.bandit import FORMS, READINGS, Problem, problem, train
 from orl_jax.ops.ranking import ranks
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "bandit.py"
@@ -134,14 +134,6 @@ def test_exchanged_reading_has_no_signal_where_the_oracle_ties_all():
 def test_unknown_form_is_an_error():
     with pytest.raises(KeyError, match="plain"):
         train([0], 0.0, form="plain", steps=1, prompts=2)
-
-
-def test_bootstrap_interval():
-    assert bootstrap_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
-    # Means of two drawn from 0 and 1 are 0, 1/2, 1 with chances 1/4, 1/2, 1/4.
-    assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
-    assert bootstrap_interval([0.0, 1.0], level=0.6) == (0.0, 1.0)  # tails of 1/5
-    assert bootstrap_interval([0.0, 1.0], level=0.4) == (0.5, 0.5)  # of 3/10
 
 
 def run_script(*flags):

@@ -60,8 +60,10 @@ CONFIG = {
         "batch": 64,
         "learning_rate": 3e-4,
         "advantage": {"form": "signed", "mix": 0.25, "discount": "log2"},
-        "oracle": {"name": "reference"},
+        "grpo": {"form": "standardised"},
+        "ppo": {"gamma": 1.0, "lam": 0.95},
     },
+    "oracle": {"name": "reference"},
 }
 SECONDS = {"data": 31.2, "vision": 74.0, "sft": 142.6, "rl": 98.4, "control": 98.7, "eval": 22.3}
 

@@ -7,6 +7,7 @@ import pytest
 from example_run import TASKS, write_lines
 
 from orl_jax.report.html import write_report
+from orl_jax.report.statistics import newcombe
 from orl_jax.report.table import accuracy_rows
 from orl_jax.report.wording import THIN, percent, points
 
@@ -69,7 +70,12 @@ def test_the_headline_has_the_numbers_of_the_results(example, reader) -> None:
         assert text.replace(THIN, " ") in reader.text
     assert f"{points(after - before)} points" in reader.text
     assert f"{points(control - before)} points" in reader.text
-    for text in ("held-out items 72", "1 min 38 s", "grpo_rank, signed, mix 0.25", "G 5"):
+    for text in (
+        "held-out items 72",
+        "1 min 38 s",
+        "grpo_rank, signed, mix 0.25, discount log2",
+        "G 5",
+    ):
         assert text in reader.text
 
 
@@ -89,6 +95,45 @@ def test_tables_have_the_numbers_of_the_results(example, reader, split) -> None:
         assert [row.name.split(), *wanted] in [
             [r[0], *(cell[0] for cell in r[2:])] for r in shown if len(r) == 10
         ]
+
+
+def test_changes_have_the_interval_of_answers_to_the_same_items(example, reader) -> None:
+    answers = [
+        [json.loads(line) for line in (example.workdir / f"predictions/{m}_test.jsonl").open()]
+        for m in ("sft", "rl")
+    ]
+    both = [(sft["correct"], rl["correct"]) for sft, rl in zip(*answers, strict=True)]
+    cells = [both.count(pair) for pair in ((1, 1), (0, 1), (1, 0), (0, 0))]
+    low, high = newcombe(*cells)
+    assert f"{points(low)} to {points(high)}" in reader.text
+    assert "Newcombe's for two answers to the same items" in reader.text
+    assert "A change has no interval" not in reader.text
+
+
+def test_changes_have_no_interval_without_the_answers_of_both(new_example) -> None:
+    example = new_example()
+    path = example.workdir / "predictions/sft_test.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    reader = _Reader(_page(example))
+    assert "A change has no interval where predictions/ lacks the answers" in reader.text
+    total = next(row for row in reader.rows if len(row) == 10 and row[0].strip() == "all")
+    assert len(total[5].split()) == 1  # the change, without "-3.2 to +4.5"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "said"),
+    [
+        ("grpo_rank", "The loss saw only the order, never a score"),
+        ("grpo", "gave each of them a score"),
+        ("ppo", "gave each of them a score"),
+    ],
+)
+def test_the_story_is_that_of_the_algorithm(new_example, algorithm, said) -> None:
+    example = new_example()
+    results = _results(example)
+    results["config"]["rl"]["algorithm"] = algorithm
+    (example.workdir / "results.json").write_text(json.dumps(results))
+    assert said in _Reader(_page(example)).text
 
 
 def test_small_cells_are_marked(reader) -> None:

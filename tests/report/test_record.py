@@ -2,7 +2,7 @@ import json
 import math
 
 from orl_jax.report import record as record_module
-from orl_jax.report.record import find_key, read_record, series
+from orl_jax.report.record import read_record, series
 
 
 def test_it_reads_everything(example) -> None:
@@ -53,7 +53,10 @@ def test_a_long_run_is_thinned_out_evenly(tmp_path, monkeypatch) -> None:
     assert read_record(tmp_path).rollout_steps() == [0, 40, 90]
 
 
-def test_find_key_looks_into_depth_and_prefers_the_earlier_name() -> None:
-    tree = {"a": {"G": 3}, "b": {"c": {"group_size": 5}}}
-    assert find_key(tree, "group_size", "G") == 5
-    assert find_key(tree, "mix") is None
+def test_a_setting_is_read_at_its_place(tmp_path) -> None:
+    config = {"rl": {"algorithm": "grpo", "advantage": {"form": "signed"}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    record = read_record(tmp_path)
+    assert record.setting("rl", "advantage", "form") == "signed"
+    assert record.setting("rl", "grpo", "form") is None
+    assert record.setting("rl", "algorithm", "form") is None

@@ -64,7 +64,7 @@ def read_benchmarks(
       evaluations: of `read_evaluations`.
       baseline: the name that others are compared with.
       judge: whose verdicts count, where several judges have spoken.
-      progress: whether to show a bar; bootstraps of large benchmarks take a minute.
+      progress: whether to show a bar.
 
     Raises:
       UserError: models of a benchmark that share no items, or differ in what the items are.

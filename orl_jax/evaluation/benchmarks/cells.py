@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orl_jax.evaluation.benchmarks.measures import Scored
-from orl_jax.evaluation.scoring.cells import RESAMPLES
-from orl_jax.evaluation.scoring.paired import compare, shared
+from orl_jax.evaluation.scoring.cells import limits
+from orl_jax.evaluation.scoring.paired import shared
 from orl_jax.evaluation.scoring.predictions import Item
-from orl_jax.report.intervals import SMALL
-from orl_jax.report.statistics import interval
+from orl_jax.report.statistics import SMALL, compare, interval
 
+P_LEVEL = 0.05
 Row = dict[str, Any]
 Pairs = Mapping[str, Sequence[tuple[int, int]]]  # model -> places there and in the baseline
 
@@ -78,7 +78,8 @@ def row(
     Returns:
       {"name", "n": items of any model, "small": whether fewer than 100 numbers of a model count,
       "models": {model: {measure: interval}}, "differences": {model: {measure: as
-      `paired.compare`, "excludes_0": whether the interval of the difference does}}}.
+      `statistics.compare`, "excludes_0": whether the interval of the difference
+      does, and p is below 0.05}}}.
 
     Example: `row("all", scored, "SFT", pairs, ["official"])["models"]["RL"]["official"]["mean"]`.
     """
@@ -89,7 +90,7 @@ def row(
     ids = {scored[m].evaluation.items[p]["item_id"] for m, there in places.items() for p in there}
     models = {
         model: {
-            name: interval([each.measures[name][place] for place in places[model]], RESAMPLES)
+            name: interval([each.measures[name][place] for place in places[model]], limits(name))
             for name in measures
             if name in each.measures
         }
@@ -117,15 +118,13 @@ def _differences(
         if name in model.measures and name in baseline.measures:
             ours = [model.measures[name][place] for place, _ in pairs]
             theirs = [baseline.measures[name][place] for _, place in pairs]
-            said = compare(ours, theirs)
-            found[name] = {**said, "excludes_0": _excludes_0(said["difference"])}
+            said = compare(ours, theirs, limits(name))
+            found[name] = {**said, "excludes_0": _excludes_0(**said)}
     return found
 
 
-def _excludes_0(difference: Mapping[str, Any]) -> bool:
-    """Not of a few items that all say the same: resampling them shows no width."""
-    if difference["mean"] is None:
-        return False
-    if difference["low"] == difference["high"] and difference["n"] < SMALL:
+def _excludes_0(difference: Mapping[str, Any], mcnemar: Mapping[str, Any] | None) -> bool:
+    """By the interval and by the exact test, which is stricter for a few items."""
+    if difference["mean"] is None or (mcnemar and mcnemar["p"] >= P_LEVEL):
         return False
     return difference["low"] > 0 or difference["high"] < 0

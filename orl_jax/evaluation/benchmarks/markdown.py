@@ -15,8 +15,9 @@ _PUBLISHED = {"oracle_rlaif": "Oracle-RLAIF (published)", "vlm_rlaif": "VLM-RLAI
               "difference": "change (published)"}  # fmt: skip
 _GROUPS = {"duration": "duration", "domain": "domain", "sub_category": "sub-category"}
 _READING = (
-    "In brackets: 95 % bootstrap intervals over items. Bold with ▲ or ▼: the interval of the "
-    "difference leaves 0 out. p: McNemar's exact test."
+    "In brackets: 95 % intervals over items (right or wrong: Wilson's, differences Newcombe's for "
+    "the same items; other numbers: bootstrap). Bold with ▲ or ▼: the interval of the difference "
+    "leaves 0 out, with p below 0.05. p: McNemar's exact test."
 )
 _MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"})
 

@@ -22,7 +22,6 @@ TITLES = {
     "normalised": "normalised match",
     "contains_word": "contains the answer as whole words",
 }
-SCORES = frozenset({"judge_score"})  # from 0 to 5; all others are shares
 _CHOICE, _TEXT = ("official", "official_of_all", "strict"), ("normalised", "contains_word")
 _JUDGE = {
     "accuracy": "judge_accuracy",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from orl_jax.evaluation.benchmarks.benchmarks import Benchmark
 from orl_jax.evaluation.benchmarks.measures import TITLES, Scored, is_choice
 from orl_jax.evaluation.benchmarks.published import NOTE
-from orl_jax.report.intervals import SMALL
+from orl_jax.report.statistics import SMALL
 
 _GENERATION = (
     "This data set's own measure is a judge's five scores "

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from orl_jax.evaluation.benchmarks.benchmarks import Benchmark
-from orl_jax.evaluation.benchmarks.measures import SCORES
-from orl_jax.report.intervals import SMALL
+from orl_jax.evaluation.scoring.cells import is_score
+from orl_jax.report.statistics import SMALL
 from orl_jax.report.wording import MISSING
 
 _PUBLISHED = ("oracle_rlaif", "vlm_rlaif")
@@ -60,7 +60,7 @@ def number(value: float | None, measure: str, sign: str = "") -> str:
     """
     if value is None:
         return MISSING
-    text = f"{value:{sign}.2f}" if measure in SCORES else f"{100 * value:{sign}.1f}"
+    text = f"{value:{sign}.2f}" if is_score(measure) else f"{100 * value:{sign}.1f}"
     return text.lstrip("+-") if not float(text) else text
 
 

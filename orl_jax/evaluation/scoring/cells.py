@@ -1,15 +1,32 @@
-"""Means of measures over items and over groups of items, with their 95 % bootstrap intervals."""
+"""Means of measures over items and over groups of items, with their 95 % intervals."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orl_jax.evaluation.scoring.predictions import Item
-from orl_jax.report.intervals import SMALL
-from orl_jax.report.statistics import interval
+from orl_jax.evaluation.scoring.verdict import BEST
+from orl_jax.report.statistics import SMALL, Limits, interval
 
 Measures = Mapping[str, Sequence[float]]  # one number an item; NaN where it has none
-RESAMPLES = 2000
+_SCORES = frozenset(
+    ("score", "judge_score", "correctness", "detail", "context", "temporal", "consistency")
+)
+
+
+def is_score(measure: str) -> bool:
+    """Whether a measure is a judge's score from 0 to 5; all others are shares.
+
+    Example: `is_score("correctness")`.
+    """
+    return measure in _SCORES
+
+
+def limits(measure: str) -> Limits:
+    """The smallest and the largest number that an item can have.
+
+    Example: `limits("exact") == (0.0, 1.0)`.
+    """
+    return (0.0, float(BEST)) if is_score(measure) else (0.0, 1.0)
 
 
 def cell(measures: Measures, places: Sequence[int] | None = None) -> dict[str, Any]:
@@ -23,7 +40,7 @@ def cell(measures: Measures, places: Sequence[int] | None = None) -> dict[str, A
     size = len(next(iter(measures.values())))
     places = range(size) if places is None else places
     found = {
-        name: interval([values[place] for place in places], RESAMPLES)
+        name: interval([values[place] for place in places], limits(name))
         for name, values in measures.items()
     }
     fewest = min(each["n"] for each in found.values())
@@ -40,11 +57,3 @@ def by(items: Sequence[Item], name: Callable[[Item], str], measures: Measures) -
         if of := name(item):
             places.setdefault(of, []).append(place)
     return {of: cell(measures, places[of]) for of in sorted(places)}
-
-
-def is_share(values: Sequence[float]) -> bool:
-    """Whether all numbers are 0 or 1, so that their mean is an accuracy.
-
-    Example: `is_share([1.0, 0.0, nan])`.
-    """
-    return all(value in (0, 1) for value in values if not math.isnan(value))

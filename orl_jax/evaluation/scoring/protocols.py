@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from orl_jax.evaluation.scoring import generation, qa_judge, text_match
-from orl_jax.evaluation.scoring.cells import Measures, by, cell
+from orl_jax.evaluation.scoring.cells import Measures, by, cell, limits
 from orl_jax.evaluation.scoring.judging import Judge, Settings
-from orl_jax.evaluation.scoring.paired import compare, shared
+from orl_jax.evaluation.scoring.paired import shared
 from orl_jax.evaluation.scoring.predictions import Item, need, read_predictions, task_type
 from orl_jax.evaluation.scoring.submission import OF_VIDEO
 from orl_jax.evaluation.scoring.video_mme import LETTERS, official_letter, strict_letter
+from orl_jax.report.statistics import compare
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import Journal
 
@@ -136,7 +137,9 @@ def comparison(first: Scored, second: Scored) -> dict[str, Any]:
     pairs = shared(first.items, second.items)
     found = {
         name: compare(
-            [values[one] for one, _ in pairs], [second.measures[name][other] for _, other in pairs]
+            [values[one] for one, _ in pairs],
+            [second.measures[name][other] for _, other in pairs],
+            limits(name),
         )
         for name, values in first.measures.items()
     }

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orl_jax.evaluation.scoring.cells import is_score
+
 _NAME, _CELL = 24, 24  # characters
-_SCORES = frozenset(("score", "correctness", "detail", "context", "temporal", "consistency"))
 _COUNTS = frozenset(("n", "small"))
 
 
@@ -69,6 +70,6 @@ def _line(name: str, n: str, cells: Sequence[str]) -> str:
 def _text(found: Mapping[str, Any], measure: str, sign: str = "") -> str:
     if found["mean"] is None:
         return "none"
-    factor, digits = (1, 2) if measure in _SCORES else (100, 1)
+    factor, digits = (1, 2) if is_score(measure) else (100, 1)
     mean, low, high = (factor * found[key] for key in ("mean", "low", "high"))
     return f"{mean:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"

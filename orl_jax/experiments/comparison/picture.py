@@ -13,7 +13,7 @@ CURVE = "validation/accuracy"
 def draw(summary: dict[str, Any], path: str | os.PathLike[str], title: str = "") -> None:
     """Writes a PNG: on the left validation accuracy over steps, on the right the summary's split.
 
-    Bands and bars are the 95 % bootstrap intervals of the mean over seeds.
+    Bands and bars are 95 % bootstrap intervals of the mean over seeds; one seed has none.
     """
     arms = summary["arms"]
     colours = matplotlib.colormaps["tab20" if len(arms) > 10 else "tab10"].colors
@@ -36,7 +36,11 @@ def _curve(axes: Axes, points: list[dict[str, float]], colour: Any, name: str) -
         return
     steps = [point["step"] for point in points]
     axes.plot(steps, [point["mean"] for point in points], color=colour, label=name, linewidth=1.8)
-    low, high = ([point[key] for point in points] for key in ("low", "high"))
+    # Where all seeds have one value, as at the common start, there is no interval.
+    low, high = (
+        [point["mean"] if point[key] is None else point[key] for point in points]
+        for key in ("low", "high")
+    )
     axes.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
@@ -44,7 +48,8 @@ def _ends(axes: Axes, summary: dict[str, Any], colours: Any) -> None:
     split, arms = summary["split"], summary["arms"]
     for place, ((_, arm), colour) in enumerate(zip(arms.items(), colours, strict=False)):
         end = arm["splits"][split]["accuracy"]
-        bar = [[end["mean"] - end["low"]], [end["high"] - end["mean"]]]
+        known = end["low"] is not None
+        bar = [[end["mean"] - end["low"]], [end["high"] - end["mean"]]] if known else None
         axes.errorbar(end["mean"], place, xerr=bar, fmt="o", color=colour, capsize=3, markersize=6)
     axes.axvline(summary["start"][split]["accuracy"], color="0.4", linestyle="--", linewidth=1)
     axes.annotate(

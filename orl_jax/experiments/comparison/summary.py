@@ -1,25 +1,14 @@
-"""What a comparison found: means with bootstrap intervals, as JSON and as Markdown tables."""
+"""What a comparison found: means over seeds with their intervals, as `results.json` holds them."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-RESAMPLES = 10_000
-Interval = dict[str, float]
+from orl_jax.report.statistics import interval
 
-
-def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
-    """The mean with its 95 % percentile bootstrap interval (Efron 1979), over seeds.
-
-    With few seeds the interval is on the narrow side; with one it has no width.
-
-    Example: `bootstrap([0.7, 0.8])` has the mean 0.75, from 0.7 to 0.8.
-    """
-    array = np.asarray(values, np.float64)
-    draws = np.random.default_rng(seed).integers(len(array), size=(RESAMPLES, len(array)))
-    low, high = np.percentile(array[draws].mean(axis=1), [2.5, 97.5])
-    return {"mean": float(array.mean()), "low": float(low), "high": float(high)}
+_over_seeds = functools.partial(interval, resamples=10_000)
 
 
 def summarise(
@@ -31,7 +20,7 @@ def summarise(
       results: the runs' own.
       start: splits of the checkpoint that all began from.
       split: the one that tables are about.
-      baseline: the arm that the others are compared with, seed by seed.
+      baseline: the arm that the others are compared with, seed by seed; None against itself.
 
     Returns:
       {"start", "split", "arms": {name: {"seeds", "splits": {split: {"accuracy": interval, …}},
@@ -46,7 +35,11 @@ def summarise(
         "split": split,
         "baseline": baseline,
         "arms": {
-            name: _arm(sorted(runs, key=lambda run: run["seed"]), reference, split)
+            name: _arm(
+                sorted(runs, key=lambda run: run["seed"]),
+                reference if name != baseline else {},
+                split,
+            )
             for name, runs in arms.items()
         },
     }
@@ -64,20 +57,22 @@ def _arm(
     return {
         "seeds": [run["seed"] for run in runs],
         "queries": runs[0]["queries"],
-        "seconds": bootstrap([run["seconds"]["training"] for run in runs]),
+        "seconds": _over_seeds([run["seconds"]["training"] for run in runs]),
         "splits": {
             name: {
-                key: bootstrap([run["splits"][name][key] for run in runs])
+                key: _over_seeds([run["splits"][name][key] for run in runs])
                 for key in ("accuracy", "sampled_accuracy")
                 if key in runs[0]["splits"][name]
             }
             for name in runs[0]["splits"]
         },
         "categories": {
-            name: bootstrap([run["splits"][split]["categories"][name]["accuracy"] for run in runs])
+            name: _over_seeds(
+                [run["splits"][split]["categories"][name]["accuracy"] for run in runs]
+            )
             for name in names
         },
-        "against_baseline": bootstrap(paired) if paired else None,
+        "against_baseline": _over_seeds(paired) if paired else None,
         "first_direction": _mean_of(run["first_direction"] for run in runs),
         "last": {key: _mean_of(run["last"].get(key) for run in runs) for key in runs[0]["last"]},
         "alarms": _alarms(runs),
@@ -112,5 +107,5 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, list[dict[str, float]]]:
     for name in runs[0]["curves"]:
         tables = [dict(map(tuple, run["curves"][name])) for run in runs]
         shared = sorted(set.intersection(*map(set, tables)))
-        curves[name] = [{"step": s, **bootstrap([table[s] for table in tables])} for s in shared]
+        curves[name] = [{"step": s, **_over_seeds([table[s] for table in tables])} for s in shared]
     return curves

@@ -1,5 +1,6 @@
 """The comparison as Markdown tables, in per cent."""
 
+from collections.abc import Mapping
 from typing import Any
 
 NOTHING = "–"
@@ -59,10 +60,13 @@ def _percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.1f}"
 
 
-def _interval(interval: dict[str, float] | None, signed: bool = False) -> str:
+def _interval(interval: Mapping[str, Any] | None, signed: bool = False) -> str:
+    """Without its limits where there are none: one seed, or the same value of every seed."""
     if interval is None:
         return NOTHING
     form = "+.1f" if signed else ".1f"
+    if interval["low"] is None:
+        return format(100 * interval["mean"], form)
     mean, low, high = (format(100 * interval[key], form) for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
 

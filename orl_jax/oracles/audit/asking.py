@@ -1,7 +1,7 @@
 """The asks of an audit: each with the answers in another order, kept in a file as they come.
 
 Position bias of any Oracle shows when the *responses of the request* change places; the change is
-undone. An audit that was killed goes on where it stopped: what is in the file is not asked again.
+undone. An audit that was killed resumes where it stopped: what is in the file is not asked again.
 """
 
 import dataclasses
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.oracles.audit.sample import Case, different
+from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.groups import to_row
 from orl_jax.oracles.protocol import Oracle, RankRequest, ask
 from orl_jax.oracles.ranking import Ranking
@@ -55,23 +55,23 @@ class Reply(NamedTuple):
         return ranks
 
 
-def plan(cases: Sequence[Case], section: ConfigDict, parts: Sequence[str]) -> list[Ask]:
-    """All asks; orders of presentation depend on `seed` and the group alone. None is asked twice.
+def plan(cases: Sequence[Case], settings: AuditSettings, parts: Sequence[str]) -> list[Ask]:
+    """All asks; orders of presentation depend only on the seed and the group. None comes twice.
 
     Args:
-      section: its `shuffles`, `pairs` and `seed` are read.
+      settings: `shuffles`, `pairs` and `seed` count here.
       parts: those for which there is an Oracle.
 
     Example: with 3 shuffles and no pairs, 3 asks a case, or fewer where chance repeats an order.
     """
     asks = []
     for part in (p for p in parts if p != PAIRWISE):
-        for case, number in itertools.product(cases, range(section.shuffles)):
-            rng = generator(section.seed, case.key, str(number))
+        for case, number in itertools.product(cases, range(settings.shuffles)):
+            rng = generator(settings.seed, case.key, str(number))
             asks.append(Ask(part, case.key, tuple(rng.permutation(case.request.size).tolist())))
     chosen = [case for case in cases if len(different(case.request)) > 2]
-    for case in sorted(chosen)[: section.pairs]:  # keys are hashes, so this is a random choice
-        rng = generator(section.seed, case.key)
+    for case in sorted(chosen)[: settings.pairs]:  # keys are hashes, so this is a random choice
+        rng = generator(settings.seed, case.key)
         for pair in itertools.combinations(different(case.request), 2):
             asks.append(Ask(PAIRWISE, case.key, tuple(rng.permutation(pair).tolist())))
     return list(dict.fromkeys(asks))
@@ -86,7 +86,7 @@ def ask_all(
       oracles: by part.
       path: for example WORKDIR/answers.jsonl; made where missing.
 
-    Example: `ask_all({"listwise": oracle}, cases, plan(cases, section, ["listwise"]), path)`.
+    Example: `ask_all({"listwise": oracle}, cases, plan(cases, settings, ["listwise"]), path)`.
     """
     known = read_replies(path)
     requests = {case.key: case.request for case in cases}
@@ -114,7 +114,7 @@ def read_replies(path: Path) -> dict[Ask, Reply]:
 
 
 def present(request: RankRequest, slots: Sequence[int]) -> RankRequest:
-    """The request with the answers of `slots` alone, in this order.
+    """The request with only the answers of `slots`, in this order.
 
     Example: `present(request, (2, 0)).responses` are the third and the first.
     """

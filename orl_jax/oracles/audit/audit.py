@@ -11,6 +11,7 @@ from orl_jax.oracles import Oracle, make_oracle
 from orl_jax.oracles.audit.asking import EXPOSED, LISTWISE, PAIRWISE, ask_all, plan
 from orl_jax.oracles.audit.page import write_page
 from orl_jax.oracles.audit.sample import draw_sample
+from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.audit.summary import findings, summarise
 from orl_jax.oracles.audit.table import audit_table
 from orl_jax.oracles.audit.verdict import checks, verdict
@@ -29,8 +30,8 @@ def audit(
 ) -> dict[str, Any]:
     """Asks, measures and writes WORKDIR/{answers.jsonl,audit.json,audit.md,audit.html}.
 
-    The same command goes on with a killed audit. Other limits may be tried on what was asked: they
-    ask nothing.
+    The same command resumes a killed audit. Other limits may be tried on what was asked: they ask
+    nothing.
 
     Args:
       config: `audit` says what is done, `oracle` who is audited, `data.folder` where the videos
@@ -46,19 +47,20 @@ def audit(
 
     Example: `print(audit(config, "runs/audit")["verdict"])`.
     """
-    folder = pathlib.Path(workdir)
-    sample = draw_sample(config.audit, config.data.folder)
-    oracles = audited(make_oracle(_uncached(config), device_oracles(config)), config)
+    folder, settings = pathlib.Path(workdir), AuditSettings.of(config.audit.to_dict())
+    sample = draw_sample(settings, config.data.folder)
+    oracle = make_oracle(_uncached(config), device_oracles(config))
+    oracles = audited(oracle, config.oracle.served.shuffles)
     _check_same_oracle(folder, config)
     configs.write(config, workdir)
-    asks = plan(sample.cases, config.audit, list(oracles))
+    asks = plan(sample.cases, settings, list(oracles))
     replies = ask_all(oracles, sample.cases, asks, folder / ANSWERS)
     for oracle in oracles.values():
         getattr(oracle, "close", lambda: None)()
     found = findings(sample.cases, replies)
-    results = {"oracle": config.oracle.name, "truth": config.audit.truth}
-    results |= summarise(sample, found, config.audit)
-    made = checks(results, config.audit)
+    results = {"oracle": config.oracle.name, "truth": settings.truth}
+    results |= summarise(sample, found, settings)
+    made = checks(results, settings.limits)
     results |= {"checks": [dataclasses.asdict(c) for c in made], "verdict": verdict(made)}
     table = audit_table(results, made)
     title = f"# Audit of the Oracle `{config.oracle.name}`\n\n"
@@ -68,19 +70,22 @@ def audit(
     return results | {"table": table}
 
 
-def audited(oracle: Oracle, config: ConfigDict) -> dict[str, Oracle]:
+def audited(oracle: Oracle, shuffles: int = 1) -> dict[str, Oracle]:
     """Who is asked in each part of the audit.
 
     An Oracle that shuffles by itself hides its judge's position bias; one with `as_given` can show
-    it. Where it asks once a group, that is all that it does besides. Where it averages several
-    calls, it is audited as it is, and the judge is asked alone beside it.
+    it. Where it asks once per group, the bare judge is audited. Where it averages several calls, it
+    is audited as it is, and the bare judge is asked as well.
 
-    Example: `audited(ReferenceOracle(), config)` names one Oracle for both parts.
+    Args:
+      shuffles: calls per group of an Oracle with `as_given`.
+
+    Example: `audited(ReferenceOracle())` names one Oracle for both parts.
     """
     if not hasattr(oracle, "as_given"):
         return {LISTWISE: oracle, PAIRWISE: oracle}
     bare = oracle.as_given()
-    if config.oracle.served.shuffles == 1:
+    if shuffles == 1:
         return {LISTWISE: bare, PAIRWISE: bare}
     return {LISTWISE: oracle, EXPOSED: bare, PAIRWISE: oracle}
 
@@ -88,7 +93,7 @@ def audited(oracle: Oracle, config: ConfigDict) -> dict[str, Oracle]:
 def _uncached(config: ConfigDict) -> dict[str, Any]:
     """The section `oracle` without a cache: what is asked again must be answered again."""
     section = config.oracle.to_dict()
-    section["served"] = {**section.get("served", {}), "cache": ""}
+    section["served"] = {**section["served"], "cache": ""}
     return section
 
 
@@ -106,6 +111,6 @@ def _check_same_oracle(folder: pathlib.Path, config: ConfigDict) -> None:
 
 def _who(config: ConfigDict) -> dict[str, Any]:
     section = config.oracle.to_dict()
-    served = {k: v for k, v in section.pop("served", {}).items() if k not in ORACLE_MEANS}
+    served = {k: v for k, v in section.pop("served").items() if k not in ORACLE_MEANS}
     section = {k: v for k, v in section.items() if k not in (*ORACLE_MEANS, "overlap", "lag")}
     return {**section, "served": served, "folder": config.data.folder}

@@ -1,4 +1,4 @@
-"""What an Oracle favours besides what is said: a slot of presentation, long answers."""
+"""What an Oracle favours apart from the content: a slot of presentation, long answers."""
 
 import math
 from collections import Counter, defaultdict
@@ -48,7 +48,10 @@ def position_bias(
     return {
         "size": size,
         "n": len(ranks),
-        "mean_ranks": [interval(column, resamples, seed) for column in columns],
+        "mean_ranks": [
+            interval(column, (-middle, 3 * middle), resamples=resamples, seed=seed)
+            for column in columns
+        ],
         "best_shares": (best / best.sum(axis=1, keepdims=True)).mean(axis=0).tolist(),
         "effect": float(np.abs(columns.mean(axis=1) - middle).max() / middle),
         "p": _p_value(ranks),

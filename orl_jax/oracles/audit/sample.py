@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from orl_jax.data.subset import spread
+from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.groups import Group, read_groups
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
@@ -47,31 +47,31 @@ class Sample:
     no_truth: Counter[str]
 
 
-def draw_sample(section: ConfigDict, folder: str) -> Sample:
-    """The cases that a config section `audit` asks for.
+def draw_sample(settings: AuditSettings, folder: str) -> Sample:
+    """The cases that an audit asks about.
 
     Args:
-      section: its keys are in `configs/oracles.py`; read are groups, truth, max_groups and seed.
+      settings: `groups`, `truth`, `max_groups` and `seed` count here.
       folder: what the videos' paths are relative to.
 
     Raises:
       UserError: no such file, nothing to rank in it, no truth of any case.
 
-    Example: `draw_sample(config.audit, config.data.folder).cases[0].request`.
+    Example: `draw_sample(AuditSettings("rollouts/150.jsonl"), "data").cases[0].request`.
     """
-    groups = _read(section.groups, folder)
+    groups = _read(settings.groups, folder)
     ranked = [group for group in groups if len(different(group.request)) > 1]
     ranked = list({_key(group.request): group for group in ranked}.values())  # each once
     if not ranked:
         raise UserError(
-            f"audit.groups={section.groups} holds {len(groups)} groups, and in each all answers "
+            f"audit.groups={settings.groups} holds {len(groups)} groups, and in each all answers "
             "are the same: there is nothing to rank; take other groups"
         )
-    chosen = stratified(ranked, section.max_groups, section.seed)
-    truths = _truths(section.truth, chosen, folder)
-    if section.truth != "none" and not any(t and t.valid for t in truths):
+    chosen = stratified(ranked, settings.max_groups, settings.seed)
+    truths = _truths(settings.truth, chosen, folder)
+    if settings.truth != "none" and not any(t and t.valid for t in truths):
         raise UserError(
-            f"audit.truth={section.truth} orders none of {len(chosen)} groups "
+            f"audit.truth={settings.truth} orders none of {len(chosen)} groups "
             f"({_why(truths[0])}); choose reference, recorded, a file of groups, or none"
         )
     cases = [

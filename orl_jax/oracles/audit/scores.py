@@ -11,6 +11,7 @@ from orl_jax.oracles.audit.asking import Reply
 from orl_jax.oracles.audit.bias import length_bias
 from orl_jax.oracles.audit.sample import Case, different
 from orl_jax.oracles.baselines import words
+from orl_jax.report.statistics import Limits
 
 # In the order of the tables: name -> what is said of it.
 MEASURES = {
@@ -31,7 +32,18 @@ MEASURES = {
     "same_apart": "same answers ranked apart",
     "invalid": "asks without a ranking",
 }
+# The smallest and the largest value of a group's measure, where these are not 0 and 1.
+_LIMITS = dict.fromkeys(("tau", "self_tau", "length_own", "length_truth"), (-1.0, 1.0))
+_LIMITS |= {"length_bias": (-2.0, 2.0)}
 Scores = dict[str, float]
+
+
+def limits(measure: str) -> Limits:
+    """The smallest and the largest value that a group can have.
+
+    Example: `limits("tau") == (-1.0, 1.0)`.
+    """
+    return _LIMITS.get(measure, (0.0, 1.0))
 
 
 def scores(case: Case, listwise: Sequence[Reply], pairwise: Sequence[Reply] = ()) -> Scores:

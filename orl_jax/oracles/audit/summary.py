@@ -5,13 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from orl_jax.oracles.audit.asking import EXPOSED, LISTWISE, PAIRWISE, Ask, Reply
 from orl_jax.oracles.audit.bias import by_length, position_bias
 from orl_jax.oracles.audit.costs import costs, first_reason, invalid_reasons
 from orl_jax.oracles.audit.sample import Case, Sample
-from orl_jax.oracles.audit.scores import MEASURES, Scores, scores, why_no_tau
+from orl_jax.oracles.audit.scores import MEASURES, Scores, limits, scores, why_no_tau
+from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.baselines import words
 from orl_jax.report.statistics import interval
 
@@ -45,12 +44,12 @@ def findings(cases: Sequence[Case], replies: Mapping[Ask, Reply]) -> list[Findin
     return found
 
 
-def summarise(sample: Sample, found: Sequence[Finding], section: ConfigDict) -> dict[str, Any]:
+def summarise(sample: Sample, found: Sequence[Finding], settings: AuditSettings) -> dict[str, Any]:
     """The numbers; what is not defined is None.
 
     Args:
       found: of the sample's cases.
-      section: `audit` of the config.
+      settings: `bootstrap`, `seed` and `price` count here.
 
     Returns:
       {"groups", "measures": {"all": {measure: interval}, "task_types": {type: …}}, "position",
@@ -61,9 +60,9 @@ def summarise(sample: Sample, found: Sequence[Finding], section: ConfigDict) -> 
     exposed = any(f.exposed for f in found)
     return {
         "groups": _groups(sample),
-        "measures": _by_type(parts, lambda part: _measures(part, section)),
-        "position": _by_type(parts, lambda part: _position(part, section, "listwise")),
-        "judge_position": _position(found, section, "exposed") if exposed else None,
+        "measures": _by_type(parts, lambda part: _measures(part, settings)),
+        "position": _by_type(parts, lambda part: _position(part, settings, "listwise")),
+        "judge_position": _position(found, settings, "exposed") if exposed else None,
         "length": _length(found),
         "tau_left_out": _reasons(found),
         "invalid": {
@@ -71,7 +70,7 @@ def summarise(sample: Sample, found: Sequence[Finding], section: ConfigDict) -> 
             "reasons": invalid_reasons(replies),
             "first": first_reason(replies),
         },
-        "costs": costs(replies, section.price),
+        "costs": costs(replies, settings.price),
     }
 
 
@@ -87,15 +86,22 @@ def _by_type(parts: Mapping[str, list[Finding]], measure: Any) -> dict[str, Any]
     return {"all": measured.pop("all"), "task_types": measured}
 
 
-def _measures(part: Sequence[Finding], section: ConfigDict) -> dict[str, Any]:
+def _measures(part: Sequence[Finding], settings: AuditSettings) -> dict[str, Any]:
     return {
-        name: interval([f.scores[name] for f in part], section.bootstrap, section.seed)
+        name: interval(
+            [f.scores[name] for f in part],
+            limits(name),
+            resamples=settings.bootstrap,
+            seed=settings.seed,
+        )
         for name in MEASURES
     } | {"groups": len(part)}
 
 
-def _position(part: Sequence[Finding], section: ConfigDict, which: str) -> dict[str, Any] | None:
-    return position_bias([getattr(f, which) for f in part], section.bootstrap, section.seed)
+def _position(
+    part: Sequence[Finding], settings: AuditSettings, which: str
+) -> dict[str, Any] | None:
+    return position_bias([getattr(f, which) for f in part], settings.bootstrap, settings.seed)
 
 
 def _length(found: Sequence[Finding]) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from orl_jax.oracles.audit.settings import OFF
 
-# A bias fails where it is beyond chance, too: by the test of slots, by the interval of lengths.
+# A bias only fails where it is also beyond chance: by the test of slots, the interval of lengths.
 P_LEVEL = 0.05
 _BIASES = ("length_bias",)
 _ROUNDING = 1e-9  # of means: a tau of 0.9999999999999998 is 1
@@ -38,31 +38,31 @@ class Check:
         return f"{said} is {beyond} audit.{self.key} = {self.limit}"
 
 
-# Name, measure, key, and the value of the key that switches it off.
+# Name, measure and key, in the order of the verdict.
 LIMITS = (
-    ("tau", "tau", "min_tau", -1.0),
-    ("pairs ordered right", "pair_accuracy", "min_pair_accuracy", 0.0),
-    ("top-1", "top1", "min_top1", 0.0),
-    ("tau with itself", "self_tau", "min_self_tau", -1.0),
-    ("length bias", "length_bias", "max_length_bias", 2.0),
-    ("invalid", "invalid", "max_invalid", 1.0),
-    ("transitive", "transitive", "min_transitive", 0.0),
+    ("tau", "tau", "min_tau"),
+    ("pairs ordered right", "pair_accuracy", "min_pair_accuracy"),
+    ("top-1", "top1", "min_top1"),
+    ("tau with itself", "self_tau", "min_self_tau"),
+    ("length bias", "length_bias", "max_length_bias"),
+    ("invalid", "invalid", "max_invalid"),
+    ("transitive", "transitive", "min_transitive"),
 )
 
 
-def checks(results: Mapping[str, Any], section: ConfigDict) -> list[Check]:
+def checks(results: Mapping[str, Any], limits: Mapping[str, float]) -> list[Check]:
     """All limits, in the order of the verdict.
 
     Args:
       results: see `summary.summarise`.
-      section: `audit` of the config.
+      limits: of `AuditSettings`.
     """
     measures = results["measures"]["all"]
     found = [
-        _check(name, measures[measure], section[key], key, off, measure in _BIASES)
-        for name, measure, key, off in LIMITS
+        _check(name, measures[measure], limits[key], key, measure in _BIASES)
+        for name, measure, key in LIMITS
     ]
-    return [*found, _position(results["position"]["all"], section.max_position_bias)]
+    return [*found, _position(results["position"]["all"], limits["max_position_bias"])]
 
 
 def verdict(made: list[Check]) -> str:
@@ -77,12 +77,10 @@ def verdict(made: list[Check]) -> str:
     return f"verdict: {line}" + (f" (not measured: {', '.join(missing)})" if missing else "")
 
 
-def _check(
-    name: str, found: Mapping[str, Any], limit: float, key: str, off: float, is_bias: bool
-) -> Check:
+def _check(name: str, found: Mapping[str, Any], limit: float, key: str, is_bias: bool) -> Check:
     value = found["mean"]
-    if limit == off or value is None:
-        state = "off" if limit == off else "not measured"
+    if limit == OFF[key] or value is None:
+        state = "off" if limit == OFF[key] else "not measured"
         return Check(name, key, limit, value, "", state)
     least = key.startswith("min_")
     beyond = value < limit - _ROUNDING if least else abs(value) > limit + _ROUNDING
@@ -94,8 +92,8 @@ def _check(
 
 def _position(found: Mapping[str, Any] | None, limit: float) -> Check:
     name, key = "position bias", "max_position_bias"
-    if limit == 1 or found is None:
-        return Check(name, key, limit, None, "", "off" if limit == 1 else "not measured")
+    if limit == OFF[key] or found is None:
+        return Check(name, key, limit, None, "", "off" if limit == OFF[key] else "not measured")
     beyond = found["effect"] > limit and found["p"] < P_LEVEL
     detail = f"(p = {found['p']:.2g})"
     return Check(name, key, limit, found["effect"], detail, "fail" if beyond else "pass")

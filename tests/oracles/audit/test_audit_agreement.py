@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from orl_jax.oracles.audit import agreement
-from orl_jax.report.statistics import interval
 
 
 @pytest.mark.parametrize(
@@ -73,11 +72,3 @@ def test_tying_all_agrees_with_itself_and_with_no_order():
     flat, order = np.ones(3), np.arange(3.0)
     assert agreement.self_tau([flat, flat]) == 1
     assert agreement.self_tau([flat, order]) == 0
-
-
-def test_intervals_leave_out_what_is_not_defined():
-    found = interval([0.0, 1.0, math.nan] * 50, 500)
-    assert (found["mean"], found["n"]) == (0.5, 100)
-    assert 0.38 < found["low"] < 0.42 and 0.58 < found["high"] < 0.62  # 0.5 +- 1.96 * 0.05
-    assert interval([math.nan], 500) == {"mean": None, "low": None, "high": None, "n": 0}
-    assert interval([0.7], 500) == {"mean": 0.7, "low": 0.7, "high": 0.7, "n": 1}

@@ -5,6 +5,7 @@ from audit_cases import audited, case, config, mean, write_groups
 
 from orl_jax.oracles import ORACLES, FunctionOracle
 from orl_jax.oracles.audit.asking import Ask, ask_all, plan, present
+from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.baselines import longest
 from orl_jax.run.errors import UserError
 
@@ -31,16 +32,16 @@ def groups(tmp_path):
 
 def test_the_plan():
     cases = [case("abcde", key="one"), case("aab", key="two"), case("ab", key="three")]
-    section = config("x", shuffles=4, pairs=5).audit
-    asks = plan(cases, section, ["listwise", "pairwise"])
-    assert asks == plan(cases, section, ["listwise", "pairwise"])
+    settings = AuditSettings("x", shuffles=4, pairs=5)
+    asks = plan(cases, settings, ["listwise", "pairwise"])
+    assert asks == plan(cases, settings, ["listwise", "pairwise"])
     of = {key: [a.slots for a in asks if a.key == key and a.part == "listwise"]
           for key in ("one", "two", "three")}  # fmt: skip
     assert all(sorted(slots) == [0, 1, 2, 3, 4] for slots in of["one"]) and len(of["one"]) == 4
     assert len(set(of["three"])) == len(of["three"]) <= 2  # two answers have two orders
     pairs = {(a.key, *sorted(a.slots)) for a in asks if a.part == "pairwise"}
     assert len(pairs) == 10 and {key for key, *_ in pairs} == {"one"}  # the others have no triple
-    assert [a.part for a in plan(cases, section, ["listwise", "exposed"])].count("exposed") > 7
+    assert [a.part for a in plan(cases, settings, ["listwise", "exposed"])].count("exposed") > 7
 
 
 def test_present_takes_the_flags_along():
@@ -53,8 +54,8 @@ def test_present_takes_the_flags_along():
 def test_groups_of_several_sizes_are_asked_apart(tmp_path):
     cases = [case("a" * n + "b", key=str(n)) for n in (1, 2, 3, 1)]
     cases = [c._replace(key=str(place)) for place, c in enumerate(cases)]
-    section = config("x", shuffles=2, pairs=0).audit
-    asks = plan(cases, section, ["listwise"])
+    settings = AuditSettings("x", shuffles=2, pairs=0)
+    asks = plan(cases, settings, ["listwise"])
     oracle = Counting()
     replies = ask_all({"listwise": oracle}, cases, asks, tmp_path / "answers.jsonl")
     assert list(replies) == asks and oracle.calls == 3

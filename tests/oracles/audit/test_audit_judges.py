@@ -22,11 +22,12 @@ def test_the_truth_against_itself(groups, tmp_path, monkeypatch):
     results = audited(longest, groups, tmp_path / "run", monkeypatch)
     ones = ("tau", "pair_accuracy", "top1", "self_tau", "self_top1", "transitive", "pairwise")
     for name in ones:
-        assert results["measures"]["all"][name]["low"] == pytest.approx(1), name
+        found = results["measures"]["all"][name]
+        assert found["mean"] == pytest.approx(1) and 0.7 < found["low"] < 0.95, name
     assert mean(results, "length_bias") == pytest.approx(0)
     assert mean(results, "top1_chance") == pytest.approx(1 / 5)
     assert results["position"]["all"]["effect"] == 0
-    assert results["verdict"].startswith("verdict: PASS — tau 1.00 [1.00, 1.00], pairs")
+    assert results["verdict"].startswith("verdict: PASS — tau 1.00 [0.82, 1.00], pairs")
     assert set(results["measures"]["task_types"]) == {"a", "b"}
     assert results["measures"]["task_types"]["a"]["groups"] == 20
 
@@ -37,7 +38,7 @@ def test_the_reverse(groups, tmp_path, monkeypatch):
     assert mean(results, "tau") == pytest.approx(-1)
     assert mean(results, "pair_accuracy") == mean(results, "top1") == 0
     assert mean(results, "self_tau") == 1
-    assert "tau -1.00 [-1.00, -1.00] is below audit.min_tau = 0.5; pairs" in results["verdict"]
+    assert "tau -1.00 [-1.00, -0.82] is below audit.min_tau = 0.5; pairs" in results["verdict"]
 
 
 def test_chance(tmp_path, monkeypatch):

@@ -6,12 +6,13 @@ import pytest
 from audit_cases import config, write_groups
 
 from orl_jax.oracles.audit.sample import draw_sample, stratified
+from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.groups import read_groups
 from orl_jax.run.errors import UserError
 
 
 def sample(groups, **changes):
-    return draw_sample(config(groups, **changes).audit, "")
+    return draw_sample(AuditSettings.of(config(groups, **changes).audit.to_dict()), "")
 
 
 @pytest.fixture

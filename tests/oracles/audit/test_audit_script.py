@@ -27,7 +27,7 @@ def test_from_end_to_end_and_again(tmp_path):
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[-1].startswith("verdict: FAIL — tau -1.00 [-1.00, -1.00] is below audit.min_tau")
+    assert lines[-1].startswith("verdict: FAIL — tau -1.00 [-1.00, -0.68] is below audit.min_tau")
     assert "| tau-b with the truth" in done.stdout and "Traceback" not in done.stderr
     made = {path.name for path in (tmp_path / "run").iterdir()}
     assert made == {"audit.json", "audit.md", "audit.html", "answers.jsonl", "config.json"}

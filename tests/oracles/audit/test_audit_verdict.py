@@ -5,6 +5,7 @@ from audit_cases import config
 
 from orl_jax.oracles.audit.costs import costs
 from orl_jax.oracles.audit.scores import MEASURES
+from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.audit.table import bracketed, cost_line
 from orl_jax.oracles.audit.verdict import checks, verdict
 
@@ -20,7 +21,8 @@ def results(effect=0.05, p=0.5, **means):
 
 
 def line(found, **changes):
-    return verdict(checks(found, config("x", **changes).audit))
+    settings = AuditSettings.of(config("x", **changes).audit.to_dict())
+    return verdict(checks(found, settings.limits))
 
 
 def test_all_is_well():
