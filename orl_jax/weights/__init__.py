@@ -1,1 +1,1 @@
-"""Weights of other libraries in and out: Hugging Face folders and PEFT adapters."""
+"""Import and export of other libraries' weights: Hugging Face folders and PEFT adapters."""

@@ -1,8 +1,8 @@
-"""Checkpoints of ours, written for other libraries.
+"""Exports our checkpoints for other libraries.
 
-merged   the language model, adapters merged: a Hugging Face folder
-base     the language model without its adapters: what a "peft" folder is loaded on
-peft     the adapters alone: a PEFT folder
+merged   the language model with its LoRA adapters merged: a Hugging Face folder
+base     the language model without its LoRA adapters: the base that a "peft" folder needs
+peft     only the LoRA adapters: a PEFT folder
 adapter  the module between vision tower and language model, under our own names
 """
 
@@ -14,10 +14,9 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from orl_jax.data.text.tokenizer import load_tokenizer
 from orl_jax.models.assembly import load_params, stored_config
@@ -38,10 +37,10 @@ class Request(NamedTuple):
 
     Attributes:
       form: one of `FORMS`.
-      dtype: one of `orl_jax.run.config.DTYPES`, or "" for each parameter's own.
-      base: in form "peft", name or folder of the base model, for its configuration.
-      tokenizer: folder; "" is the one that the checkpoint was trained with.
-      shard_bytes: the largest file of a language model.
+      dtype: one of `orl_jax.run.rules.DTYPES`, or "" to keep the type of each parameter.
+      base: name or folder of the base model, written to the configuration of the form "peft".
+      tokenizer: its folder; "" takes the one that the checkpoint was trained with.
+      shard_bytes: upper limit for each file of a language model.
     """
 
     form: str = "merged"
@@ -52,22 +51,33 @@ class Request(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A checkpoint: its name, its configuration, all of its parameters by path."""
+    """A checkpoint, as far as an export needs it.
+
+    Attributes:
+      name: its path.
+      language, adapter: the sections of `config.model`.
+      lora_alpha: `config.model.lora.alpha`; 0 where the config has none.
+      tokenizer: the folder of the tokenizer that it was trained with.
+      params: all parameters by path.
+    """
 
     name: str
-    config: ConfigDict
+    language: dict[str, Any]
+    adapter: dict[str, Any]
+    lora_alpha: float
+    tokenizer: str
     params: Flat
 
     def parameter(self, path: str) -> np.ndarray:
         """One parameter.
 
         Raises:
-          UserError: the checkpoint has none of that name.
+          UserError: the checkpoint has no parameter of that name.
         """
         if path not in self.params:
             raise UserError(
-                f"{self.name} holds no {path}; name a checkpoint with a whole model, of the sft or "
-                "rl stage"
+                f"{self.name} holds no {path}; name a checkpoint of a whole model, from the stage "
+                "sft or rl"
             )
         return self.params[path]
 
@@ -77,9 +87,9 @@ def export(
     output: str | os.PathLike[str],
     request: Request = Request(),  # noqa: B008
 ) -> Path:
-    """Writes a checkpoint into a new folder, whole or not at all.
+    """Writes a checkpoint to a new folder, completely or not at all.
 
-    The checkpoint lies in memory as it is stored; what is made of it, one tensor at a time.
+    The stored checkpoint is held in memory; converted tensors are made one at a time.
 
     Args:
       checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
@@ -90,16 +100,15 @@ def export(
       The folder.
 
     Raises:
-      UserError: not a checkpoint, or of a stage without what is asked for; the output is there
-        already; another tokenizer than the model's.
+      UserError: not a checkpoint, or one of a stage that lacks the requested part; the output
+        already exists; the tokenizer is not the model's.
 
     Example: `export("runs/demo/checkpoints/rl", "out", Request("peft"))`.
     """
     output = Path(output)
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
-        raise UserError(f"{output} is there already; name a new folder")
-    name = os.fspath(checkpoint)
-    source = Source(name, stored_config(name), flatten(load_params(name)))
+        raise UserError(f"{output} already exists; name a new folder")
+    source = _source(os.fspath(checkpoint))
     partial = output.absolute().with_name(f".{output.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -110,16 +119,30 @@ def export(
     return output
 
 
+def _source(name: str) -> Source:
+    """Loads a checkpoint."""
+    config = stored_config(name)
+    model, data = config.model, config.data
+    return Source(
+        name,
+        language=model.language.to_dict(),
+        adapter=model.adapter.to_dict(),
+        lora_alpha=model.lora.alpha,
+        tokenizer=data.tokenizer or str(Path(data.folder) / "tokenizer"),
+        params=flatten(load_params(name)),
+    )
+
+
 def language_tensors(source: Source, *, merge: bool, dtype: str = "") -> Iterator[NewTensor]:
     """The language model under the names of `LlamaForCausalLM`, layer by layer.
 
     Args:
       source: the checkpoint.
-      merge: whether adapters are added to their kernels: W + alpha/rank A B, in float32.
+      merge: whether to add each LoRA adapter to its kernel: W + alpha/rank A B, in float32.
       dtype: see `Request`.
 
     Raises:
-      UserError: the checkpoint has no whole language model.
+      UserError: the checkpoint does not hold a whole language model.
     """
     table = names.llama(tied=language_model(source).tied)
     layers = source.parameter("language/layers/q/kernel").shape[0]
@@ -130,9 +153,9 @@ def language_tensors(source: Source, *, merge: bool, dtype: str = "") -> Iterato
 
 
 def language_model(source: Source) -> Llama:
-    """The module of a checkpoint, for its shapes and settings."""
+    """The language model of a checkpoint, for its shapes and settings."""
     vocabulary = source.parameter("language/embedding").shape[0]
-    return Llama(vocabulary=vocabulary, **source.config.model.language)
+    return Llama(vocabulary=vocabulary, **source.language)
 
 
 def _tensor(
@@ -141,16 +164,16 @@ def _tensor(
     stored = source.parameter(row.ours)
     shape = stored.shape if layer is None else stored.shape[1:]
     name = row.theirs if layer is None else row.name(layer)
-    turned = row.form == "transpose"
+    transposed = row.form == "transpose"
 
     def values() -> np.ndarray:
         value = stored if layer is None else stored[layer]
         if merge:
             value = _merged(source, row.ours, layer, value)
-        return value.T if turned else value
+        return value.T if transposed else value
 
     return NewTensor(
-        name, shape[::-1] if turned else shape, np.dtype(dtype or stored.dtype), values
+        name, shape[::-1] if transposed else shape, np.dtype(dtype or stored.dtype), values
     )
 
 
@@ -160,7 +183,7 @@ def _merged(source: Source, path: str, layer: int | None, kernel: np.ndarray) ->
     )
     if lora_a is None or lora_b is None:
         return kernel
-    scale = np.float32(source.config.model.lora.alpha / lora_a.shape[-1])
+    scale = np.float32(source.lora_alpha / lora_a.shape[-1])
     product = lora_a[layer].astype(np.float32) @ lora_b[layer].astype(np.float32)
     return kernel.astype(np.float32) + scale * product
 
@@ -168,13 +191,12 @@ def _merged(source: Source, path: str, layer: int | None, kernel: np.ndarray) ->
 def _write_language(folder: Path, source: Source, request: Request) -> None:
     model = language_model(source)
     tensors = list(language_tensors(source, merge=request.form == "merged", dtype=request.dtype))
-    data = source.config.data
-    place = request.tokenizer or data.tokenizer or Path(data.folder) / "tokenizer"
+    place = request.tokenizer or source.tokenizer
     tokenizer = load_tokenizer(place)
     if len(tokenizer) != model.vocabulary:
         raise UserError(
             f"the tokenizer in {place} has {len(tokenizer)} tokens and the model of {source.name} "
-            f"{model.vocabulary}; name with --tokenizer the one that it was trained with"
+            f"{model.vocabulary}; give the tokenizer that it was trained with as --tokenizer"
         )
     widest = np.result_type(*{tensor.dtype for tensor in tensors})
     write_json(folder / "config.json", llama_config(model, widest, tokenizer))
@@ -182,7 +204,7 @@ def _write_language(folder: Path, source: Source, request: Request) -> None:
     tokenizer.save_pretrained(str(folder))
     files = write_model(folder, tensors, request.shard_bytes)
     logging.info("%d tensors in %d file(s)", len(tensors), files)
-    _log_left_behind(source, "language/")
+    _log_omitted(source, "language/")
 
 
 def _write_peft(folder: Path, source: Source, request: Request) -> None:
@@ -192,14 +214,14 @@ def _write_peft(folder: Path, source: Source, request: Request) -> None:
             f"{source.name} has no LoRA adapters to write; --form=merged writes its language model"
         )
     rank = source.params[f"language/layers/{projections[0]}/lora_a"].shape[-1]
-    config = peft_config(projections, rank, source.config.model.lora.alpha, request.base)
+    config = peft_config(projections, rank, source.lora_alpha, request.base)
     write_json(folder / CONFIG, config)
     write_file(folder / SAFE, _peft_tensors(source, projections, request.dtype))
     logging.info(
-        "adapters of rank %d on %s; their base is what --form=base writes of this checkpoint",
+        "adapters of rank %d on %s; --form=base writes their base model from this checkpoint",
         rank, ", ".join(projections),
     )  # fmt: skip
-    _log_left_behind(source, "language/")
+    _log_omitted(source, "language/")
 
 
 def _peft_tensors(source: Source, projections: Sequence[str], dtype: str) -> Iterator[NewTensor]:
@@ -222,20 +244,20 @@ def _write_adapter(folder: Path, source: Source, request: Request) -> None:
     ]
     if not tensors:
         raise UserError(f"{source.name} holds no parameters of an adapter; name another stage")
-    settings = json.dumps(source.config.model.adapter.to_dict())
+    settings = json.dumps(source.adapter)
     write_file(folder / ADAPTER, tensors, {"settings": settings})
     logging.info("%d tensors of the adapter between vision tower and model", len(tensors))
-    _log_left_behind(source, "adapter/")
+    _log_omitted(source, "adapter/")
 
 
-def _log_left_behind(source: Source, written: str) -> None:
-    """Says which modules are not part of what was written."""
+def _log_omitted(source: Source, written: str) -> None:
+    """Logs which modules of the checkpoint were not written."""
     sizes = Counter()
     for path, value in source.params.items():
         if not path.startswith(written):
             sizes[path.partition("/")[0]] += value.size
     for module, size in sizes.items():
-        logging.info("%s (%d numbers) is not part of this form and stays behind", module, size)
+        logging.info("%s (%d numbers) is not part of this form and was not written", module, size)
 
 
 _WRITERS = {

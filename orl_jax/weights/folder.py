@@ -1,7 +1,7 @@
-"""A local Hugging Face folder: its config.json, its tensors by name, each read when it is needed.
+"""A local Hugging Face folder: its config.json and its tensors by name, each read when needed.
 
-Weights are looked for as `transformers` does: `model.safetensors`, an index with its shards
-(`*.safetensors.index.json`), any single `*.safetensors`; then the same of `pytorch_model.bin`.
+Weights are searched in the order of `transformers`: `model.safetensors`, an index with its shards
+(`*.safetensors.index.json`), any single `*.safetensors`; then the same for `pytorch_model.bin`.
 """
 
 import json
@@ -19,19 +19,19 @@ _NUMBERED = re.compile(r".+-\d+-of-\d+\.(safetensors|bin)")
 
 
 class Folder:
-    """Reads nothing but names, shapes and config.json until a tensor is asked for.
+    """Reads only names, shapes and config.json until a tensor is requested.
 
     Args:
       path: of the folder.
 
     Attributes:
       path: as `pathlib.Path`.
-      config: config.json.
+      config: the content of config.json.
       tensors: name to shape, type and file.
 
     Raises:
-      UserError: no folder, no config.json, no weights; a shard that is missing or truncated; shards
-        without their index; an index that names tensors that its shards lack.
+      UserError: no folder, no config.json, no weights; a missing or truncated shard; shards without
+        their index; an index that lists tensors which its shards lack.
 
     Example: `Folder("llama-2-7b").read("model.norm.weight").shape` is (4096,).
     """
@@ -44,10 +44,10 @@ class Folder:
         self.tensors = _find_tensors(self.path)
 
     def read(self, name: str) -> np.ndarray:
-        """A tensor, from its file.
+        """Reads a tensor from its file.
 
         Raises:
-          UserError: the file can't be read (any more).
+          UserError: the file can't be read.
         """
         return shard.read(name, self.tensors[name].file)
 
@@ -71,16 +71,16 @@ def _find_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _single(files: list[Path]) -> dict[str, Tensor]:
-    """The tensors of the one file that there is."""
+    """The tensors of the only file."""
     if any(_NUMBERED.fullmatch(file.name) for file in files):
         raise UserError(
             f"{files[0].parent} holds {files[0].name} and no *.index.json that says which tensor "
-            "is in which shard; copy the index, too"
+            "is in which shard; copy the index as well"
         )
     if len(files) > 1:
         raise UserError(
             f"{files[0].parent} holds {_some([file.name for file in files])} and no index; "
-            "leave one file, or copy the *.index.json"
+            "keep only one file, or copy the *.index.json"
         )
     return shard.contents(files[0])
 
@@ -90,7 +90,7 @@ def _indexed(indices: list[Path]) -> dict[str, Tensor]:
     if len(indices) > 1:
         raise UserError(
             f"{indices[0].parent} holds several indices, {_some([i.name for i in indices])}; "
-            "leave the one that is meant"
+            "keep only one"
         )
     places = _read_json(indices[0]).get("weight_map")
     if not isinstance(places, dict) or not places:
@@ -99,16 +99,18 @@ def _indexed(indices: list[Path]) -> dict[str, Tensor]:
     for name in sorted(set(places.values())):
         found |= _shard_of(indices[0], name)
     if lost := [name for name, file in places.items() if not _is_in(found, name, file)]:
-        raise UserError(f"{indices[0]} names tensors that its shards lack: {_some(lost)}")
+        raise UserError(f"{indices[0]} lists tensors that its shards lack: {_some(lost)}")
     return found
 
 
 def _shard_of(index: Path, name: Any) -> dict[str, Tensor]:
     if not isinstance(name, str) or Path(name).name != name:
-        raise UserError(f"{index} names a shard {name!r}, which is no file name; copy it again")
+        raise UserError(
+            f"{index} lists a shard {name!r}, which is not a file name; copy the index again"
+        )
     file = index.with_name(name)
     if not file.is_file():
-        raise UserError(f"{index} names the shard {name}, which is not there; copy it, too")
+        raise UserError(f"{index} lists the shard {name}, which is missing; copy it as well")
     return shard.contents(file)
 
 
@@ -121,7 +123,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         tree = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(
-            f"there is no {path}; name a Hugging Face folder, with config.json beside the weights"
+            f"there is no {path}; name a Hugging Face folder, with config.json next to the weights"
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON: {error}") from error
@@ -131,6 +133,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _some(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first five names and how many more there are."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return (", ".join(names[:5]) or "nothing") + more

@@ -1,9 +1,9 @@
-"""Weights of other libraries to a checkpoint of ours: WORKDIR/checkpoints/imported/0.
+"""Imports other libraries' weights into a checkpoint of ours: WORKDIR/checkpoints/imported/0.
 
 Local Hugging Face folders of LLaMA, CLIP and a Q-Former, or of a whole LLaVA, become parameters
-under our names, one tensor in memory after the other, with the configuration that they need and the
-tokenizer. Stages begin from it as from any checkpoint (`sft.init_from`); what no folder holds is
-drawn at random there.
+under our names, converted one tensor at a time, together with their configuration and tokenizer.
+Stages start from it as from any checkpoint (`sft.init_from`) and initialise at random what no
+folder holds.
 """
 
 import itertools
@@ -41,18 +41,18 @@ DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float32": np.dtype(np.float
 
 
 def import_weights(config: ConfigDict, workdir: str) -> Location:
-    """Imports the folders of `config.weights`; nothing is left of an import that fails.
+    """Imports the folders of `config.weights`; a failed import leaves nothing behind.
 
     Args:
-      config: see `configs/imported.py`. What the folders say replaces its `model` and `data` keys.
+      config: see `configs/imported.py`. The folders' settings replace its `model` and `data` keys.
       workdir: gets `checkpoints/imported/0`, `tokenizer`, `config.json`.
 
     Returns:
       Where the checkpoint is.
 
     Raises:
-      UserError: an import that is there already; folders that are missing or damaged, that the
-        model cannot carry, or that do not fit it, with the names of all tensors that don't.
+      UserError: an import already exists; a folder is missing or damaged, holds a model that is not
+        supported, or does not fit the model: all tensors that don't are named.
 
     Example: `import_weights(config, "runs/llama2").path`.
     """
@@ -61,10 +61,11 @@ def import_weights(config: ConfigDict, workdir: str) -> Location:
     parts = find_parts(config.weights, config.model.vision.select_layer)
     config, adapters = with_adapters(resolve(config, parts, workdir))
     tokenizer = load_tokenizer(parts.tokenizer) if parts.tokenizer else None
-    shapes = model_shapes(config, tokenizer)
-    target = Target(shapes, DTYPES[config.weights.dtype], _may_lack(tokenizer))
+    target = Target(
+        model_shapes(config, tokenizer), DTYPES[config.weights.dtype], _may_lack(tokenizer)
+    )
     found = match(parts.sources, target)
-    _tell(found, parts)
+    _log_plan(found, parts)
     with tqdm(total=found.tensors, desc="import", unit="tensor", dynamic_ncols=True) as bar:
         params = arrays(parts.sources, target, bar.update) | adapters
         _write(place, params, config, tokenizer)
@@ -72,10 +73,10 @@ def import_weights(config: ConfigDict, workdir: str) -> Location:
 
 
 def resolve(config: ConfigDict, parts: Parts, workdir: str) -> ConfigDict:
-    """A copy of the config with what the folders say, and where the tokenizer will be.
+    """A copy of the config with the folders' settings and the future place of the tokenizer.
 
     Raises:
-      UserError: the rules of `orl_jax.run.config` are broken.
+      UserError: a rule of `orl_jax.run.config` is broken.
     """
     out = config.copy_and_resolve_references().unlock()
     for section, values in parts.model.items():
@@ -143,7 +144,7 @@ def model_shapes(config: ConfigDict, tokenizer: PreTrainedTokenizerBase | None) 
 
 def _check(config: ConfigDict, place: Location) -> None:
     if "weights" not in config:
-        raise UserError("this config has no section weights; take --config=configs/imported.py")
+        raise UserError("this config has no section weights; use --config=configs/imported.py")
     dtype = config.weights.dtype
     if dtype not in DTYPES:
         why = ": it underflows in training" if dtype == "float16" else ""
@@ -153,13 +154,12 @@ def _check(config: ConfigDict, place: Location) -> None:
         )
     if place.path.exists():
         raise UserError(
-            f"{place.path} is there already; delete {place.path.parent}, or choose another "
-            "--workdir"
+            f"{place.path} already exists; delete {place.path.parent}, or choose another --workdir"
         )
 
 
 def _may_lack(tokenizer: PreTrainedTokenizerBase | None) -> int:
-    """How many ids at the end are <pad> or <image>, which the folder's model need not know."""
+    """Number of ids at the end that are <pad> or <image>; the folder's model may lack these."""
     if tokenizer is None:
         return 0
     own = {tokenizer.pad_token_id, tokenizer.get_vocab()[IMAGE_TOKEN]}
@@ -167,21 +167,21 @@ def _may_lack(tokenizer: PreTrainedTokenizerBase | None) -> int:
     return sum(1 for _ in itertools.takewhile(own.__contains__, ids))
 
 
-def _tell(found: Match, parts: Parts) -> None:
-    """What will be in the checkpoint, and what not."""
+def _log_plan(found: Match, parts: Parts) -> None:
+    """Logs what will be in the checkpoint, and what will not."""
     for source in parts.sources:
         logging.info("%s holds %d tensors", source.folder.path, len(source.folder.tensors))
-    logging.info("%d tensors are read", found.tensors)
+    logging.info("reading %d tensors", found.tensors)
     for note in found.notes:
         logging.info("%s", note)
     if found.unused:
         some = ", ".join(grouped(found.unused)[:4])
-        logging.info("%d are left out, as unused by design: %s, ...", len(found.unused), some)
+        logging.info("%d tensors are unused by design: %s, ...", len(found.unused), some)
     if fresh := [*found.fresh, *missing_parts(parts)]:
-        logging.info("in no folder, so drawn at random in training: %s", ", ".join(fresh))
+        logging.info("in no folder, so initialised at random in training: %s", ", ".join(fresh))
     if "vision" in missing_parts(parts):
         logging.warning(
-            "no folder holds a vision encoder: a random one sees nothing, and sft.trainable "
+            "no folder holds a vision encoder: a random one is useless, and sft.trainable "
             "freezes it; name one with --config.weights.vision=DIR"
         )
 
@@ -193,7 +193,7 @@ def _write(
     tokenizer: PreTrainedTokenizerBase | None,
 ) -> None:
     folder = Path(place.workdir) / TOKENIZER
-    shutil.rmtree(place.path.parent, ignore_errors=True)  # what a killed import left
+    shutil.rmtree(place.path.parent, ignore_errors=True)  # left by an import that was killed
     try:
         if tokenizer is not None:
             _save_tokenizer(tokenizer, folder)

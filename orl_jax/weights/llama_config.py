@@ -1,7 +1,7 @@
 """`config.json` and `generation_config.json` of a language model, as transformers reads them.
 
-Written for transformers 5 (`rope_parameters`, `dtype`) and, beside that, for versions 4 and other
-readers (`rope_theta`, `rope_scaling`, `torch_dtype`).
+The keys are those of transformers 5 (`rope_parameters`, `dtype`) and also those of version 4 and
+other readers (`rope_theta`, `rope_scaling`, `torch_dtype`).
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from orl_jax.data.text.prompt import IMAGE_TOKEN
 from orl_jax.models.llama import Llama
 
-_POSITIONS = 2048  # rotary positions know no limit, but readers of the file ask for one
+_POSITIONS = 2048  # rotary positions have no limit, but readers of the file require one
 
 
 def llama_config(
@@ -21,8 +21,8 @@ def llama_config(
     """The fields of `LlamaConfig`.
 
     Args:
-      model: whose shapes, norm and rotary positions they say.
-      dtype: that the weights are loaded in.
+      model: gives the shapes, the norm's epsilon and the rotary positions.
+      dtype: of the weights when they are loaded.
       tokenizer: gives the ids of the special tokens.
 
     Example: `llama_config(model, np.dtype("float32"), tokenizer)["hidden_size"] == model.width`.
@@ -59,7 +59,7 @@ def llama_config(
 
 
 def rope_parameters(model: Llama) -> dict[str, Any]:
-    """Base and scaling of the rotary positions, under the names of transformers.
+    """Base and scaling of the rotary positions, under the names that transformers uses.
 
     Example: `{"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}`.
     """
@@ -78,9 +78,9 @@ def rope_parameters(model: Llama) -> dict[str, Any]:
 
 
 def generation_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """How to sample: to the end token, and never the tokens that are banned in training, too.
+    """How to sample: up to the end token, without the tokens that are also banned in training.
 
-    Their rows in the embedding were never trained (`orl_jax.data.text.tokenizer.PromptEncoder`).
+    Their rows of the embedding were never trained (`orl_jax.data.text.tokenizer.PromptEncoder`).
     """
     special = {
         "bos_token_id": tokenizer.bos_token_id,

@@ -1,7 +1,7 @@
-"""Tables of names against a folder and a model: what each parameter of ours is made of.
+"""Matches a table of names with a folder and a model: the source of each of our parameters.
 
-Nothing is read here but names and shapes; arrays are made when they are written. What does not fit
-is told at once, all of it.
+Only names and shapes are read here; arrays are made when they are written. One error lists
+everything that does not fit.
 """
 
 import re
@@ -16,12 +16,12 @@ from orl_jax.weights.names import Row, Table
 from orl_jax.weights.shard import FLOATS, Tensor
 from orl_jax.weights.streaming import Streamed
 
-# Their tensors have a row a token of the folder; ours have one a token of our tokenizer.
+# Their tensors have a row per token of the folder, ours a row per token of our tokenizer.
 VOCABULARY = ("language/embedding", "language/lm_head")
-_SLICED = 2**25  # bytes from which on a stacked parameter is made layer by layer
+_SLICED = 2**25  # bytes; a larger stacked parameter is made layer by layer
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Any]  # paths to anything that has a shape
+Shapes = Mapping[str, Any]  # path -> anything with a shape
 
 _FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "same": lambda x: x,
@@ -38,18 +38,18 @@ _FORMS_BACK: dict[str, Callable[[Shape], Shape]] = {
 
 
 class Source(NamedTuple):
-    """A folder and the table of what is taken from it."""
+    """A folder and the table of the tensors to read from it."""
 
     folder: Folder
     table: Table
 
 
 class Target(NamedTuple):
-    """The model that is imported into.
+    """The model to import into.
 
     Attributes:
       shapes: of its parameters, by path.
-      dtype: of the arrays that are made.
+      dtype: of the imported arrays.
       may_lack: number of tokens at the end of the vocabulary that need no row in the folder.
     """
 
@@ -62,10 +62,10 @@ class Match(NamedTuple):
     """What an import will do.
 
     Attributes:
-      tensors: how many are read.
-      unused: tensors that the tables leave out by design.
-      fresh: our paths that such folders never hold, to be drawn at random later.
-      notes: what else happens, a line each.
+      tensors: number of tensors to read.
+      unused: tensors that the tables omit by design.
+      fresh: our paths that such folders never hold; they are initialised at random later.
+      notes: anything else that happens, one line each.
     """
 
     tensors: int
@@ -78,7 +78,7 @@ def match(sources: Sequence[Source], target: Target) -> Match:
     """Finds the tensors of every parameter.
 
     Raises:
-      UserError: all tensors that are missing, left over, or of another shape or type, by name.
+      UserError: names all tensors that are missing, unknown, or have another shape or type.
 
     Example: `match([Source(folder, names.llama())], target).tensors == 291` for LLaMA-2-7B.
     """
@@ -96,10 +96,10 @@ def match(sources: Sequence[Source], target: Target) -> Match:
 def arrays(
     sources: Sequence[Source], target: Target, on_tensor: Callable[[], object] = lambda: None
 ) -> dict[str, Streamed]:
-    """Our parameters by path, of which nothing is read yet; of sources that `match`.
+    """Our parameters by path, from sources that `match` has accepted. Nothing is read yet.
 
     Args:
-      on_tensor: called, in any thread, after each tensor that is read.
+      on_tensor: called after each tensor is read, from any thread.
 
     Example: `arrays([Source(folder, names.llama())], target)["language/norm/scale"].shape`.
     """
@@ -111,7 +111,7 @@ def arrays(
 
 
 def _faults(source: Source, target: Target) -> str:
-    """All that does not fit between a folder and the model, in a sentence, or nothing."""
+    """A sentence with everything that does not fit between a folder and the model, or ""."""
     folder, table = source
     missing, misfits = [], []
     for row in table.rows:
@@ -122,8 +122,8 @@ def _faults(source: Source, target: Target) -> str:
                 misfits.append(f"{name} {misfit}")
     kinds = {
         "lacks": missing,
-        "holds, without a use for them:": _left_over(folder, table, target.shapes)[0],
-        "has another shape or type in": misfits,
+        "holds unknown tensors:": _left_over(folder, table, target.shapes)[0],
+        "has tensors of another shape or type:": misfits,
         "has nothing for our": _gaps(table, target.shapes)[0],
     }
     told = [f"{kind} {', '.join(grouped(names))}" for kind, names in kinds.items() if names]
@@ -131,13 +131,13 @@ def _faults(source: Source, target: Target) -> str:
 
 
 def _names(row: Row, shapes: Shapes) -> list[str]:
-    """The tensors that a parameter is made of."""
+    """The tensors that make up a parameter."""
     count = shapes[row.ours].shape[0] if row.stacked else 1
     return [row.name(layer) for layer in range(count)]
 
 
 def _misfit(row: Row, tensor: Tensor, target: Target) -> str:
-    """What a tensor is and should be, or nothing where it fits."""
+    """The tensor's type and shape and the expected ones, or "" where it fits."""
     shape = tuple(target.shapes[row.ours].shape)
     wanted = _FORMS_BACK[row.form](shape[1:] if row.stacked else shape)
     fits = tensor.shape == wanted
@@ -150,14 +150,14 @@ def _misfit(row: Row, tensor: Tensor, target: Target) -> str:
 
 
 def _left_over(folder: Folder, table: Table, shapes: Shapes) -> tuple[list[str], list[str]]:
-    """Tensors that no row takes: unknown ones, and those that are unused by design."""
+    """Tensors without a row: the unknown ones, and those that are unused by design."""
     used = {name for row in table.rows for name in _names(row, shapes)}
     rest = [name for name in folder.tensors if name not in used]
     return _split(rest, table.unused)
 
 
 def _gaps(table: Table, shapes: Shapes) -> tuple[list[str], list[str]]:
-    """Our parameters, in the table's parts of the model, without a row: faults, and fresh ones."""
+    """Our parameters without a row, within the table's parts of the model: faults, fresh ones."""
     rows = {row.ours for row in table.rows}
     parts = {path.split("/")[0] for path in rows}
     rest = [path for path in shapes if path.split("/")[0] in parts and path not in rows]
@@ -165,13 +165,13 @@ def _gaps(table: Table, shapes: Shapes) -> tuple[list[str], list[str]]:
 
 
 def _split(names: list[str], patterns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names that no pattern matches, and the others."""
+    """Names that no pattern matches, and those that one does."""
     known = [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
     return [name for name in names if name not in set(known)], known
 
 
 def grouped(names: Sequence[str]) -> list[str]:
-    """Names that differ in the number of a layer alone, as one.
+    """Merges names that differ only in the number of the layer.
 
     Example: `grouped(["h.0.a", "h.1.a", "h.2.a", "b"]) == ["h.{0-2}.a", "b"]`.
     """
@@ -204,7 +204,7 @@ def _vocabulary_notes(folder: Folder, table: Table, target: Target) -> list[str]
 
 
 def _vocabulary(row: Row, target: Target) -> int:
-    """Number of tokens of our tokenizer."""
+    """Number of tokens in our tokenizer."""
     return _FORMS_BACK[row.form](tuple(target.shapes[row.ours].shape))[0]
 
 
@@ -230,5 +230,5 @@ def _array(row: Row, folder: Folder, target: Target, on_tensor: Callable[[], obj
 
 
 def _with_rows(x: np.ndarray, rows: int) -> np.ndarray:
-    """The first rows, and zeros where there are fewer."""
+    """Exactly `rows` rows: cut, or padded with zeros."""
     return np.pad(x[:rows], [(0, max(0, rows - len(x))), (0, 0)])

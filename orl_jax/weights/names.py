@@ -1,7 +1,7 @@
-"""Which of our parameters is which tensor of theirs: tables, one a family; data, not code.
+"""Tables that map our parameters to other libraries' tensors, one table per model family.
 
-A `Row` pairs a path of ours (below a module of the VLM, layers stacked on a leading axis) with the
-name of theirs, in which "{layer}" counts the layers:
+A `Row` pairs one of our paths (layers stacked on a leading axis) with the name of their tensor, in
+which "{layer}" is the number of the layer:
 
     Row("language/layers/q/kernel", "model.layers.{layer}.self_attn.q_proj.weight", "transpose")
 
@@ -13,25 +13,25 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Our projections and the modules of theirs that hold them: LLaMA's, which LoRA adapts.
+# Our projections, which LoRA adapts, and their modules in LLaMA.
 PROJECTIONS = {
     **{name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")},
     **{name: f"mlp.{name}_proj" for name in ("gate", "up", "down")},
 }
 
 
-# Before the names of CLIP in LLaVA's folders.
+# The prefix of CLIP's names in LLaVA's folders.
 LLAVA_TOWER = "model.vision_tower.vision_tower.vision_model."
 
 
 class Row(NamedTuple):
-    """One parameter of ours and the tensors of theirs that it is made of.
+    """One of our parameters and the tensors that make it up.
 
     Attributes:
       ours: its path; a path with "/layers/" has the layers as its leading axis.
-      theirs: the tensor's name; "{layer}" is `first + stride * i` for our i-th layer.
+      theirs: the tensor's name; "{layer}" stands for `first + stride * i` in our layer i.
       form: "same" | "transpose" ([out, in] to [in, out]) | "patches" (a convolution [D, 3, p, p]
-        over patches, to a kernel [p * p * 3, D]) | "first" (a leading axis of 1 is dropped).
+        over patches to a kernel [p * p * 3, D]) | "first" (drops a leading axis of size 1).
       first, stride: see `theirs`.
     """
 
@@ -43,11 +43,11 @@ class Row(NamedTuple):
 
     @property
     def stacked(self) -> bool:
-        """Whether there is one tensor a layer."""
+        """Whether there is one tensor per layer."""
         return "{layer}" in self.theirs
 
     def name(self, layer: int) -> str:
-        """The tensor of our layer `layer`.
+        """The name of the tensor for our layer `layer`.
 
         Example: `Row("a/layers/b", "h.{layer}.b", first=1, stride=2).name(3) == "h.7.b"`.
         """
@@ -55,14 +55,14 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The rows of a family.
+    """The rows of a model family.
 
     Attributes:
-      rows: what is read; the model's shapes say how many layers.
-      unused: regular expressions, for whole names, of tensors that such folders hold and that this
-        model has no use for.
-      fresh: regular expressions, for whole paths of ours, of parameters that such folders never
-        hold, and that are drawn at random where they are missing.
+      rows: what to read; the number of layers comes from the model's shapes.
+      unused: regular expressions that match whole names of tensors which such folders hold and
+        this model does not use.
+      fresh: regular expressions that match our whole paths of parameters which such folders never
+        hold; they are initialised at random.
     """
 
     rows: tuple[Row, ...]
@@ -73,7 +73,7 @@ class Table(NamedTuple):
 def llama(*, tied: bool = False) -> Table:
     """`LlamaForCausalLM`: LLaMA-1/2/3, Vicuna, TinyLlama, SmolLM2.
 
-    Tied embeddings have no `lm_head`; where a folder has one all the same it is a copy.
+    Tied embeddings need no `lm_head`; a folder that holds one all the same holds a copy.
     """
     layer = "model.layers.{layer}"
     rows = (
@@ -99,11 +99,11 @@ def clip_vision(prefix: str = "") -> Table:
     """`CLIPVisionModel`, and the vision half of `CLIPModel`.
 
     Args:
-      prefix: of the names: "" (transformers 5), "vision_model." (older folders and the hub's) or
-        `LLAVA_TOWER`.
+      prefix: of the names: "" (transformers 5), "vision_model." (older folders, and those on the
+        hub) or `LLAVA_TOWER`.
 
-    The layers above the selected one are left over by design, and so are the norm behind them and
-    CLIP's text half.
+    The layers above the selected one, the norm after them and CLIP's text model are unused by
+    design.
     """
     layer = f"{prefix}encoder.layers.{{layer}}"
     rows = (
@@ -142,15 +142,15 @@ def qformer(
 ) -> Table:
     """`Blip2QFormerModel` or, with `norm="embeddings.layernorm"`, `InstructBlipQFormerModel`.
 
-    The text half of a Q-Former (word embeddings, a second MLP) is not used: here the queries alone
-    go through it.
+    The text half of a Q-Former (word embeddings, a second MLP) is unused: only queries pass through
+    it here.
 
     Args:
-      cross_frequency: every so many layers one has cross-attention.
+      cross_frequency: one in this many layers has cross-attention.
       prefix: of the names, where the Q-Former is part of a whole BLIP-2; the rest is unused.
       norm: name of the norm before the first layer.
-      queries: name of the queries' tensor. A bare Q-Former holds none; they are fresh then, as are
-        always the linear layers behind it and what reads features frame by frame.
+      queries: name of the queries' tensor. A bare Q-Former has none, and they are then fresh. The
+        linear layers around it and the parameters for features of single frames always are.
     """
     body = "adapter/qformer"
     rows = [*_norm(f"{body}/norm", f"{prefix}{norm}")]
@@ -178,7 +178,7 @@ def qformer(
 
 
 def projector() -> Table:
-    """LLaVA's `mlp2x_gelu`, of the `pool` adapter."""
+    """LLaVA's `mlp2x_gelu`, for the `pool` adapter."""
     return Table(
         (
             *_dense("adapter/project_in", "model.mm_projector.0"),
@@ -188,10 +188,10 @@ def projector() -> Table:
 
 
 def llava(tower: str | None = LLAVA_TOWER, *, tied: bool = False) -> Table:
-    """The baseline's merged checkpoint: LLaMA, the projector and, where it is in it, CLIP.
+    """The baseline's merged checkpoint: LLaMA, the projector and, if included, CLIP.
 
     Args:
-      tower: prefix of CLIP's names; none where the folder holds no CLIP.
+      tower: prefix of CLIP's names; None where the folder holds no CLIP.
       tied: see `llama`.
     """
     parts = [llama(tied=tied), projector()]

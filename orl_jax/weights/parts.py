@@ -1,4 +1,4 @@
-"""Which folder holds which part of the model: its settings, and the table of its tensors."""
+"""Which folder holds which part of the model: the settings and the table of tensors of each."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from orl_jax.weights.folder import Folder
 from orl_jax.weights.matching import Source
 from orl_jax.weights.settings import Settings
 
-# Names that tell where a part is, whatever stands before them.
+# Names that identify a part, whatever their prefix.
 _CLIP = "embeddings.class_embedding"
 _QFORMER = "encoder.layer.0.crossattention.attention.query.weight"
 
 
 class Parts(NamedTuple):
-    """What the folders of `config.weights` are.
+    """What the folders of `config.weights` contain.
 
     Attributes:
       sources: the folders with their tables.
-      model: sections of `config.model` by name, as far as the folders say them.
-      data: keys of `config.data`.
-      tokenizer: the folder that has the tokenizer, or "".
+      model: name of a section of `config.model` -> the keys that the folders determine.
+      data: keys of `config.data` that the folders determine.
+      tokenizer: the folder with the tokenizer, or "".
     """
 
     sources: list[Source]
@@ -34,18 +34,18 @@ def find_parts(weights: Mapping[str, str], select_layer: int) -> Parts:
     """Opens the folders of `config.weights`.
 
     Args:
-      weights: `language`, `vision`, `adapter`, `llava`: paths, or "" where there is none.
-      select_layer: the layer of CLIP that is read, unless LLaVA's config.json says it.
+      weights: paths for `language`, `vision`, `adapter` and `llava`, or "".
+      select_layer: the layer of CLIP to read, unless LLaVA's config.json names one.
 
     Raises:
-      UserError: no folder at all, two for one part; what `Folder` and `settings` refuse.
+      UserError: no folder at all, or two for one part; see also `Folder` and `settings`.
 
     Example: `find_parts({"language": "llama-2-7b", ...}, -2).model["language"]["width"] == 4096`.
     """
     given = {part: weights[part] for part in ("language", "vision", "adapter", "llava")}
     if not any(given.values()):
         raise UserError(
-            "no folder is named; for example --config.weights.language=DIR and "
+            "no folder is named; give for example --config.weights.language=DIR and "
             "--config.weights.vision=DIR, or --config.weights.llava=DIR"
         )
     if given["llava"] and (given["language"] or given["adapter"]):
@@ -89,7 +89,7 @@ def _add_language(found: Parts, folder: Folder, _: int) -> None:
 
 def _add_vision(found: Parts, folder: Folder, select_layer: int) -> None:
     if any(row.ours.startswith("vision/") for source in found.sources for row in source.table.rows):
-        raise UserError("config.weights.llava holds CLIP, too; leave config.weights.vision empty")
+        raise UserError("config.weights.llava also holds CLIP; leave config.weights.vision empty")
     read = settings.vision(folder.config, select_layer)
     found.model["vision"] = read.settings
     found.data["image_size"] = read.image_size
@@ -108,12 +108,12 @@ def _add_qformer(found: Parts, folder: Folder, _: int) -> None:
 
 
 def _prefix(folder: Folder, name: str) -> str | None:
-    """What stands before a name in a folder, or none where it is nowhere."""
+    """The prefix of a name in a folder, or None where no tensor ends in it."""
     found = next((full for full in folder.tensors if full.endswith(name)), None)
     return None if found is None else found.removesuffix(name)
 
 
 def missing_parts(found: Parts) -> list[str]:
-    """Parts of the model that no folder holds anything of."""
+    """Parts of the model that are in no folder."""
     held = {row.ours.split("/")[0] for source in found.sources for row in source.table.rows}
     return [part for part in ("vision", "adapter", "language") if part not in held]

@@ -1,7 +1,7 @@
-"""LoRA adapters that PEFT (github.com/huggingface/peft) has saved, as parameters of ours.
+"""Reads LoRA adapters that were saved by PEFT (github.com/huggingface/peft).
 
-PEFT's `lora_A` is [rank, in] and its `lora_B` [out, rank], one a layer and module; ours are their
-transposes, stacked over the layers. Both scale with alpha / rank.
+PEFT's `lora_A` is [rank, in] and its `lora_B` [out, rank], one pair per layer and module; ours are
+their transposes, stacked over the layers. Both libraries scale by alpha / rank.
 """
 
 import json
@@ -19,17 +19,17 @@ from orl_jax.weights import shard
 from orl_jax.weights.names import PROJECTIONS
 from orl_jax.weights.peft_names import CONFIG, KEY, PICKLED, SAFE
 
-# Where an adapter may be below the folder that a user names: PEFT's own place, then those of
-# LLaVA-RLHF and VLM-RLAIF.
+# Where an adapter may be inside the named folder: PEFT's own place, then those of LLaVA-RLHF and
+# VLM-RLAIF.
 _PLACES = ("", "adapter_model", "lora_default", "adapter_model/lora_default")
-# Settings that don't change what a stored adapter computes, or that its tensors show all the same.
+# Settings that don't change what a stored adapter computes, or that its tensors show anyway.
 _NEUTRAL = frozenset(
     "peft_type peft_version auto_mapping task_type base_model_name_or_path revision inference_mode "
     "r lora_alpha use_rslora lora_dropout target_modules exclude_modules layers_to_transform "
     "layers_pattern eva_config megatron_core qalora_group_size runtime_config ensure_weight_tying "
     "ephemeral_gpu_offload".split()
 )
-# These draw the adapter only; others, as "pissa", change the weights that it stands beside.
+# These initialise only the adapter; others, such as "pissa", also change the base weights.
 _HARMLESS_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 Given = dict[tuple[str, int], dict[str, np.ndarray]]  # (ours, layer): {"A": ..., "B": ...}
@@ -50,21 +50,21 @@ class PeftAdapter(NamedTuple):
 
 
 def read_peft(folder: str | os.PathLike[str], model: Llama, *, seed: int = 0) -> PeftAdapter:
-    """An adapter that PEFT has saved, for `model`.
+    """Reads an adapter saved by PEFT, for `model`.
 
-    Projections and layers that it does not adapt get a fresh adapter, whose `lora_b` is zero, so
-    that it changes nothing. Rank-stabilised adapters (alpha / sqrt(rank)) get the alpha that scales
-    them as much here.
+    Projections and layers that it does not adapt get a fresh adapter with a zero `lora_b`, which
+    changes nothing. For rank-stabilised adapters (alpha / sqrt(rank)), alpha is converted to give
+    the same scale.
 
     Args:
-      folder: with adapter_config.json and adapter_model.safetensors or .bin in it, in
-        adapter_model/ or in lora_default/. A .bin file needs torch.
+      folder: holds adapter_config.json and adapter_model.safetensors or .bin, either directly or in
+        adapter_model/ or lora_default/. A .bin file needs torch.
       model: gives the shapes; its own rank and alpha are not read.
       seed: of the fresh `lora_a`.
 
     Raises:
-      UserError: no adapter; a damaged file, or one with code in it; what has no counterpart here
-        (other modules, DoRA, trained biases, ...), by name; another model's shapes, by name.
+      UserError: no adapter; a damaged file, or one that contains code; a setting or module without
+        a counterpart here (DoRA, trained biases, ...); the shapes of another model. Each is named.
 
     Example: `read_peft("runs/adapter", model).params["language"]["layers"]["q"]["lora_a"].shape`.
     """
@@ -74,7 +74,7 @@ def read_peft(folder: str | os.PathLike[str], model: Llama, *, seed: int = 0) ->
     given = _by_projection(_read_tensors(place), place)
     _check_shapes(given, shapes, model.layers, rank, place)
     if gaps := len(shapes) * model.layers - len(given):
-        logging.info("%s adapts nothing in %d projections; there it starts at zero", place, gaps)
+        logging.info("%s lacks %d projections; their adapters start at zero", place, gaps)
     layers = {
         name: _stack(given, name, (model.layers, *shape, rank), np.random.default_rng([seed, i]))
         for i, (name, shape) in enumerate(shapes.items())
@@ -100,18 +100,18 @@ def _find(folder: Path) -> Path:
         if (folder / place / CONFIG).is_file():
             return folder / place
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; name one that PEFT has saved an adapter in")
+        raise UserError(f"there is no folder {folder}; name one with an adapter saved by PEFT")
     held = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise UserError(f"{folder} holds no {CONFIG} (it holds {held}); name the folder that does")
 
 
 def _read_config(path: Path) -> tuple[int, float]:
-    """Rank, and the alpha that scales by alpha / rank."""
+    """The rank, and the alpha for a scale of alpha / rank."""
     try:
         config = json.loads(path.read_text())
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no configuration of a LoRA adapter: {error!r}") from error
+        raise UserError(f"{path} is not the configuration of a LoRA adapter: {error!r}") from error
     if config.get("peft_type") != "LORA":
         raise UserError(f"{path}: peft_type is {config.get('peft_type')}; only LORA can be read")
     if rank < 1 or not 0 < alpha < math.inf:
@@ -141,7 +141,7 @@ def _read_tensors(place: Path) -> dict[str, np.ndarray]:
 
 
 def _by_projection(tensors: dict[str, np.ndarray], place: Path) -> Given:
-    """Tensors by our projection and layer, whatever form their names have."""
+    """Tensors by our projection and layer, whichever naming they use."""
     modules = {theirs: ours for ours, theirs in PROJECTIONS.items()}
     given: Given = {}
     for name, value in tensors.items():
@@ -149,14 +149,14 @@ def _by_projection(tensors: dict[str, np.ndarray], place: Path) -> Given:
         if match is None or match["module"] not in modules:
             raise UserError(
                 f"{place}: {name} has no counterpart in this model, whose adapters are on "
-                f"{', '.join(modules)} of the language model; train one on these alone"
+                f"{', '.join(modules)} of the language model; train an adapter on these only"
             )
         pair = given.setdefault((modules[match["module"]], int(match["layer"])), {})
         if match["part"] in pair:
-            raise UserError(f"{place}: {name} is there twice, under two adapters' names; keep one")
+            raise UserError(f"{place}: {name} is stored for two adapters; keep one")
         pair[match["part"]] = value
     if not given:
-        raise UserError(f"{place} holds no tensor; save the adapter again")
+        raise UserError(f"{place} holds no tensors; save the adapter again")
     return given
 
 
@@ -184,7 +184,7 @@ def _check_shapes(
 def _stack(
     given: Given, ours: str, sizes: tuple[int, int, int, int], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Both halves of all layers; those that are not given as a fresh `LoRADense` has them."""
+    """Both halves for all layers; where none is given, as a fresh `LoRADense` initialises them."""
     layers, width_in, width_out, rank = sizes
     lora_b = np.zeros((layers, rank, width_out), np.float32)
     if all((ours, layer) in given for layer in range(layers)):

@@ -1,4 +1,4 @@
-"""What PEFT calls things: its files, its tensors, its configuration of a LoRA adapter."""
+"""PEFT's names: its files, its tensors, and the configuration of a LoRA adapter."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from orl_jax.weights.names import PROJECTIONS
 CONFIG, SAFE, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
 
-# With and without the adapter's name ("default") before ".weight": both are found.
+# With or without the adapter's name ("default") before ".weight": both occur.
 KEY = re.compile(
     r"(?:base_model\.model\.)?model\.layers\.(?P<layer>\d+)\.(?P<module>(?:self_attn|mlp)\.\w+)"
     r"\.lora_(?P<part>[AB])(?:\.\w+)?\.weight"
@@ -17,7 +17,7 @@ KEY = re.compile(
 
 
 def peft_name(ours: str, layer: int, part: str) -> str:
-    """The tensor of a parameter.
+    """The name of a parameter's tensor.
 
     Example: `peft_name("q", 0, "lora_a")` is
       "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight".
@@ -27,12 +27,12 @@ def peft_name(ours: str, layer: int, part: str) -> str:
 
 
 def peft_config(projections: Sequence[str], rank: int, alpha: float, base: str) -> dict[str, Any]:
-    """What adapter_config.json says of our adapters.
+    """The content of adapter_config.json for our adapters.
 
     Args:
-      projections: ours, of `PROJECTIONS`.
+      projections: keys of `PROJECTIONS`.
       rank, alpha: of `config.model.lora`.
-      base: name or folder of the base model, or "" for whoever loads it to say.
+      base: name or folder of the base model; "" leaves it to the reader.
 
     Example: `peft_config(["q"], 8, 16.0, "")["target_modules"] == ["q_proj"]`.
     """

@@ -1,7 +1,7 @@
-"""config.json of other libraries' models to sections of our config; names are the modules' fields.
+"""Converts config.json of other libraries' models to sections of our config.
 
-What this model cannot do as theirs does is refused, by name and value. Values that a file leaves
-out are the defaults of the `transformers` configuration that it belongs to.
+A setting that this model does not support is refused, by name and value. Values missing from a file
+take the defaults of its `transformers` configuration class.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _LLAMA3_ROPE = (
     ("low_freq_factor", "rope_low_frequency"),
     ("high_freq_factor", "rope_high_frequency"),
 )
-# The towers that LLaVA was trained with: CLIP ViT-L/14, by the end of `mm_vision_tower`.
+# The towers that LLaVA was trained with, CLIP ViT-L/14: suffix of `mm_vision_tower` -> image size.
 _TOWERS = {"clip-vit-large-patch14-336": 336, "clip-vit-large-patch14": 224}
 _FRAMINGS = {"pad": "pad", "square": "crop"}
 
@@ -54,7 +54,7 @@ class Vision(NamedTuple):
 
 
 class Llava(NamedTuple):
-    """`model.language`, the vision tower with the layer that it is read at, and `data.framing`."""
+    """`model.language`, the vision tower with its selected layer, and `data.framing`."""
 
     language: Settings
     vision: Vision
@@ -78,10 +78,10 @@ def vision(config: Mapping[str, Any], select_layer: int) -> Vision:
 
     Args:
       config: config.json.
-      select_layer: which hidden state is read, from the end: -2 as in LLaVA.
+      select_layer: the hidden state to read, counted from the end: -2 as in LLaVA.
 
     Raises:
-      UserError: another model, activation, or number of layers.
+      UserError: another model or activation; a layer that does not exist.
 
     Example: `vision({"model_type": "clip", "vision_config": {"image_size": 336}}, -2).image_size`.
     """
@@ -110,12 +110,12 @@ def qformer(config: Mapping[str, Any]) -> Settings:
 def llava(config: Mapping[str, Any]) -> Llava:
     """LLaVA (haotian-liu/LLaVA) and the baseline, yonseivnl/vlm-rlaif, with the `pool` adapter.
 
-    Their folders hold CLIP and do not say its numbers: they are those of ViT-L/14, by the name in
-    `mm_vision_tower`, unless there is a `vision_config`.
+    Their folders hold CLIP without its settings: unless there is a `vision_config`, these are those
+    of the ViT-L/14 that `mm_vision_tower` names.
 
     Raises:
-      UserError: another model, projector or tower; image start and end tokens; what `language` and
-        `vision` refuse.
+      UserError: another model, projector or tower; image start and end tokens; anything that
+        `language` or `vision` refuses.
 
     Example: `llava(config).vision.settings["select_layer"] == -2`.
     """
@@ -123,7 +123,7 @@ def llava(config: Mapping[str, Any]) -> Llava:
     if "text_config" in config:
         raise UserError(
             "this is a LLaVA of transformers (config.json has a text_config); only the layout of "
-            "haotian-liu/LLaVA is read, with mm_projector_type in config.json"
+            "haotian-liu/LLaVA can be read, with mm_projector_type in config.json"
         )
     _expect(config, "mm_projector_type", ("mlp2x_gelu",), "linear")
     _expect(config, "mm_vision_select_feature", ("patch",), "patch")
@@ -152,7 +152,7 @@ def _llama(config: Mapping[str, Any]) -> Settings:
 
 
 def _rope(config: Mapping[str, Any]) -> Settings:
-    """Old files have `rope_theta` and `rope_scaling`, with a `type`; new ones `rope_parameters`."""
+    """Old files have `rope_theta` and `rope_scaling` with a `type`, new ones `rope_parameters`."""
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = given.get("rope_type") or given.get("type") or "default"
     base = given.get("rope_theta") or config.get("rope_theta") or 10000.0
@@ -174,7 +174,7 @@ def _rope(config: Mapping[str, Any]) -> Settings:
 def _clip(config: Mapping[str, Any], select_layer: int) -> Vision:
     _expect(config, "hidden_act", ("quick_gelu", "gelu"), "quick_gelu")
     settings = _renamed(config, _CLIP)
-    states = settings["layers"] + 1  # what is read: the embeddings, and each layer's output
+    states = settings["layers"] + 1  # the embeddings and the output of each layer
     if not -states < select_layer < states or select_layer == 0:
         raise UserError(
             f"the layer to read, mm_vision_select_layer or config.model.vision.select_layer, is "
@@ -208,7 +208,7 @@ def _required(
 
 
 def _expect(config: Mapping[str, Any], key: str, choices: tuple[Any, ...], default: Any) -> Any:
-    """The value of a key, which must be one that this model can carry."""
+    """The value of a key, which must be one of those that this model supports."""
     value = config.get(key, default)
     if value not in choices:
         raise _refused(key, value, choices)

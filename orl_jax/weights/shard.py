@@ -1,8 +1,8 @@
-"""One file of tensors: what it holds, and one tensor of it at a time.
+"""One file of tensors: its table of contents, and its tensors one at a time.
 
-`*.safetensors` are read with `safetensors`, `*.bin` (pickles of PyTorch) with `torch.load`, which
-maps the file to memory and, with `weights_only=True`, builds tensors and runs no code of the file.
-Either file is opened anew for every tensor, so that no more than that tensor stays in memory.
+`*.safetensors` are read with `safetensors`, `*.bin` (PyTorch pickles) with `torch.load`, which maps
+the file to memory and, with `weights_only=True`, builds tensors and runs no code from the file.
+The file is opened again for every tensor, so that only that tensor stays in memory.
 """
 
 import pickle
@@ -16,12 +16,12 @@ from safetensors import SafetensorError, safe_open
 
 from orl_jax.run.errors import UserError
 
-# The letters of safetensors for the types that weights come in.
+# The names that safetensors uses for floating-point types.
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class Tensor(NamedTuple):
-    """A tensor that is not read yet: its shape, the name of its type, and its file."""
+    """A tensor that has not been read yet: its shape, the name of its type, and its file."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -32,7 +32,7 @@ def contents(file: Path) -> dict[str, Tensor]:
     """All tensors of a file by name; reads no data.
 
     Raises:
-      UserError: truncated, damaged, a pickle that is more than tensors, or no PyTorch for a pickle.
+      UserError: truncated or damaged; a pickle with more than tensors, or without PyTorch.
 
     Example: `contents(Path("model.safetensors"))["model.norm.weight"].shape` is (4096,).
     """
@@ -56,10 +56,10 @@ def contents(file: Path) -> dict[str, Tensor]:
 
 
 def read(name: str, file: Path) -> np.ndarray:
-    """One tensor; bfloat16 has the type of `ml_dtypes`.
+    """One tensor; bfloat16 is the type of `ml_dtypes`.
 
     Raises:
-      UserError: as `contents`.
+      UserError: see `contents`.
       KeyError: the file has no such tensor.
     """
     if file.suffix != ".safetensors":
@@ -72,13 +72,13 @@ def read(name: str, file: Path) -> np.ndarray:
 
 
 def _load_pickle(file: Path) -> dict[str, Any]:
-    """Tensors of PyTorch that lie in the file until they are used."""
+    """PyTorch tensors that stay in the file until they are used."""
     try:
-        import torch  # here, as only pickles need it
+        import torch  # here, because only pickles need it
     except ImportError as error:
         raise UserError(
             f"{file} is a pickle of PyTorch, which is not installed: pip install torch==2.13.0, "
-            "or take a folder with .safetensors files"
+            "or use a folder with .safetensors files"
         ) from error
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
@@ -87,34 +87,34 @@ def _load_pickle(file: Path) -> dict[str, Any]:
     except (RuntimeError, EOFError, OSError) as error:
         raise _damaged(file, error) from error
     if not isinstance(loaded, dict) or not all(map(torch.is_tensor, loaded.values())):
-        raise UserError(f"{file} is not a dict of tensors; take a folder with .safetensors files")
+        raise UserError(f"{file} is not a dict of tensors; use a folder with .safetensors files")
     return loaded
 
 
 def _to_numpy(value: Any) -> np.ndarray:
     import torch
 
-    if value.dtype == torch.bfloat16:  # which numpy lacks
+    if value.dtype == torch.bfloat16:  # numpy has no such type
         return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
     return value.numpy()
 
 
 def _refused(file: Path, error: Exception) -> UserError:
-    """For a pickle that would call something; PyTorch's own advice is to let it."""
+    """For a pickle that would run code; PyTorch's own message advises to allow it."""
     called = re.search(r"GLOBAL ([\w.]+)", str(error))
     what = f"calls {called[1]}" if called else "holds more than tensors"
     return UserError(
-        f"{file} {what}: nothing in it was run, and it is not read; "
-        "take a folder with .safetensors files"
+        f"{file} {what}: no code from it was run, and it was not read; "
+        "use a folder with .safetensors files"
     )
 
 
 def _damaged(file: Path, error: Exception) -> UserError:
-    """For a file that is shorter than it says, or something else altogether."""
+    """For a file that is truncated or of another format."""
     if "mmap can only be used" in str(error):
         return UserError(
-            f"{file} is no zip file, as PyTorch writes them since 1.6: nothing in it was run, and "
-            "it is not read; take a folder with .safetensors files"
+            f"{file} is not a zip file, the format of PyTorch since 1.6: no code from it was run, "
+            "and it was not read; use a folder with .safetensors files"
         )
     reason = " ".join(str(error).split())[:160]
     return UserError(f"{file} is truncated or damaged ({reason}); copy it again")

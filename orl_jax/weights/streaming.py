@@ -1,11 +1,11 @@
-"""Saves parameters that do not fit in memory: an Orbax checkpoint, written a piece at a time.
+"""Saves parameters that do not fit in memory: an Orbax checkpoint, written piece by piece.
 
-Orbax takes a tree of arrays, copies all of it and writes all of it at once. Here its leaves are
-`Streamed`: a shape, a type and a function that makes the array in pieces. Orbax lays out its files
-and metadata as ever; only where it would write an array, the pieces are written instead, so that
-no more than two of them are in memory, and what they are compressed to.
+Orbax takes a tree of arrays, copies all of it and writes it at once. Here the leaves are
+`Streamed`: a shape, a type and a function that makes the array in pieces. Orbax lays out files and
+metadata as usual; only the writing of an array is replaced by the writing of its pieces, so that at
+most two pieces and their compressed forms are in memory.
 
-What is written is read as all checkpoints are (`orl_jax.run.checkpoint`).
+The result is read like any other checkpoint (`orl_jax.run.checkpoint`).
 """
 
 import asyncio
@@ -33,9 +33,9 @@ class Streamed:
 
     Attributes:
       shape, dtype: of the whole array.
-      pieces: makes it along its first axis: all of it at once or, where it is `sliced`, slices
-        [1, ...] one after the other. Called once, in a thread.
-      sliced: says so; each slice is then a chunk of its own on the disk.
+      pieces: makes it along its first axis: in one piece or, where it is `sliced`, in slices
+        [1, ...]. Called once, in a thread.
+      sliced: whether it is made in slices; each one is then a chunk of its own on disk.
 
     Example: `Streamed((2, 3), np.dtype("float32"), lambda: iter([np.zeros((2, 3), "f4")]))`.
     """
@@ -47,7 +47,7 @@ class Streamed:
 
     @property
     def size(self) -> int:
-        """Number of numbers; Orbax asks for it."""
+        """Number of elements; Orbax asks for it."""
         return math.prod(self.shape)
 
     @property
@@ -57,17 +57,17 @@ class Streamed:
 
 
 def save(place: Location, params: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Writes a checkpoint of a new stage, {"trained": params}, and returns when it is on the disk.
+    """Writes the first checkpoint of a stage, {"trained": params}; returns once it is on disk.
 
-    Whatever goes wrong, an interrupt included, nothing of the stage is left.
+    On any failure, including an interrupt, nothing of the stage is left.
 
     Args:
-      place: where; the stage has no checkpoint yet.
+      place: where to write; the stage must not have a checkpoint yet.
       params: nested dicts of `Streamed`.
       extra: JSON, as for `Checkpoints.save`.
 
     Raises:
-      UserError: too little room on the disk; found out before anything is written.
+      UserError: not enough disk space; this is checked before anything is written.
 
     Example: `save(Location("runs/llama2", "imported", 0), params, {"config": {}, "base": ""})`.
     """
@@ -90,16 +90,16 @@ def save(place: Location, params: dict[str, Any], extra: dict[str, Any]) -> None
 
 
 class _PieceHandler(ocp.type_handlers.NumpyHandler):
-    """Orbax's handler of numpy arrays, with other hands where an array meets its file.
+    """Orbax's handler of numpy arrays with its own way of writing an array to its file.
 
-    `_open_and_write` is what Orbax 0.12 has for that, and `_background_serialize` calls it for all
-    arrays at once, in a thread. Without them Orbax would expect an array where a `Streamed` is, and
-    saving would fail.
+    In Orbax 0.12 `_open_and_write` does that, and `_background_serialize` calls it for all arrays
+    at once, in a thread. Without these methods Orbax would expect an array in place of a `Streamed`
+    and fail to save it.
     """
 
     def __init__(self) -> None:
         super().__init__(deepcopy_host_arrays=False)
-        self._turn = asyncio.Lock()  # one array after the other
+        self._turn = asyncio.Lock()  # one array at a time
         self._stopped = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
@@ -108,7 +108,7 @@ class _PieceHandler(ocp.type_handlers.NumpyHandler):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends a save that was interrupted: the thread would go on to its end."""
+        """Ends an interrupted save, whose thread would otherwise run to its end."""
         self._stopped.set()
         self._idle.wait()
 
@@ -124,22 +124,22 @@ class _PieceHandler(ocp.type_handlers.NumpyHandler):
     ) -> None:
         async with self._turn:
             try:
-                self._go_on()
+                self._check_running()
                 spec = tensorstore.Spec(tspec)
                 store = await tensorstore.open(spec, create=True, open=True, context=ts_context)
                 await self._write(value, store)
             except BaseException:
-                self._stopped.set()  # the others' turn will never come
+                self._stopped.set()  # the other arrays are not to be written either
                 raise
 
     async def _write(self, value: Streamed, store: tensorstore.TensorStore) -> None:
-        """Makes a piece while the one before is compressed and written."""
+        """Makes each piece while the previous one is compressed and written."""
         start, before = 0, None
         try:
             for piece in value.pieces():
                 if before is not None:
                     await before
-                self._go_on()
+                self._check_running()
                 part = store[start : start + len(piece)]
                 before = part.write(piece, can_reference_source_data_indefinitely=True)
                 start += len(piece)
@@ -147,7 +147,7 @@ class _PieceHandler(ocp.type_handlers.NumpyHandler):
             if before is not None:
                 await before
 
-    def _go_on(self) -> None:
+    def _check_running(self) -> None:
         if self._stopped.is_set():
             raise InterruptedError("the save was interrupted")
 
@@ -165,7 +165,7 @@ def _manager(folder: Path, handler: _PieceHandler) -> ocp.CheckpointManager:
 
 
 def _chunks(leaf: Streamed) -> ocp.SaveArgs:
-    """A chunk is what is compressed, written and read as one; here a piece."""
+    """The unit that is compressed, written and read is a piece."""
     return ocp.SaveArgs(shard_axes=(0,) if leaf.sliced else ())
 
 
@@ -175,5 +175,5 @@ def _check_room(folder: Path, needed: int) -> None:
     if needed > free:
         raise UserError(
             f"the checkpoint takes up to {needed / 1e9:.1f} GB and {existing} has "
-            f"{free / 1e9:.1f} GB free; make room, or choose another --workdir"
+            f"{free / 1e9:.1f} GB free; free some space, or choose another --workdir"
         )

@@ -1,7 +1,7 @@
-"""Writes safetensors files, one tensor in memory at a time.
+"""Writes safetensors files with one tensor in memory at a time.
 
-The format (github.com/huggingface/safetensors): 8 bytes, the length of the header, little-endian;
-the header, JSON, padded with spaces to a multiple of 8; the tensors, without gaps.
+The format (github.com/huggingface/safetensors): 8 bytes with the length of the header,
+little-endian; the header in JSON, padded with spaces to a multiple of 8; the tensors, without gaps.
 """
 
 import json
@@ -19,7 +19,7 @@ _TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 class NewTensor(NamedTuple):
-    """A tensor that is to be written; `values()` makes it, and is called once."""
+    """A tensor to be written; `values()` makes it and is called once."""
 
     name: str
     shape: tuple[int, ...]
@@ -37,12 +37,12 @@ def write_file(
     tensors: Iterable[NewTensor],
     metadata: dict[str, str] | None = None,
 ) -> None:
-    """One file. Wider types come first, so that every tensor lies at a multiple of its type's size.
+    """Writes one file. Wider types come first, which aligns every tensor to the size of its type.
 
     Args:
       path: an existing file is replaced.
       tensors: float32, float16 or bfloat16, with different names.
-      metadata: beside {"format": "pt"}, without which transformers does not read a file.
+      metadata: in addition to {"format": "pt"}, which transformers requires.
 
     Example: `write_file("a.safetensors", [NewTensor("a", x.shape, x.dtype, lambda: x)])`.
     """
@@ -66,12 +66,12 @@ def write_file(
 
 
 def write_model(folder: str | os.PathLike[str], tensors: Iterable[NewTensor], limit: float) -> int:
-    """A model as transformers names it: `model.safetensors`, or several files with their index.
+    """Writes a model as transformers names it: `model.safetensors`, or several files and an index.
 
     Args:
-      folder: exists.
-      tensors: see `write_file`; they are shared out in this order.
-      limit: bytes a file; a tensor that is larger has a file of its own.
+      folder: must exist.
+      tensors: see `write_file`; distributed over the files in this order.
+      limit: bytes per file; a larger tensor has a file of its own.
 
     Returns:
       The number of files.
@@ -79,7 +79,7 @@ def write_model(folder: str | os.PathLike[str], tensors: Iterable[NewTensor], li
     Example: `write_model("out", tensors, 4e9) == 4` for 13.5 GB.
     """
     folder = Path(folder)
-    shards = _share_out(tensors, limit)
+    shards = _distribute(tensors, limit)
     if len(shards) == 1:
         write_file(folder / "model.safetensors", shards[0])
         return 1
@@ -94,7 +94,7 @@ def write_model(folder: str | os.PathLike[str], tensors: Iterable[NewTensor], li
     return len(shards)
 
 
-def _share_out(tensors: Iterable[NewTensor], limit: float) -> Sequence[Sequence[NewTensor]]:
+def _distribute(tensors: Iterable[NewTensor], limit: float) -> Sequence[Sequence[NewTensor]]:
     shards: list[list[NewTensor]] = [[]]
     filled = 0
     for tensor in tensors:

@@ -1,4 +1,4 @@
-"""Folders as other libraries write them, very small, for the tests of what is imported."""
+"""Tiny folders as other libraries write them, for the tests of the import."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ TOWER = "model.vision_tower.vision_tower.vision_model."
 
 
 def save_tokenizer(folder: pathlib.Path, words: int = WORDS) -> None:
-    """A tokenizer with that many tokens and, like LLaMA's, without a padding token."""
+    """A tokenizer with `words` tokens and, like LLaMA's, without a padding token."""
     names = ["<unk>", "<s>", "</s>", *(f"word{index}" for index in range(words - 3))]
     vocabulary = {name: index for index, name in enumerate(names)}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -44,7 +44,7 @@ def save_llama(folder: pathlib.Path, family: str = "plain", rows: int = WORDS) -
 
 
 def save_clip(folder: pathlib.Path, kind: str = "vision") -> Any:
-    """A `CLIPVisionModel`, alone, with the names of transformers 4 ("old"), or in a `CLIPModel`."""
+    """A `CLIPVisionModel`, with the names of transformers 4 ("old"), or in a `CLIPModel`."""
     from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel
 
     if kind == "whole":
@@ -87,7 +87,7 @@ def save_qformer(folder: pathlib.Path, kind: str) -> Any:
 
 
 def save_llava(folder: pathlib.Path) -> tuple[Any, Any, dict[str, Any]]:
-    """The baseline's layout: two pickles with an index, stale buffers; LLaMA, CLIP, projector."""
+    """The baseline's layout: LLaMA, CLIP and projector, stale buffers; two pickles, an index."""
     import torch
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
@@ -126,7 +126,7 @@ def _save_pickles(folder: pathlib.Path, states: list[dict[str, Any]]) -> None:
 
 
 def change(folder: pathlib.Path, edit: Any) -> None:
-    """Edits the tensors, a dict by name, of a folder with one file."""
+    """Edits the tensors, a dict by name, of a folder with a single file."""
     file = folder / "model.safetensors"
     state = load_file(file)
     edit(state)
@@ -134,7 +134,7 @@ def change(folder: pathlib.Path, edit: Any) -> None:
 
 
 def make_config(**paths: Any) -> Any:
-    """`configs/imported.py` for such folders, in float32."""
+    """`configs/imported.py` for these folders, in float32."""
     config = runpy.run_path(str(ROOT / "configs" / "imported.py"))["get_config"]()
     with config.unlocked():
         config.weights.update(dtype="float32", **{name: str(path) for name, path in paths.items()})

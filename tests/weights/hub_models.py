@@ -1,4 +1,4 @@
-"""Very small models of `transformers`, as checkpoints of ours, for the tests of what is written."""
+"""Tiny models of `transformers`, also as our checkpoints, for the tests of the export."""
 
 import pathlib
 from functools import partial
@@ -16,7 +16,7 @@ from orl_jax.weights import names
 
 RANK, ALPHA, LAYERS = 2, 3.0, 2
 IDS = np.array([[4, 9, 5, 1, 7, 2, 8, 3, 6, 9, 9, 4], [7, 7, 4, 0, 6, 8, 1, 2, 3, 5, 6, 7]])
-# What differs between the models: of theirs, of ours.
+# What differs between the models: in their settings, in ours.
 FAMILIES = {
     "plain": ({}, {}),
     "grouped": (
@@ -27,7 +27,7 @@ FAMILIES = {
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 100.0, "factor": 3.0}},
         {"rope_scaling": "linear", "rope_factor": 3.0},
     ),
-    # Wavelengths of a head of 4: 6 and 63 tokens; one is blended and one wholly scaled.
+    # Wavelengths of a head of width 4: 6 and 63 tokens; one is blended, one fully scaled.
     "llama3": (
         {"rope_parameters": {
             "rope_type": "llama3", "rope_theta": 100.0, "factor": 4.0, "low_freq_factor": 1.0,
@@ -42,7 +42,7 @@ FAMILIES = {
 
 
 def save_tokenizer(folder: pathlib.Path) -> int:
-    """A tokenizer of a few words; its number of tokens."""
+    """Saves a tokenizer of a few words; returns its number of tokens."""
     build_word_tokenizer(["Which circle is red?", "The left one."]).save_pretrained(str(folder))
     return len(load_tokenizer(folder))
 
@@ -60,7 +60,7 @@ def hub_llama(vocabulary: int, family: str = "plain") -> Any:
 
 
 def randomise(model: Any, scale: float = 0.3) -> Any:
-    """Draws all parameters anew, those of adapters and norms too."""
+    """Draws all parameters at random, including those of adapters and norms."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -71,7 +71,7 @@ def randomise(model: Any, scale: float = 0.3) -> Any:
 
 
 def hub_logits(model: Any) -> np.ndarray:
-    """Of the tokens `IDS`."""
+    """Their logits of the tokens `IDS`."""
     import torch
 
     with torch.no_grad():
@@ -101,7 +101,7 @@ def our_params(model: Any) -> dict[str, Any]:
 
 
 def with_adapters(params: dict[str, Any]) -> dict[str, Any]:
-    """The same, with random adapters on all projections."""
+    """The same parameters with random adapters on all projections."""
     rng = np.random.default_rng(1)
     layers = dict(params["language"]["layers"])
     for name in names.PROJECTIONS:
@@ -118,7 +118,7 @@ def with_adapters(params: dict[str, Any]) -> dict[str, Any]:
 def our_logits(
     params: dict[str, Any], family: str = "plain", rank: int = RANK, alpha: float = ALPHA
 ) -> np.ndarray:
-    """Of the tokens `IDS`."""
+    """Our logits of the tokens `IDS`."""
     vocabulary = params["language"]["embedding"].shape[0]
     model = Llama(vocabulary, lora_rank=rank, lora_alpha=alpha, **our_language(family))
 
@@ -141,7 +141,7 @@ def save_checkpoint(
     stage: str = "rl",
     base: str = "",
 ) -> pathlib.Path:
-    """A checkpoint of a stage that has trained `params`, at step 7."""
+    """Saves `params` as the checkpoint of a stage at step 7."""
     config = {
         "data": {"folder": "nowhere", "tokenizer": str(tokenizer)},
         "model": {

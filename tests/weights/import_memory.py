@@ -1,10 +1,10 @@
-"""How much memory an import takes: not a test, for it writes tens of gigabytes.
+"""Measures the memory of an import; not a test, because it writes tens of gigabytes.
 
     python tests/weights/import_memory.py --size=1b --folder=/tmp/memory
     python tests/weights/import_memory.py --size=7b --folder=/tmp/memory
 
 Writes a LLaMA of random bits in bfloat16, which do not compress, in shards of 4 GB, imports it with
-scripts/import_weights.py, prints the peaks of its memory as Linux counts them, and deletes both.
+scripts/import_weights.py, prints the peaks of memory as Linux counts them, and deletes everything.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SIZES = {  # TinyLlama-1.1B and LLaMA-2-7B
 
 
 def shapes(size: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """Of the tensors of a `LlamaForCausalLM` with 32,000 tokens."""
+    """The shapes of a `LlamaForCausalLM` with 32,000 tokens, by tensor."""
     width, mlp = size["hidden_size"], size["intermediate_size"]
     few = width * size["num_key_value_heads"] // size["num_attention_heads"]
     layer = {
@@ -54,7 +54,7 @@ def shapes(size: dict[str, int]) -> dict[str, tuple[int, ...]]:
 
 
 def write_folder(folder: pathlib.Path, size: dict[str, int]) -> int:
-    """The folder; returns the bytes of its tensors."""
+    """Writes the folder; returns the bytes of its tensors."""
     folder.mkdir(parents=True)
     hub_folders.save_tokenizer(folder, 32000)
     config = {"model_type": "llama", "rms_norm_eps": 1e-5, **size}
@@ -75,7 +75,7 @@ def write_folder(folder: pathlib.Path, size: dict[str, int]) -> int:
 
 
 def write_shard(path: pathlib.Path, tensors: dict[str, tuple[int, ...]]) -> None:
-    """A safetensors file of random bits."""
+    """Writes a safetensors file of random bits."""
     noise = np.random.default_rng(0).bytes(2**27)
     header, end = {}, 0
     for name, shape in tensors.items():
@@ -90,16 +90,16 @@ def write_shard(path: pathlib.Path, tensors: dict[str, tuple[int, ...]]) -> None
 
 
 def watch(pid: int, peaks: dict[str, int]) -> None:
-    """Keeps the largest values of /proc/PID/status, in bytes, until the process ends."""
+    """Records the maxima of /proc/PID/status, in bytes, until the process ends."""
     while True:
         try:
             lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
         except FileNotFoundError:
             return
-        told = dict(line.split(":", 1) for line in lines)
+        status = dict(line.split(":", 1) for line in lines)
         for name in ("RssAnon", "RssFile"):
-            peaks[name] = max(peaks[name], int(told.get(name, "0 kB").split()[0]) * 1024)
-        if not any(name in told for name in peaks):  # it has ended and waits to be reaped
+            peaks[name] = max(peaks[name], int(status.get(name, "0 kB").split()[0]) * 1024)
+        if not any(name in status for name in peaks):  # it has ended and waits to be reaped
             return
         time.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""Checkpoints as Hugging Face and PEFT folders: the same logits there, and what is refused."""
+"""Checkpoints as Hugging Face and PEFT folders: the same logits, and refusals."""
 
 import fnmatch
 import json
@@ -34,7 +34,7 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def params(tokenizer):
-    """Of the plain model, with adapters, and a vision tower that no form writes."""
+    """Those of the plain model with adapters, and a vision tower that no form writes."""
     params = hub.with_adapters(hub.our_params(hub.hub_llama(_size(tokenizer))))
     return params | {
         "vision": {"norm": {"scale": np.ones(3, np.float32)}},
@@ -64,7 +64,7 @@ def _tensors(folder):
 
 
 @pytest.mark.parametrize("family", hub.FAMILIES)
-def test_logits_are_ours_merged_and_under_peft(tmp_path, tokenizer, family):
+def test_merged_and_peft_exports_give_our_logits(tmp_path, tokenizer, family):
     from peft import PeftModel
 
     theirs = hub.hub_llama(_size(tokenizer), family)
@@ -82,7 +82,7 @@ def test_logits_are_ours_merged_and_under_peft(tmp_path, tokenizer, family):
     assert np.abs(ours - plain).mean() > 0.1  # adapters matter
 
 
-def test_adapters_of_a_stage_are_merged_into_what_it_began_from(tmp_path, tokenizer):
+def test_adapters_of_a_stage_are_merged_into_its_base_checkpoint(tmp_path, tokenizer):
     params = hub.with_adapters(hub.our_params(hub.hub_llama(_size(tokenizer))))
     layers = params["language"]["layers"]
     trained = {
@@ -99,7 +99,7 @@ def test_adapters_of_a_stage_are_merged_into_what_it_began_from(tmp_path, tokeni
     np.testing.assert_allclose(got, expected.T, atol=1e-6)
 
 
-def test_shards_are_small_and_indexed(tmp_path, checkpoint):
+def test_shards_respect_the_limit_and_have_an_index(tmp_path, checkpoint):
     limit = 3000  # bytes; the largest tensor is an MLP's, 16 x 20 x 4 = 1280
     whole = export(checkpoint, tmp_path / "whole")
     parts = export(checkpoint, tmp_path / "parts", Request(shard_bytes=limit))
@@ -118,7 +118,7 @@ def test_shards_are_small_and_indexed(tmp_path, checkpoint):
     np.testing.assert_array_equal(hub.hub_logits(_load(parts)), hub.hub_logits(_load(whole)))
 
 
-def test_bfloat16_rounds_what_was_merged_in_float32(tmp_path, checkpoint):
+def test_merging_is_in_float32_before_rounding_to_bfloat16(tmp_path, checkpoint):
     full = _tensors(export(checkpoint, tmp_path / "full"))
     half = export(checkpoint, tmp_path / "half", Request(dtype="bfloat16"))
     rounded = _tensors(half)
@@ -130,7 +130,7 @@ def test_bfloat16_rounds_what_was_merged_in_float32(tmp_path, checkpoint):
     assert json.loads((half / "config.json").read_text())["dtype"] == "bfloat16"
 
 
-def test_each_tensor_has_its_stored_type(tmp_path, tokenizer):
+def test_each_tensor_keeps_its_stored_type(tmp_path, tokenizer):
     params = hub.our_params(hub.hub_llama(_size(tokenizer)))
     kernel = params["language"]["layers"]["q"]["kernel"]
     params["language"]["layers"]["q"]["kernel"] = kernel.astype(np.dtype("bfloat16"))
@@ -181,22 +181,22 @@ def test_the_adapter_has_our_names(tmp_path, checkpoint, params):
     np.testing.assert_array_equal(value, params["adapter"]["project_in"]["kernel"])
 
 
-def test_what_stays_behind_is_logged(tmp_path, checkpoint, caplog):
+def test_modules_that_are_not_written_are_logged(tmp_path, checkpoint, caplog):
     caplog.set_level("INFO")
     export(checkpoint, tmp_path / "out")
     assert "vision (3 numbers) is not part of this form" in caplog.text
     assert "adapter (6 numbers) is not part of this form" in caplog.text
 
 
-def test_an_output_that_is_there_is_left_alone(tmp_path, checkpoint):
+def test_an_existing_output_is_not_touched(tmp_path, checkpoint):
     kept = tmp_path / "out" / "kept"
     kept.parent.mkdir()
     kept.write_text("mine")
-    with pytest.raises(UserError, match="out is there already"):
+    with pytest.raises(UserError, match="out already exists"):
         export(checkpoint, tmp_path / "out")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "kept"]
     kept.unlink()
-    export(checkpoint, tmp_path / "out")  # an empty folder is taken
+    export(checkpoint, tmp_path / "out")  # an empty folder is used
     assert (tmp_path / "out" / "config.json").is_file()
 
 
@@ -210,7 +210,9 @@ def test_an_output_that_is_there_is_left_alone(tmp_path, checkpoint):
         ((), Request(tokenizer="nowhere"), "no tokenizer in nowhere"),
     ],
 )
-def test_what_a_checkpoint_lacks_is_named(tmp_path, tokenizer, params, removed, request_, message):
+def test_missing_parts_of_a_checkpoint_are_named(
+    tmp_path, tokenizer, params, removed, request_, message
+):
     flat = flatten_dict(params, sep="/")
     kept = {
         path: value
@@ -229,12 +231,12 @@ def test_another_tokenizer_is_refused(tmp_path, checkpoint):
         export(checkpoint, tmp_path / "out", Request(tokenizer=str(tmp_path / "other")))
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"is not a checkpoint \(it holds nothing\)"):
         export(tmp_path, tmp_path / "out")
 
 
-def test_the_script_writes_a_folder_and_says_what(tmp_path, checkpoint):
+def test_the_script_writes_a_folder_and_lists_its_files(tmp_path, checkpoint):
     done = subprocess.run(
         [
             sys.executable, "scripts/export_weights.py", f"--checkpoint={checkpoint}",

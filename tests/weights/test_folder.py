@@ -1,4 +1,4 @@
-"""Hugging Face folders: every layout that there is, and every way in which one can be broken."""
+"""Hugging Face folders: every supported layout, and every way in which one can be broken."""
 
 import json
 import os
@@ -28,8 +28,8 @@ def write_index(folder, places, kind="model.safetensors"):
     (folder / f"{kind}.index.json").write_text(json.dumps({"weight_map": places}))
 
 
-def shards(folder):
-    """Two of them, with their index."""
+def write_shards(folder):
+    """Two shards with their index."""
     save_file({"a": A}, folder / "model-00001-of-00002.safetensors")
     save_file({"b": B}, folder / "model-00002-of-00002.safetensors")
     write_index(
@@ -39,11 +39,11 @@ def shards(folder):
 
 
 def check_tensors(folder):
-    """It holds `A` and `B`, and no more."""
+    """The folder holds exactly `A` and `B`."""
     opened = Folder(folder)
     assert opened.config == {"model_type": "llama"}
-    told = {name: (tensor.shape, tensor.dtype) for name, tensor in opened.tensors.items()}
-    assert told == {"a": ((2, 3), "float32"), "b": ((2,), "bfloat16")}
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in opened.tensors.items()}
+    assert found == {"a": ((2, 3), "float32"), "b": ((2,), "bfloat16")}
     for name, expected in {"a": A, "b": B}.items():
         assert opened.read(name).dtype == expected.dtype
         np.testing.assert_array_equal(opened.read(name), expected)
@@ -56,7 +56,7 @@ def test_one_file(folder, name):
 
 
 def test_shards_with_an_index(folder):
-    shards(folder)
+    write_shards(folder)
     check_tensors(folder)
 
 
@@ -71,7 +71,7 @@ def test_pickled_shards_with_an_index(folder):
     check_tensors(folder)
 
 
-def test_safetensors_come_before_pickles(folder):
+def test_safetensors_are_preferred_to_pickles(folder):
     save_file({"a": A, "b": B}, folder / "model.safetensors")
     (folder / "pytorch_model.bin").write_bytes(b"")
     check_tensors(folder)
@@ -82,7 +82,7 @@ def refused(folder, message):
         Folder(folder)
 
 
-def test_what_is_not_there(tmp_path):
+def test_missing_files(tmp_path):
     refused(tmp_path / "nowhere", "there is no folder .*nowhere")
     refused(tmp_path, "there is no .*config.json")
     (tmp_path / "config.json").write_text("{")
@@ -93,35 +93,35 @@ def test_what_is_not_there(tmp_path):
 
 @pytest.mark.parametrize("cut", [3, 60, 1])
 def test_a_truncated_shard(folder, cut):
-    shards(folder)
+    write_shards(folder)
     file = folder / "model-00002-of-00002.safetensors"
     file.write_bytes(file.read_bytes()[: -cut if cut < 60 else cut])
     refused(folder, "00002-of-00002.safetensors is truncated or damaged .*copy it again")
 
 
 def test_a_missing_shard(folder):
-    shards(folder)
+    write_shards(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
-    refused(folder, "names the shard model-00002-of-00002.safetensors, which is not there")
+    refused(folder, "lists the shard model-00002-of-00002.safetensors, which is missing")
 
 
 def test_a_missing_index(folder):
-    shards(folder)
+    write_shards(folder)
     (folder / "model.safetensors.index.json").unlink()
     refused(folder, r"holds model-00001-of-00002.safetensors and no \*.index.json")
 
 
-def test_an_index_that_names_too_much(folder):
-    shards(folder)
+def test_an_index_that_lists_missing_tensors_or_paths(folder):
+    write_shards(folder)
     first = "model-00001-of-00002.safetensors"
     write_index(folder, {"a": first, "b": first})
-    refused(folder, "names tensors that its shards lack: b$")
+    refused(folder, "lists tensors that its shards lack: b$")
     write_index(folder, {"a": "../config.json"})
-    refused(folder, "names a shard '../config.json', which is no file name")
+    refused(folder, "lists a shard '../config.json', which is not a file name")
 
 
 class Malicious:
-    """Unpickled, it makes a file."""
+    """Makes a folder when unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -134,9 +134,9 @@ def test_a_pickle_with_code_is_refused_and_not_run(folder):
     torch = pytest.importorskip("torch", reason="pickles are PyTorch's")
     trace, file = folder / "trace", folder / "pytorch_model.bin"
     torch.save({"a": torch.tensor(A), "b": Malicious(trace)}, file)
-    refused(folder, r"pytorch_model.bin calls \w+.mkdir: nothing in it was run")
+    refused(folder, r"pytorch_model.bin calls \w+.mkdir: no code from it was run")
     file.write_bytes(pickle.dumps(Malicious(trace)))
-    refused(folder, "pytorch_model.bin is no zip file, .* nothing in it was run")
+    refused(folder, "pytorch_model.bin is not a zip file, .* no code from it was run")
     assert not trace.exists()
 
 
@@ -161,7 +161,7 @@ def test_pickles_need_torch(folder, monkeypatch):
 
 
 def test_one_tensor_is_read_at_a_time(folder):
-    """2 GB in a sparse file; reading 1 MB of it must not take more than a few."""
+    """Reading 8 KB of a sparse file of 2 GB must not take much more memory than that."""
     rows = 2**19
     shape = {"dtype": "F32", "shape": [rows, 1024], "data_offsets": [8192, 8192 + rows * 4096]}
     header = {"a": {"dtype": "F32", "shape": [2, 1024], "data_offsets": [0, 8192]}, "b": shape}
@@ -178,6 +178,6 @@ def test_one_tensor_is_read_at_a_time(folder):
 
 
 def _resident():
-    """Bytes of memory of this process, mapped files included, at their peak."""
+    """Peak memory of this process in bytes, including mapped files."""
     status = pathlib.Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if "VmHWM" in line)

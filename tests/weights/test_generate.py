@@ -1,4 +1,4 @@
-"""Greedy answers of `transformers`, token for token: prefill, cache and early ends together."""
+"""Our greedy responses match `transformers` token for token: prefill, cache, early ends."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def prompts():
 
 
 @pytest.mark.parametrize("family", ["plain", "grouped", "tied", "llama3"])
-def test_greedy_answers_are_those_of_generate(prompts, family):
+def test_greedy_responses_match_generate(prompts, family):
     ids, mask = prompts
     theirs = hub_llama(VOCABULARY, family)
     end = a_common_token(generate(theirs, ids, mask))
@@ -38,7 +38,7 @@ def test_greedy_answers_are_those_of_generate(prompts, family):
 
 
 def generate(model, ids, mask, **settings):
-    """The answers [prompts, T] of transformers."""
+    """The responses [prompts, T] of transformers."""
     with torch.no_grad():
         out = model.generate(
             torch.tensor(ids), attention_mask=torch.tensor(mask.astype("i8")), do_sample=False,
@@ -49,13 +49,13 @@ def generate(model, ids, mask, **settings):
 
 
 def a_common_token(said):
-    """One that about half of the answers have, for the end."""
+    """A token that about half of the responses contain, to serve as the end token."""
     share = np.array([(said == token).any(axis=1).mean() for token in range(PAD + 1, IMAGE)])
     return int(np.argmin(np.abs(share - 0.5))) + PAD + 1
 
 
 def greedy(theirs, family, end, ids, mask):
-    """Our answers [prompts, T] with the weights of a model of transformers."""
+    """Our responses [prompts, T] with the weights of a model of transformers."""
     settings = our_language(family) | {"vocabulary": VOCABULARY, "lora_rank": 0}
     model = make_vlm(**settings).clone(image_id=IMAGE)
     frames = jnp.zeros((1, FRAMES, 8, 8, 3), jnp.uint8)

@@ -1,4 +1,4 @@
-"""Folders of other libraries as checkpoints of ours: the same numbers, or a message and nothing."""
+"""Folders of other libraries as our checkpoints: both sides compute the same."""
 
 import pathlib
 from functools import partial
@@ -31,24 +31,24 @@ MASK = np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]], bool)  # padded on the
 
 
 def imported(workdir, **paths):
-    """The parameters of an import, and the config that is stored with them."""
+    """The parameters of an import and the config stored with them."""
     place = import_weights(folders.make_config(**paths), str(workdir))
     return load_params(place.path), stored(workdir)
 
 
 def stored(workdir):
-    """The config of an import."""
+    """The config stored with an import."""
     with Checkpoints(str(workdir), "imported") as checkpoints:
         return checkpoints.restore_extra()["config"]
 
 
 def to_restore(config, workdir):
-    """The config with what the import says of the model and the tokenizer."""
-    told = stored(workdir)
+    """The config with the import's settings of the model and its tokenizer."""
+    found = stored(workdir)
     with config.unlocked():
         for section in ("language", "vision", "adapter"):
-            config.model[section].update(told["model"][section])
-        config.data.tokenizer = told["data"]["tokenizer"]
+            config.model[section].update(found["model"][section])
+        config.data.tokenizer = found["data"]["tokenizer"]
     return config
 
 
@@ -76,7 +76,7 @@ def our_logits(params, settings):
     return np.asarray(jax.jit(partial(model.apply, method=logits))(variables))
 
 
-def same_logits(out, expected):
+def check_logits(out, expected):
     assert np.abs(expected[MASK]).mean() > 0.1
     np.testing.assert_allclose(out[MASK][:, : folders.WORDS], expected[MASK], atol=1e-4)
 
@@ -87,20 +87,20 @@ def test_llama_gives_the_logits_of_transformers(tmp_path, family):
     params, config = imported(tmp_path / "run", language=tmp_path / "hub")
     assert set(params) == {"language"}
     out = our_logits(params, config["model"]["language"])
-    same_logits(out, their_logits(model))
+    check_logits(out, their_logits(model))
     assert (out[..., folders.WORDS :] == 0).all()  # <pad> and <image>
     tokenizer = load_tokenizer(config["data"]["tokenizer"])
     assert pathlib.Path(config["data"]["tokenizer"]).parent == tmp_path / "run"
     assert len(tokenizer) == params["language"]["embedding"].shape[0] == folders.WORDS + 2
 
 
-def test_adapters_of_peft_come_with_their_base(tmp_path):
+def test_peft_adapters_are_imported_with_their_base(tmp_path):
     peft = pytest.importorskip("peft", reason="makes the adapters to import")
     base = folders.save_llama(tmp_path / "hub")
     settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj", "down_proj"])
     adapted = hub.randomise(peft.get_peft_model(base, settings))
     adapted.save_pretrained(tmp_path / "lora")
-    base = adapted.unload()  # its weights were drawn anew, too
+    base = adapted.unload()  # `randomise` changed its weights as well
     for file in (tmp_path / "hub").glob("*.safetensors*"):
         file.unlink()
     base.save_pretrained(tmp_path / "hub")
@@ -110,13 +110,13 @@ def test_adapters_of_peft_come_with_their_base(tmp_path):
     lora = config["model"]["lora"]
     assert (lora["rank"], lora["alpha"]) == (3, 6.0)
     settings = config["model"]["language"] | {"lora_rank": 3, "lora_alpha": 6.0}
-    same_logits(our_logits(params, settings), their_logits(adapted))
+    check_logits(our_logits(params, settings), their_logits(adapted))
     with pytest.raises(UserError, match="config.weights.peft adapts a language model"):
         folders.save_clip(tmp_path / "clip")
         imported(tmp_path / "other", peft=tmp_path / "lora", vision=tmp_path / "clip")
 
 
-def test_layer_by_layer_gives_the_same(tmp_path, monkeypatch):
+def test_importing_layer_by_layer_gives_the_same(tmp_path, monkeypatch):
     folders.save_llama(tmp_path / "hub")
     whole, _ = imported(tmp_path / "whole", language=tmp_path / "hub")
     monkeypatch.setattr(matching, "_SLICED", 1)
@@ -124,7 +124,7 @@ def test_layer_by_layer_gives_the_same(tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, sliced, whole)
 
 
-def test_bfloat16_is_rounded_from_what_is_there(tmp_path):
+def test_bfloat16_is_rounded_from_the_stored_type(tmp_path):
     model = folders.save_llama(tmp_path / "hub")
     config = folders.make_config(language=tmp_path / "hub")
     with config.unlocked():
@@ -194,7 +194,7 @@ def test_qformers_give_the_queries_of_transformers(tmp_path, kind):
 
 
 def _query_states(model, kind, queries, source):
-    """InstructBLIP's forward asks for a text, too; its embedding of queries alone is the norm."""
+    """InstructBLIP's forward also needs a text; the embedding of bare queries is the norm."""
     if kind != "instruct":
         return model(query_embeds=queries, encoder_hidden_states=source).last_hidden_state
     x = model.embeddings.layernorm(queries)
@@ -204,15 +204,15 @@ def _query_states(model, kind, queries, source):
     ).last_hidden_state
 
 
-def test_the_baselines_layout_is_a_whole_model(tmp_path):
+def test_the_baselines_layout_is_imported_as_a_whole_model(tmp_path):
     llama, clip, projector = folders.save_llava(tmp_path / "hub")
     config = folders.make_config(llava=tmp_path / "hub")
     place = import_weights(config, str(tmp_path / "run"))
-    told = stored(tmp_path / "run")
-    assert told["data"]["framing"] == "pad"
-    assert told["model"]["adapter"]["name"] == "pool"
+    found = stored(tmp_path / "run")
+    assert found["data"]["framing"] == "pad"
+    assert found["model"]["adapter"]["name"] == "pool"
     assembly, params = restore(to_restore(config, tmp_path / "run"), place.path)
-    same_logits(our_logits(params, told["model"]["language"]), their_logits(llama))
+    check_logits(our_logits(params, found["model"]["language"]), their_logits(llama))
     frames = np.random.default_rng(0).integers(0, 256, (1, 2, 8, 8, 3), dtype=np.uint8)
     out = assembly.model.apply({"params": params}, jnp.asarray(frames), method=VLM.see)
     patches = their_features(clip, np.asarray(normalise(jnp.asarray(frames[0]))))

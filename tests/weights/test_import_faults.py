@@ -1,4 +1,4 @@
-"""Imports that can't be: all that is wrong in one message, and nothing left; and the script."""
+"""Imports that fail: one message with all faults, and nothing left behind; and the script."""
 
 import json
 import os
@@ -19,18 +19,18 @@ pytest.importorskip("torch", reason="the models to import are PyTorch's")
 
 
 def refused(workdir, message, **paths):
-    """The import fails with that message, and leaves nothing in the workdir."""
+    """The import fails with this message and leaves nothing in the workdir."""
     with pytest.raises(UserError, match=message):
         import_weights(folders.make_config(**paths), str(workdir))
     left = [path.name for path in pathlib.Path(workdir).rglob("*")]
     assert left in ([], ["checkpoints"])
 
 
-def test_all_tensors_that_do_not_fit_are_told_at_once(tmp_path):
+def test_one_message_names_all_tensors_that_do_not_fit(tmp_path):
     def edit(state):
         del state["encoder.layers.0.mlp.fc1.bias"]
         state["encoder.layers.1.mlp.fc3.bias"] = state.pop("pre_layrnorm.bias")
-        state["pre_layrnorm.weight"] = np.zeros(16, np.int8)  # as of a quantised model
+        state["pre_layrnorm.weight"] = np.zeros(16, np.int8)  # as in a quantised model
 
     folders.save_clip(tmp_path / "hub")
     folders.change(tmp_path / "hub", edit)
@@ -39,15 +39,15 @@ def test_all_tensors_that_do_not_fit_are_told_at_once(tmp_path):
     refused(
         tmp_path / "run",
         r"hub lacks pre_layrnorm.bias, encoder.layers.0.mlp.fc1.bias, "
-        r"and holds, without a use for them: encoder.layers.1.mlp.fc3.bias, "
-        r"and has another shape or type in "
+        r"and holds unknown tensors: encoder.layers.1.mlp.fc3.bias, "
+        r"and has tensors of another shape or type: "
         r"embeddings.position_embedding.weight \(float32 \[5, 16\], not \[10, 16\] of floats\), "
         r"pre_layrnorm.weight \(I8 \[16\], not \[16\] of floats\)$",
         vision=tmp_path / "hub",
     )
 
 
-def test_layers_that_are_missing_are_told_as_one(tmp_path):
+def test_tensors_missing_in_several_layers_are_named_once(tmp_path):
     def edit(state):
         for layer in range(3):
             del state[f"encoder.layers.{layer}.mlp.fc1.weight"]
@@ -58,7 +58,7 @@ def test_layers_that_are_missing_are_told_as_one(tmp_path):
     refused(tmp_path / "run", message, vision=tmp_path / "hub")
 
 
-def test_faults_of_all_folders_are_told_at_once(tmp_path):
+def test_one_message_names_the_faults_of_all_folders(tmp_path):
     folders.save_clip(tmp_path / "clip")
     folders.save_qformer(tmp_path / "qformer", "blip2")
     folders.change(tmp_path / "clip", lambda state: state.pop("pre_layrnorm.bias"))
@@ -67,7 +67,7 @@ def test_faults_of_all_folders_are_told_at_once(tmp_path):
     refused(tmp_path / "run", message, vision=tmp_path / "clip", adapter=tmp_path / "qformer")
 
 
-def test_a_vocabulary_that_is_too_small_is_refused(tmp_path):
+def test_a_vocabulary_smaller_than_the_tokenizers_is_refused(tmp_path):
     folders.save_llama(tmp_path / "hub", rows=folders.WORDS - 1)
     refused(
         tmp_path / "run", r"model.embed_tokens.weight \(float32 \[16, 16\], not \[19, 16\]",
@@ -75,7 +75,7 @@ def test_a_vocabulary_that_is_too_small_is_refused(tmp_path):
     )  # fmt: skip
 
 
-def test_a_folder_that_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failure_during_the_import_leaves_nothing(tmp_path, monkeypatch):
     folders.save_llama(tmp_path / "hub")
     read, asked = matching.Folder.read, []
 
@@ -98,11 +98,11 @@ def test_a_folder_that_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch):
         ({"vision": "nowhere"}, "there is no folder nowhere"),
     ],
 )
-def test_folders_that_do_not_go_together(tmp_path, paths, message):
+def test_folders_that_are_missing_or_contradict_each_other(tmp_path, paths, message):
     refused(tmp_path / "run", message, **paths)
 
 
-def test_too_few_prompt_tokens_are_told_before_anything_is_read(tmp_path):
+def test_too_few_prompt_tokens_are_refused_before_anything_is_read(tmp_path):
     folders.save_llava(tmp_path / "hub")
     config = folders.make_config(llava=tmp_path / "hub")
     config.data.prompt_tokens = 12
@@ -112,7 +112,7 @@ def test_too_few_prompt_tokens_are_told_before_anything_is_read(tmp_path):
 
 
 def run_script(*arguments):
-    """Output and errors of scripts/import_weights.py."""
+    """Runs scripts/import_weights.py."""
     return subprocess.run(
         [sys.executable, "scripts/import_weights.py", *arguments],
         cwd=folders.ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"},
@@ -139,4 +139,4 @@ def test_the_script_and_the_config_to_train_with(tmp_path):
     again = run_script(*arguments)
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr

@@ -1,4 +1,4 @@
-"""Adapters of PEFT in our form: the same logits, and what is refused by name."""
+"""PEFT adapters in our form: the same logits, and refusals that name the cause."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ def _model(family="plain"):
 
 
 def _adapted(**settings):
-    """A model of `transformers` with an adapter of PEFT, and its parameters without it."""
+    """A model of `transformers` with a PEFT adapter, and its parameters without it."""
     base = hub.hub_llama(VOCABULARY)
     params = hub.our_params(base)
     config = peft.LoraConfig(**({"r": 4, "lora_alpha": 6, "target_modules": MODULES} | settings))
@@ -43,7 +43,7 @@ def _adapted(**settings):
 
 @pytest.fixture
 def folder(tmp_path):
-    """An adapter in PEFT's form, of rank 2, for `_model()`."""
+    """A PEFT adapter of rank 2 for `_model()`."""
     _write(tmp_path, projection_shapes(_model()))
     return tmp_path
 
@@ -73,7 +73,7 @@ def _write(folder, shapes, rank=2, **settings):
     ],
     ids=["all", "rslora", "two_modules", "one_layer"],
 )
-def test_an_adapter_of_peft_gives_the_same_logits(tmp_path, settings):
+def test_a_peft_adapter_gives_the_same_logits(tmp_path, settings):
     model, params = _adapted(**settings)
     model.save_pretrained(tmp_path)
     adapter = read_peft(tmp_path, _model())
@@ -83,20 +83,20 @@ def test_an_adapter_of_peft_gives_the_same_logits(tmp_path, settings):
         assert np.abs(ours - hub.hub_logits(model)).mean() > 0.01
 
 
-def test_where_nothing_is_given_the_adapter_is_fresh(tmp_path, caplog):
+def test_projections_without_an_adapter_get_a_fresh_one(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     _write(tmp_path, {"v": (16, 16)})
     layers = read_peft(tmp_path, _model()).params["language"]["layers"]
     assert set(layers) == set(PROJECTIONS)
     assert layers["v"]["lora_b"].any()
     assert not layers["q"]["lora_b"].any()
-    # Both halves zero would have no gradient: normal, 1/sqrt(16), as LoRADense begins.
+    # With both halves zero there would be no gradient: normal, 1/sqrt(16), as in LoRADense.
     assert layers["q"]["lora_a"].std() == pytest.approx(0.25, rel=0.3)
-    assert "adapts nothing in 12 projections" in caplog.text  # 6 of 7, in two layers
+    assert "lacks 12 projections" in caplog.text  # 6 of 7, in two layers
 
 
 @pytest.mark.parametrize("family", ["plain", "grouped"])
-def test_what_we_write_comes_back_bit_for_bit(tmp_path, family):
+def test_an_exported_adapter_is_read_back_bit_for_bit(tmp_path, family):
     size = hub.save_tokenizer(tmp_path / "tokenizer")
     params = hub.with_adapters(hub.our_params(hub.hub_llama(size, family)))
     checkpoint = hub.save_checkpoint(
@@ -114,8 +114,8 @@ def test_what_we_write_comes_back_bit_for_bit(tmp_path, family):
     "place", ["", "lora_default", "adapter_model", "adapter_model/lora_default"]
 )
 @pytest.mark.parametrize("suffix", ["", ".default"])
-def test_the_baselines_forms_are_read(tmp_path, folder, place, suffix):
-    """bfloat16 pickles in folders of their own, with and without the adapter's name."""
+def test_the_baselines_layouts_are_read(tmp_path, folder, place, suffix):
+    """bfloat16 pickles in subfolders, with and without the adapter's name."""
     tensors = load_file(folder / "adapter_model.safetensors")
     state = {
         name.replace(".weight", f"{suffix}.weight"): torch.tensor(value).bfloat16()
@@ -165,7 +165,7 @@ def test_more_layers_than_the_model_has_are_refused(folder):
     ],
     ids=lambda settings: "_".join(settings),
 )
-def test_what_has_no_counterpart_is_refused_by_name(tmp_path, settings):
+def test_settings_without_a_counterpart_are_refused_by_name(tmp_path, settings):
     model, _ = _adapted(**settings)
     model.save_pretrained(tmp_path)
     name, value = next(iter(settings.items()))
@@ -175,7 +175,7 @@ def test_what_has_no_counterpart_is_refused_by_name(tmp_path, settings):
 
 
 def test_a_vision_towers_adapter_is_refused_by_name(folder):
-    """Targets by name ("q_proj") also match CLIP's modules, if the tower was loaded first."""
+    """Target names such as "q_proj" also match CLIP's modules if the tower was loaded first."""
     path = folder / "adapter_model.safetensors"
     name = "base_model.model.model.vision_tower.vision_tower.encoder.layers.0.self_attn.q_proj"
     save_file(load_file(path) | {f"{name}.lora_A.weight": np.ones((2, 16), np.float32)}, path)
@@ -211,21 +211,21 @@ def _set(folder, **settings):
     [
         (lambda f: _drop(f, peft_name("up", 1, "lora_b")), r"1\.mlp\.up_proj\.lora_B\.weight is m"),
         (lambda f: (f / "adapter_config.json").unlink(), "holds no adapter_config.json"),
-        (lambda f: (f / "adapter_config.json").write_text("[]"), "is no configuration of a LoRA"),
+        (lambda f: (f / "adapter_config.json").write_text("[]"), "is not the configuration"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), "holds neither adapter_model.safe"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"abc"), "adapter_model.safeten"),
-        (lambda f: save_file({}, f / "adapter_model.safetensors"), "holds no tensor"),
+        (lambda f: save_file({}, f / "adapter_model.safetensors"), "holds no tensors"),
         (lambda f: _set(f, peft_type="IA3"), "peft_type is IA3"),
         (lambda f: _set(f, r=0), "r is 0"),
         (lambda f: _set(f, r=3), r"has shape \(2, 16\); this model and r=3 need \(3, 16\)"),
     ],
 )
-def test_damage_is_named(folder, damage, message):
+def test_damaged_adapters_are_refused(folder, damage, message):
     damage(folder)
     with pytest.raises(UserError, match=message):
         read_peft(folder, _model())
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         read_peft(tmp_path / "nowhere", _model())

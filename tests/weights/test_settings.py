@@ -1,4 +1,4 @@
-"""config.json of other libraries under our names: by hand, as transformers writes it, refused."""
+"""config.json of other libraries under our names: by hand, as transformers writes it, refusals."""
 
 import hub_models as hub
 import pytest
@@ -75,12 +75,12 @@ def test_llama_in_the_old_style(theirs, ours):
         ({"rope_scaling": {"rope_type": "llama3", "factor": 2}}, "no low_freq_factor, high_"),
     ],
 )
-def test_llama_that_cannot_be_carried(change, message):
+def test_unsupported_llama_settings_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         settings.language(LLAMA | change)
 
 
-def test_llama_that_lacks_a_size():
+def test_a_llama_config_without_a_size_is_refused():
     with pytest.raises(UserError, match="config.json has no hidden_size"):
         settings.language({key: LLAMA[key] for key in LLAMA if key != "hidden_size"})
 
@@ -100,7 +100,7 @@ def test_clip():
     assert ClipVision(image_size=alone.image_size, **alone.settings) == expected
 
 
-def test_clip_of_an_old_folder_that_leaves_defaults_out():
+def test_clip_of_an_old_folder_without_defaults():
     read = settings.vision({"model_type": "clip", "vision_config": {"patch_size": 16}}, -2)
     default = settings.vision(CLIPVisionConfig(patch_size=16).to_dict(), -2)
     assert read == default
@@ -108,13 +108,13 @@ def test_clip_of_an_old_folder_that_leaves_defaults_out():
 
 
 @pytest.mark.parametrize("given, from_end", [(-2, -2), (-3, -3), (3, -1), (1, -3)])
-def test_the_layer_counts_from_either_end(given, from_end):
+def test_the_selected_layer_may_be_counted_from_either_end(given, from_end):
     config = {"model_type": "clip_vision_model", "num_hidden_layers": 3}
     assert settings.vision(config, given).settings["select_layer"] == from_end
 
 
 @pytest.mark.parametrize("layer", [0, 4, -4])
-def test_a_layer_that_is_not_there(layer):
+def test_a_layer_that_does_not_exist_is_refused(layer):
     config = {"model_type": "clip_vision_model", "num_hidden_layers": 3}
     with pytest.raises(UserError, match=f"is {layer} of 3 layers"):
         settings.vision(config, layer)
@@ -158,12 +158,12 @@ def test_the_baselines_merged_checkpoint():
         ({"attention_bias": True}, "attention_bias=True"),
     ],
 )
-def test_llava_that_cannot_be_carried(change, message):
+def test_unsupported_llava_settings_are_refused(change, message):
     with pytest.raises(UserError, match=message):
         settings.llava(LLAVA | change)
 
 
-def test_llava_that_says_no_projector_has_a_linear_one():
+def test_llava_without_a_named_projector_has_a_linear_one():
     config = {key: value for key, value in LLAVA.items() if key != "mm_projector_type"}
     with pytest.raises(UserError, match="mm_projector_type='linear'"):
         settings.llava(config)

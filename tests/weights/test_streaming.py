@@ -1,4 +1,4 @@
-"""Checkpoints that are written in pieces: read as others are, little memory, nothing left over."""
+"""Checkpoints written in pieces: read like others, in little memory, with nothing left over."""
 
 import _thread
 import pathlib
@@ -27,7 +27,7 @@ def sliced(x, pieces=None):
     return Streamed(x.shape, x.dtype, pieces or (lambda: (part[None] for part in x)), sliced=True)
 
 
-def test_it_is_read_like_any_other(tmp_path):
+def test_a_streamed_checkpoint_is_read_like_any_other(tmp_path):
     params = {
         "a": {"whole": Streamed(WHOLE.shape, WHOLE.dtype, lambda: iter([WHOLE]))},
         "b": sliced(SLICED),
@@ -42,7 +42,7 @@ def test_it_is_read_like_any_other(tmp_path):
     np.testing.assert_array_equal(state["trained"]["a"]["whole"], WHOLE)
 
 
-def test_an_interrupt_stops_it_and_leaves_nothing(tmp_path):
+def test_an_interrupt_stops_the_save_and_leaves_nothing(tmp_path):
     made = []
 
     def pieces():
@@ -58,7 +58,7 @@ def test_an_interrupt_stops_it_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "checkpoints").rglob("*"))
 
 
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10))
     with pytest.raises(UserError, match="takes up to 0.0 GB and .* has 0.0 GB free"):
@@ -69,7 +69,7 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path, monkeypatch):
 def test_memory_does_not_grow_with_the_array(tmp_path):
     def pieces():
         rng = np.random.default_rng(0)
-        for _ in range(40):  # of 16 MB each, 640 MB together
+        for _ in range(40):  # 16 MB each, 640 MB in all
             yield rng.integers(0, 2**16, (1, 2048, 4096), dtype=np.uint16)
 
     before = _peak()
@@ -79,6 +79,6 @@ def test_memory_does_not_grow_with_the_array(tmp_path):
 
 
 def _peak():
-    """Bytes of memory of this process at their most."""
+    """Peak memory of this process in bytes."""
     status = pathlib.Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if "VmHWM" in line)

@@ -1,5 +1,5 @@
-"""People put answers in order on a local page; `scripts/rank_by_hand.py` serves it.
+"""People rank answers on a local web page, served by `scripts/rank_by_hand.py`.
 
-`cards` is what a person sees of a group, `orders` the file that it goes to, `session` who is asked
-about what next, `server` the page's HTTP. No jax here.
+`cards` defines what a person sees of a group, `orders` the file of their orders, `session` which
+group comes next, `server` the page's HTTP. No jax here.
 """

@@ -7,7 +7,7 @@ function make(tag, name, text = "") {
   return element;
 }
 
-// An answer that is not placed. group: see `Session.view`; card: its index there.
+// An answer that is not placed yet. group: see `Session.view`; card: its index there.
 export function bareCard(group, card) {
   const element = make("li", "card");
   element.dataset.card = card;
@@ -20,12 +20,12 @@ export function bareCard(group, card) {
     text.textContent = "(an empty answer)";
     text.classList.add("none");
   }
-  if (group.cut[card]) text.append(make("span", "cut", "broken off at the length limit"));
+  if (group.cut[card]) text.append(make("span", "cut", "cut off at the length limit"));
   element.append(number, text, make("span", "grip"));
   return element;
 }
 
-// An answer with its place; `places` are those of all that are placed.
+// An answer with its place; `places` are the places of all placed answers.
 export function placedCard(group, { card, tied }, index, places) {
   const element = bareCard(group, card);
   const shared = places.filter((place) => place === places[index]).length > 1;

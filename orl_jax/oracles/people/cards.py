@@ -1,4 +1,4 @@
-"""The answers of a group as a person sees them: each text once, in an order that tells nothing."""
+"""The answers of a group as a person sees them: each text once, in a neutral order."""
 
 import random
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from orl_jax.oracles.ranking import Ranking
 
 
 def shown_texts(request: RankRequest, seed: int) -> tuple[str, ...]:
-    """The distinct answers, shuffled: the same for a prompt and a seed, whatever their order was.
+    """The distinct answers, shuffled by prompt and seed, independent of their original order.
 
     Example: `shown_texts(RankRequest("p0", "Red?", ("yes", "no", "yes")), seed=0)` has two texts.
     """
@@ -19,15 +19,15 @@ def shown_texts(request: RankRequest, seed: int) -> tuple[str, ...]:
 
 
 def to_ranking(order: Any, request: RankRequest, texts: Sequence[str]) -> Ranking:
-    """The ranking of the responses that a person's order of the texts says.
+    """Converts a person's order of the texts to a ranking of the responses.
 
     Args:
-      order: indices of `texts`, best first, tied ones in an inner list; anything, if it came in.
+      order: indices of `texts`, best first, ties in an inner list; unchecked input.
       texts: see `shown_texts`.
 
     Returns:
-      An invalid ranking where the order is none of all texts, else a valid one of all responses, in
-      which identical ones are tied.
+      A valid ranking of all responses, with identical ones tied; an invalid one if `order` does not
+      contain every text exactly once.
 
     Example: `to_ranking([1, 0], RankRequest("p0", "Red?", ("a", "b", "a")), ("a", "b")).ranks` is
     (1.5, 0.0, 1.5).
@@ -43,14 +43,14 @@ def to_ranking(order: Any, request: RankRequest, texts: Sequence[str]) -> Rankin
 
 
 def to_order(ranking: Ranking, request: RankRequest, texts: Sequence[str]) -> list[list[int]]:
-    """The other way round: indices of the texts, best first, tied ones together."""
+    """The inverse of `to_ranking`: indices of the texts, best first, ties in one list."""
     ranks = dict(zip(request.responses, ranking.ranks, strict=True))
     levels = sorted(set(ranks.values()))
     return [[i for i, text in enumerate(texts) if ranks[text] == level] for level in levels]
 
 
 def are_cut(request: RankRequest, texts: Sequence[str]) -> list[bool]:
-    """Of each text whether the answer was broken off at the length limit, wherever it occurs."""
+    """For each text, whether every answer with it was cut off at the length limit."""
     whole = {
         text for text, cut in zip(request.responses, request.truncated, strict=True) if not cut
     }

@@ -1,8 +1,8 @@
-// Dragging of cards by mouse, pen and touch. A finger drags by the grip, so that it can scroll elsewhere.
+// Dragging cards by mouse, pen and touch. A finger drags by the grip and scrolls elsewhere.
 
-const FAR_ENOUGH = 5; // pixels, before a press is a drag
+const FAR_ENOUGH = 5; // pixels of movement that make a press a drag
 
-// area: holds the lists. drop(card, index) is told where a card went; index -1 is "not placed".
+// area: contains the lists. drop(card, index) gets a card's new place; index -1 is "not placed".
 export function makeDraggable(area, placed, rest, drop) {
   let drag = null;
   let justDragged = false;
@@ -27,7 +27,7 @@ export function makeDraggable(area, placed, rest, drop) {
 
   addEventListener("pointerup", (event) => end(event, true));
   addEventListener("pointercancel", (event) => end(event, false));
-  // A drag ends in a click on the card, which is no tap.
+  // A drag ends with a click on the card, which must not count as a tap.
   area.addEventListener("click", (event) => { if (event.detail && justDragged) event.stopPropagation(); }, true);
 
   function begin() {

@@ -1,7 +1,7 @@
-// An order in the making: answers that are placed, best first, and those that are not yet.
+// An unfinished order: placed answers, best first, and those that are not placed yet.
 
 export class Order {
-  // size: number of answers. tiers: an order to begin with, as `Order.tiers` gives it.
+  // size: number of answers. tiers: the initial order, in the form of `Order.tiers`.
   constructor(size, tiers = []) {
     this.placed = tiers.flatMap((tier) => tier.map((card, i) => ({ card, tied: i > 0 })));
     const taken = new Set(this.placed.map((entry) => entry.card));
@@ -14,7 +14,7 @@ export class Order {
     return this.rest.length === 0;
   }
 
-  // [[2], [0, 1]]: answer 2 is the best one, 0 and 1 are tied.
+  // [[2], [0, 1]]: answer 2 is the best; 0 and 1 are tied.
   get tiers() {
     const tiers = [];
     for (const { card, tied } of this.placed) {
@@ -24,7 +24,7 @@ export class Order {
     return tiers;
   }
 
-  // The place of each placed answer, counted as in sports: 1, 2, 2, 4.
+  // The place of each placed answer, numbered as in sports: 1, 2, 2, 4.
   get places() {
     let place = 0;
     return this.placed.map(({ tied }, i) => (place = tied ? place : i + 1));
@@ -34,7 +34,7 @@ export class Order {
     return this.placed.findIndex((entry) => entry.card === card);
   }
 
-  // Puts an answer before the one at `index`; `index` counts without the answer itself.
+  // Puts an answer before the one at `index`, which is counted without the answer itself.
   place(card, index = this.placed.length) {
     this.remember();
     this.take(card);
@@ -68,13 +68,13 @@ export class Order {
     this.rest = this.rest.filter((other) => other !== card);
     const index = this.indexOf(card);
     if (index < 0) return;
-    const [gone] = this.placed.splice(index, 1);
-    const heir = this.placed[index];
-    if (heir && !gone.tied) heir.tied = false; // the first of its tie has left
+    const [removed] = this.placed.splice(index, 1);
+    const next = this.placed[index];
+    if (next && !removed.tied) next.tied = false; // the first answer of its tie was removed
   }
 }
 
-// Whether a stored value is an order of some of `size` answers.
+// Whether a stored value is a (possibly partial) order of `size` answers.
 export function isOrder(tiers, size) {
   if (!Array.isArray(tiers) || !tiers.every((tier) => Array.isArray(tier) && tier.length)) return false;
   const cards = tiers.flat();

@@ -1,12 +1,12 @@
 """A person's orders in a file of JSON lines, in the schema of `orl_jax.oracles.groups`.
 
-A line holds a group with its order (`oracle_ranks`), and besides `ranker`, who gave it, and
-`seconds`, how long the group was on the screen. A skipped group is an invalid one with its reason.
+A line holds a group with its order (`oracle_ranks`), `ranker`, who gave it, and `seconds`, how long
+the group was on the screen. A skipped group is an invalid one with a reason.
 
-What is entered is never lost: every order is one line, appended by one write and synced before the
-page is told. Lines are not changed. An order that is corrected is a further line, and **the last
-line of a group wins**, here and in the `recorded` Oracle; `close` then leaves one line a group, by
-a new file that takes the old one's place at once. One process at a time writes a file.
+Nothing entered is ever lost: every order is one line, appended by one write and synced before the
+page gets its reply. Lines are not changed. A correction is appended as a new line, and **the last
+line of a group wins**, here and in the `recorded` Oracle. `close` then reduces the file to one line
+per group, by atomic replacement. Only one process at a time writes a file.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ Key = tuple[str, str, tuple[str, ...]]
 
 
 class Entry(NamedTuple):
-    """What a person said about a group, and for how many seconds it was looked at."""
+    """A person's ranking of a group, and for how many seconds they saw it."""
 
     request: RankRequest
     ranking: Ranking
@@ -36,22 +36,22 @@ class Entry(NamedTuple):
 
 
 def key_of(request: RankRequest) -> Key:
-    """What makes two groups the same one: the prompt, its question and the answers."""
+    """The identity of a group: the prompt, its question and the answers."""
     return request.prompt_id, request.question, request.responses
 
 
 class Orders:
-    """The orders in a file, and the file open for more.
+    """The orders in a file, which stays open for more.
 
     Args:
-      path: made where there is none, with its folder.
+      path: created with its folder where it does not exist.
       ranker: whose orders these are; a file holds those of one person.
 
     Attributes:
       entries: key of a group -> its last entry.
 
     Raises:
-      UserError: the file is another person's, no file of orders, or open in another process.
+      UserError: the file is another person's, not a file of orders, or open in another process.
 
     Example: `Orders("anna.jsonl", "anna").add(request, Ranking.from_order([1, 0], 2), seconds=9)`.
     """
@@ -65,18 +65,18 @@ class Orders:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file: int | None = _open_locked(self.path)
         try:
-            self._mend_end()
+            self._set_aside_partial_line()
             self._read()
         except BaseException:
             os.close(self._file)
             raise
 
     def add(self, request: RankRequest, ranking: Ranking, seconds: float) -> None:
-        """Writes an order; on return it is on the disk.
+        """Writes an order; on return it is on disk.
 
         Raises:
-          OSError: it could not be written (a full disk); the file is then as before. RuntimeError:
-            the file is closed.
+          OSError: it could not be written (the disk is full); the file is then unchanged.
+          RuntimeError: the file is closed.
         """
         if self._file is None:
             raise RuntimeError(f"{self.path} is closed")
@@ -86,13 +86,13 @@ class Orders:
             _write(self._file, self._line(entry))
             os.fsync(self._file)
         except OSError:
-            os.ftruncate(self._file, size)  # no half a line before the next one
+            os.ftruncate(self._file, size)  # leave no partial line
             raise
         self.entries[key_of(request)] = entry
         self._lines += 1
 
     def close(self) -> None:
-        """Leaves one line a group, and lets go of the file; a file without any goes."""
+        """Reduces the file to one line per group and closes it; deletes it if it has no orders."""
         if self._file is None:
             return
         if not self.entries:
@@ -117,8 +117,8 @@ class Orders:
         row = to_row(entry.request, entry.ranking)
         return (json.dumps(row | {"ranker": self.ranker, "seconds": entry.seconds}) + "\n").encode()
 
-    def _mend_end(self) -> None:
-        """After a power cut the last line may be half a line: it is set aside, not read."""
+    def _set_aside_partial_line(self) -> None:
+        """Moves a partial last line, as after a power failure, to another file."""
         content = self.path.read_bytes()
         start = content.rfind(b"\n") + 1
         if start == len(content):
@@ -131,7 +131,7 @@ class Orders:
             with open(aside, "ab") as file:
                 file.write(content[start:] + b"\n")
             os.ftruncate(self._file, start)
-            _log.warning("%s ended in half a line, which is now in %s", self.path, aside)
+            _log.warning("%s ended in a partial line, which is now in %s", self.path, aside)
 
     def _read(self) -> None:
         lines = read_json_lines(self.path)
@@ -146,25 +146,25 @@ class Orders:
     def _check(self, number: int, ranker: object, ranking: Ranking | None) -> None:
         if ranker is None or ranking is None:
             raise UserError(
-                f"{self.path}, line {number}, is no order of a person's; name another --output"
+                f"{self.path}, line {number}, is not a person's order; name another --output"
             )
         if ranker != self.ranker:
             raise UserError(
                 f"{self.path} holds the orders of {ranker}, not of {self.ranker}; name another "
-                f"--output, or go on with --ranker={ranker}"
+                f"--output, or continue with --ranker={ranker}"
             )
 
 
 def _open_locked(path: Path) -> int:
-    """The file, to append to; no other process has it."""
+    """Opens the file for appending, exclusively."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     with contextlib.suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file).st_ino == os.stat(path).st_ino:  # not one that was just replaced
+        if os.fstat(file).st_ino == os.stat(path).st_ino:  # it has not just been replaced
             return file
     os.close(file)
     raise UserError(
-        f"{path} is open in another process that ranks; end that one or name another --output"
+        f"{path} is open in another process; end that one or name another --output"
     )
 
 

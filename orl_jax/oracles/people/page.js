@@ -1,15 +1,15 @@
-// The page: shows a group, hears keys and pointers, sends the order. Answers are text, never markup.
+// The page: shows a group, handles keys and pointers, sends the order. Answers are text, never markup.
 
 import { bareCard, placedCard } from "./card.js";
 import { makeDraggable } from "./drag.js";
 import { isOrder, Order } from "./order.js";
 
 const $ = (id) => document.getElementById(id);
-let group = null; // what the server told; `place` is null when all are done
+let group = null; // the server's last reply; `place` is null when all are done
 let order = null;
-let busy = false; // a request is on its way
-let seconds = 0; // that the group has been on the screen
-let since = null; // when it last came onto it
+let busy = false; // a request is pending
+let seconds = 0; // for which the group has been on the screen
+let since = null; // when it last appeared there
 
 // --- the server ---
 
@@ -23,8 +23,8 @@ async function ask(path, body) {
     answer = await reply.json();
   } catch {
     throw new Error(
-      `The server does not answer. This order is kept here: start the same command again with ` +
-      `--port=${location.port}, then save again.`);
+      `The server does not answer. This order is kept in the browser: start the same command ` +
+      `again with --port=${location.port}, then save again.`);
   }
   if (!reply.ok) throw new Error(answer.error);
   return answer;
@@ -46,7 +46,7 @@ async function go(path, body) {
 }
 
 function save() {
-  if (order.rest.length === 1) place(order.rest[0]); // it can only be the last
+  if (order.rest.length === 1) place(order.rest[0]); // it can only come last
   if (!order.complete) return say(`${order.rest.length} answers are not placed yet.`, true);
   go(`groups/${group.place}`, { order: order.tiers, seconds: spent() });
 }
@@ -62,7 +62,7 @@ function forward() {
   if (group.place !== null) go(group.place + 1 < group.total ? `groups/${group.place + 1}` : "groups/next");
 }
 
-// --- what is not saved yet outlives a reload ---
+// --- drafts: an unsaved order survives a reload ---
 
 const draftName = () => `rank by hand ${group.id}`;
 
@@ -143,7 +143,7 @@ function showVideo() {
     return;
   }
   $("video").src = `videos/${group.place}`;
-  $("video").play().catch(() => {}); // a browser may want a click first; the controls are there
+  $("video").play().catch(() => {}); // the browser may require a click first; there are controls
 }
 
 function lackVideo(reason) {
@@ -173,14 +173,14 @@ function render() {
   if (focus) document.querySelector(`[data-key="${focus}"]`)?.focus();
 }
 
-// --- what a person does ---
+// --- actions ---
 
-let last = null; // the answer that was placed last
+let last = null; // the answer placed most recently
 
 function changed() {
   keep();
   render();
-  const hints = ["All are placed. Enter saves.", "Enter puts the one that is left last, and saves."];
+  const hints = ["All are placed. Enter saves.", "Enter puts the remaining answer last and saves."];
   say(hints[order.rest.length] ?? "");
 }
 

@@ -1,23 +1,23 @@
-"""Parts of a file that a browser asks for, so that a video can be sought (RFC 9110, section 14)."""
+"""Parts of a file that a browser requests, to seek in a video (RFC 9110, section 14)."""
 
 import re
 from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """Bytes of a file, from `start` up to and without `stop`."""
+    """Bytes of a file, from `start` up to but not including `stop`."""
 
     start: int
     stop: int
 
 
 def parse_range(header: str | None, size: int) -> Part | None:
-    """The part of a file of `size` bytes that a Range header asks for; None is the whole file.
+    """The part of a file of `size` bytes that a Range header requests; None is the whole file.
 
-    What is no single range of bytes is not followed, as the standard allows.
+    Anything but a single range of bytes is ignored, as the standard allows.
 
     Raises:
-      ValueError: the range begins behind the end (status 416).
+      ValueError: the range begins after the end of the file (status 416).
 
     Example: `parse_range("bytes=-10", 100)` is (90, 100).
     """

@@ -1,15 +1,15 @@
-"""The page's HTTP: its files, the groups as JSON, the clips, and the orders that come in.
+"""The page's HTTP: its files, the groups as JSON, the clips, and the posted orders.
 
     GET  /                    the page; its style and scripts
     GET  /groups/next         the next open group, or {"place": null} when all are done
     GET  /groups/PLACE        a group; see `Session.view`
-    GET  /videos/PLACE        its clip, in parts where a Range header asks for them
+    GET  /videos/PLACE        its clip, or the part that a Range header requests
     POST /groups/PLACE        {"order": [[2], [0, 1]], "seconds": 9.5} or {"skip": true, ...};
                               replies with the next open group
 
-No path of a URL ever names a file: clips go by the place of their group. A page of another site can
-neither read nor write here, nor can one whose name was made to point at this machine: the Host
-header must name an address or this host, and a post must come from the page itself.
+URLs never contain file names: a clip is addressed by the place of its group. Pages of other sites
+can neither read nor write here, not even through DNS rebinding: the Host header must be an address
+or the name of this host, and a post must come from the page itself.
 """
 
 import ipaddress
@@ -48,7 +48,7 @@ HEADERS = {
 
 
 class Refusal(Exception):
-    """A request that gets no more than a status and a reason."""
+    """A refused request: replied to with a status and a reason."""
 
     def __init__(self, status: HTTPStatus, reason: str):
         super().__init__(reason)
@@ -64,13 +64,13 @@ class Server(ThreadingHTTPServer):
       folder: what the videos' paths are relative to.
 
     Raises:
-      UserError: nothing can listen there.
+      UserError: the address or port can't be used.
 
     Example: `Server("127.0.0.1", 0, session, "data/shapes").address` is "http://127.0.0.1:41234".
     """
 
     daemon_threads = True
-    request_queue_size = 128  # connections that wait; beyond the default of 5 they are reset
+    request_queue_size = 128  # waiting connections; beyond the default of 5 they are reset
 
     def __init__(self, host: str, port: int, session: Session, folder: str):
         self.session, self.host = session, host
@@ -92,11 +92,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def missing(self) -> list[Path]:
-        """Videos that are not there; their groups can still be ranked by the text, or skipped."""
+        """Videos that do not exist; their groups can still be ranked by the text, or skipped."""
         return [path for path in dict.fromkeys(self.videos) if path and not path.is_file()]
 
     def is_here(self, host: str) -> bool:
-        """Whether a Host header names this machine, and no name that someone else controls."""
+        """Whether a Host header names this machine, not a name that someone else controls."""
         name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
         if name in ("localhost", self.host.lower(), socket.gethostname().lower()):
             return True
@@ -121,12 +121,12 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self._post)
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing: a line a request would bury what matters."""
+        """Logs nothing: one line per request would bury what matters."""
 
     def _answer(self, respond: Any) -> None:
         try:
             if not self.server.is_here(self.headers.get("Host", "")):
-                reason = "open the page by the address of this machine, or give --host its name"
+                reason = "open the page by this machine's address, or give its name as --host"
                 raise Refusal(HTTPStatus.FORBIDDEN, reason)
             respond()
         except Refusal as refusal:
@@ -154,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
     def _post(self) -> None:
         origin = self.headers.get("Origin")
         if origin not in (None, f"http://{self.headers['Host']}"):
-            raise Refusal(HTTPStatus.FORBIDDEN, "the request comes from another page")
+            raise Refusal(HTTPStatus.FORBIDDEN, "the request comes from another site")
         kind, place = self._target()
         if kind != "groups":
             raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here")
@@ -164,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
                 reason = session.skip(place, said.get("seconds"))
             else:
                 reason = session.save(place, said.get("order"), said.get("seconds"))
-        except (OSError, RuntimeError) as error:  # a full disk; the server is ending
+        except (OSError, RuntimeError) as error:  # a full disk; the server is shutting down
             _log.warning("not saved: %s", error)
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not saved: {error}") from error
         if reason:
@@ -172,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send_group(session.next_open(place))
 
     def _target(self) -> tuple[str, int]:
-        """("groups" or "videos", place) of the URL; ("", 0) where it is neither."""
+        """("groups" or "videos", place) from the URL; ("", 0) for any other."""
         match = re.fullmatch(r"/(groups|videos)/([0-9]{1,9})", self.path)
         if match is None:
             return "", 0
@@ -183,18 +183,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         if self.headers.get_content_type() != "application/json":
-            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the content is not application/json")
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is not application/json")
         length = self.headers.get("Content-Length", "")
         if not re.fullmatch("[0-9]{1,9}", length):
-            raise Refusal(HTTPStatus.LENGTH_REQUIRED, "the length of the content is not told")
+            raise Refusal(HTTPStatus.LENGTH_REQUIRED, "the Content-Length header is missing")
         if int(length) > LARGEST_POST:
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {LARGEST_POST} bytes")
         try:
             said = json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError) as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"no JSON: {error}") from error
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"not JSON: {error}") from error
         if not isinstance(said, dict):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "no JSON object")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "not a JSON object")
         return said
 
     def _send_group(self, place: int | None) -> None:
@@ -228,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        self.close_connection = True  # a body may be left unread
+        self.close_connection = True  # the body may not have been read
         content = json.dumps({"error": reason}).encode()
         self._head(status, "application/json", len(content), {"Connection": "close"})
         self.wfile.write(content)

@@ -1,4 +1,4 @@
-"""A person's way through the groups: what is done, what comes next, and what is saved."""
+"""A person's session of ranking: which groups are done, which comes next, what is saved."""
 
 import hashlib
 import math
@@ -13,27 +13,27 @@ from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.errors import UserError
 
-LONGEST = 86400.0  # seconds; a day on one group is no measurement
+LONGEST = 86400.0  # seconds; more than a day on one group is not a measurement
 
 
 class Session:
-    """Groups to be ranked and the file that their orders go to. Threads may share it.
+    """Groups to be ranked and the file for their orders. Threads may share it.
 
-    A group whose answers are all the same has one order only: it is saved as tied, and not shown.
+    A group whose answers are all the same has only one order: it is saved as tied and not shown.
 
     Args:
-      requests: the groups; of one that comes twice, the first counts. Videos as in their file.
-      orders: the person's file; what is in it is done.
-      seed: of the shuffled answers.
-      limit: the most groups to show, from the first on; None is all of them.
-      show_reference: whether the page tells the accepted answer.
+      requests: the groups; of duplicates, the first counts. Videos are named as in their file.
+      orders: the person's file; the groups in it are done.
+      seed: for shuffling the answers.
+      limit: show at most this many groups, counted from the first; None shows all.
+      show_reference: whether the page shows the accepted answer.
 
     Attributes:
-      requests: the groups that are shown; places below count from 0 through them.
-      alike: how many are not shown.
+      requests: the groups to show; the places below are indices into them.
+      alike: the number of groups that are not shown because their answers are all the same.
 
     Raises:
-      UserError: the file holds orders of other groups than these.
+      UserError: the file holds orders of groups that are not among these.
 
     Example: `Session([group.request for group in read_groups(path)], Orders("a.jsonl", "anna"))`.
     """
@@ -58,7 +58,7 @@ class Session:
         self.alike = self._tie_alike([r for r in every if len(set(r.responses)) == 1])
 
     def view(self, place: int) -> dict[str, Any]:
-        """What the page shows of a group, as JSON; without who or what wrote an answer.
+        """What the page shows of a group, as JSON; it does not reveal who wrote an answer.
 
         Raises:
           IndexError: there is no such place.
@@ -83,10 +83,11 @@ class Session:
         """Saves an order of the texts that `view` shows.
 
         Returns:
-          Why it is none and was not saved, or "".
+          Why it is not an order and was not saved, or "".
 
         Raises:
-          IndexError: there is no such place. OSError: see `Orders.add`.
+          IndexError: there is no such place.
+          OSError: see `Orders.add`.
         """
         request = self._at(place)
         ranking = to_ranking(order, request, shown_texts(request, self._seed))
@@ -95,19 +96,19 @@ class Session:
         return self._add(request, ranking, seconds)
 
     def skip(self, place: int, seconds: Any) -> str:
-        """Saves that the person has no order for a group; see `save`."""
+        """Saves that the person skipped a group; see `save`."""
         request = self._at(place)
         reason = f"skipped by {self._orders.ranker}"
         return self._add(request, Ranking.invalid(reason, request.size), seconds)
 
     def next_open(self, after: int = -1) -> int | None:
-        """The next place that is not done, first behind `after`, then from the start; or None."""
+        """The next place that is not done, searched from `after` on and then from 0; or None."""
         count = len(self.requests)
         places = [place % count for place in range(after + 1, after + 1 + count)]
         return next((p for p in places if self._entry(self.requests[p]) is None), None)
 
     def progress(self) -> dict[str, Any]:
-        """Counts, and the seconds that the rest may take: None before the first is done."""
+        """Counts, and an estimate of the seconds left: None before the first group is done."""
         entries = [entry for r in self.requests if (entry := self._entry(r))]
         usual = statistics.median([entry.seconds for entry in entries]) if entries else None
         total, done = len(self.requests), len(entries)
@@ -121,7 +122,7 @@ class Session:
         }
 
     def close(self) -> None:
-        """Waits for what is being saved, and closes the file."""
+        """Waits until pending orders are saved, and closes the file."""
         with self._lock:
             self._orders.close()
 
@@ -138,7 +139,7 @@ class Session:
         if not number or not 0 <= seconds < math.inf:
             return f"seconds is {seconds!r:.40}; it must be a number, at least 0"
         with self._lock:
-            before = self._entry(request)  # of a corrected group all visits count
+            before = self._entry(request)  # for a corrected group all visits count
             spent = min(seconds, LONGEST) + (before.seconds if before else 0.0)
             self._orders.add(request, ranking, spent)
         return ""
@@ -155,6 +156,6 @@ class Session:
         if others:
             raise UserError(
                 f"{self._orders.path} holds orders of {len(others)} groups that are not in "
-                f"--groups (prompt {others[0][0]}, the first); give the --groups that it was made "
-                "from, or name another --output"
+                f"--groups (the first has the prompt {others[0][0]}); give the --groups that it "
+                "was made from, or name another --output"
             )

@@ -1,4 +1,4 @@
-"""The script in a process of its own, and a real browser."""
+"""The script in its own process, and a real browser."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ def output(tmp_path):
 
 @pytest.fixture
 def script(tmp_path, output):
-    """Starts the script; gives the process and a page."""
+    """Starts the script; returns the process and a page."""
     groups = write_groups(tmp_path / "groups.jsonl", [make_request(n) for n in range(6)])
     started = []
 
@@ -46,7 +46,7 @@ def browser(tmp_path_factory):
     pytest.importorskip("selenium", reason="selenium drives the browser")
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if not all(programs):
-        pytest.skip("there is no chromium with its chromedriver to show the page in")
+        pytest.skip("chromium with chromedriver is not installed")
     from person import start_browser
 
     driver = start_browser(*programs, tmp_path_factory.mktemp("profile"))
@@ -56,7 +56,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def anyone(browser):
-    """A person at the browser, who has opened no page yet."""
+    """A person at the browser who has not opened a page yet."""
     from person import Person
 
     return Person(browser)

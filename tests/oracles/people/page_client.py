@@ -1,4 +1,4 @@
-"""What a browser sends, without a browser."""
+"""An HTTP client that sends what a browser would."""
 
 import http.client
 import json

@@ -28,7 +28,7 @@ def start_browser(program: str, driver: str, profile: pathlib.Path) -> webdriver
 
 
 class Person:
-    """What a person does to the page, and sees on it."""
+    """What a person does on the page, and what they see."""
 
     def __init__(self, browser):
         self.browser = browser
@@ -40,14 +40,14 @@ class Person:
         WebDriverWait(self.browser, SECONDS, 0.05).until(lambda _: condition())
 
     def wait_for(self, title):
-        """Waits for a group, by a part of its question, or for the end."""
+        """Waits for a group, by a part of its question, or for the last page."""
         self.wait(lambda: any(title in e.text for e in self.find("h1") if e.is_displayed()))
 
     def press(self, *keys):
         ActionChains(self.browser).send_keys(*keys).perform()
 
     def number(self, text):
-        """The key of the card with a text."""
+        """The number on the card with this text."""
         (card,) = [card for card in self.find(".card") if self.text(card) == text]
         return card.find_element(By.CSS_SELECTOR, ".number").text
 
@@ -58,7 +58,7 @@ class Person:
         return next(card for card in self.find(".card") if self.text(card) == text)
 
     def drag(self, text, onto, dy, device="mouse"):
-        """Drags a card, or a finger its grip, to `dy` pixels below the middle of another."""
+        """Drags a card (by touch: its grip) to `dy` pixels below the middle of another."""
         source = self.card(text)
         if device == "touch":
             source = source.find_element(By.CSS_SELECTOR, ".grip")

@@ -1,4 +1,4 @@
-"""The page in a real browser: the clip plays, keys and drags order, what was seen is saved."""
+"""The page in a real browser: playing the clip, ordering by keys and dragging, saving."""
 
 import contextlib
 import threading
@@ -18,7 +18,7 @@ FORGED = "<img src=x onerror=\"document.title='forged'\"><b>bold</b>"
 
 @pytest.fixture
 def serve(tmp_path, output):
-    """Serves some groups to a person."""
+    """Serves groups to a person."""
     requests = [make_request(number) for number in range(4)]
     for number in (0, 1, 3):
         write_clip(tmp_path / f"videos/{number}.mp4", 32, size=(64, 64))
@@ -41,14 +41,14 @@ def serve(tmp_path, output):
 
 @pytest.fixture
 def person(anyone, serve):
-    """At the first group."""
+    """A person at the first group."""
     with serve() as server:
         anyone.browser.get(server.address)
         anyone.wait_for("number 0")
         yield anyone
 
 
-def test_the_clip_plays_and_can_be_sought(person):
+def test_the_clip_plays_and_can_be_seeked(person):
     person.wait(lambda: person.script("video.currentTime") > 0.3)
     assert person.script("[video.muted, video.loop, video.controls, video.videoWidth]") == [
         True, True, True, 64,
@@ -58,11 +58,11 @@ def test_the_clip_plays_and_can_be_sought(person):
     assert person.script("video.currentTime") == 3
 
 
-def test_keys_order_and_enter_saves(person, output):
+def test_number_keys_order_and_enter_saves(person, output):
     person.put("grey", "red", "green")
     assert person.placed == ["grey 1", "red 2", "green 3"]
-    person.press(person.number("red"))  # is placed already
-    person.press(ENTER)  # the one that is left is last
+    person.press(person.number("red"))  # already placed
+    person.press(ENTER)  # puts the remaining answer last
     person.wait_for("number 1")
     assert saved(output)["train/0"] == {"grey": 0, "red": 1.5, "green": 3, "blue": 4}
     assert 0 < rows(output)[0]["seconds"] < 60
@@ -93,7 +93,7 @@ def test_ties_and_undo(person, output):
     assert person.placed == []
     person.put("blue", "green", "grey", "red")
     person.find(".tie")[0].click()
-    person.press(ENTER)  # though a button was clicked last
+    person.press(ENTER)  # even after a click on a button
     person.wait_for("number 1")
     assert saved(output)["train/0"] == {"blue": 0.5, "green": 0.5, "grey": 2, "red": 3.5}
 
@@ -113,7 +113,7 @@ def test_dragging_orders(person, output, device):
     assert saved(output)["train/0"] == {"red": 0.5, "blue": 2, "grey": 3, "green": 4}
 
 
-def test_a_tap_places_and_a_card_leaves_its_tie_whole(person):
+def test_a_tap_places_a_card_and_removing_one_keeps_its_tie(person):
     for text in ("blue", "green", "red"):
         person.card(text).click()
     assert person.placed == ["blue 1", "green 2", "red 3"]
@@ -123,7 +123,7 @@ def test_a_tap_places_and_a_card_leaves_its_tie_whole(person):
     person.press(BACKSPACE)
     person.drag("blue", "red", 20)
     assert person.placed == ["green 1", "red 2", "blue 3"]
-    person.drag("red", "grey", 5)  # back to those that are not placed
+    person.drag("red", "grey", 5)  # back to the cards that are not placed
     assert person.placed == ["green 1", "blue 2"]
 
 
@@ -140,7 +140,7 @@ def test_the_keyboard_reaches_everything(person):
     assert person.placed == ["blue 1 =", "red 1 =", "green 3"]
 
 
-def test_a_reload_goes_on_and_keeps_what_is_not_saved(person):
+def test_a_reload_keeps_the_group_and_the_unsaved_order(person):
     person.put("blue", "green", "red", "grey")
     person.press(ENTER)
     person.wait_for("number 1")
@@ -171,13 +171,13 @@ def test_back_corrects_and_skip_skips(person, output):
     assert [(row["valid"], row["reason"]) for row in skipped] == [(False, "skipped by anna")]
 
 
-def test_a_missing_clip_is_told_and_the_end_comes(person, output):
+def test_a_missing_clip_is_named_and_the_last_page_appears(person, output):
     for number in range(4):
         person.wait_for(f"number {number}")
-        told = person.find("#no_video")[0]
-        assert told.is_displayed() == (number == 2)
-        if told.is_displayed():
-            assert "There is no file" in told.text and "2.mp4" in told.text
+        notice = person.find("#no_video")[0]
+        assert notice.is_displayed() == (number == 2)
+        if notice.is_displayed():
+            assert "There is no file" in notice.text and "2.mp4" in notice.text
         person.put("blue", "green", "red", "grey")
         person.press(ENTER)
     person.wait_for("All done")
@@ -186,7 +186,7 @@ def test_a_missing_clip_is_told_and_the_end_comes(person, output):
     person.wait_for("number 3")
 
 
-def test_a_server_that_is_gone_costs_nothing(anyone, script, output):
+def test_an_order_survives_the_end_of_the_server(anyone, script, output):
     process, page = script()
     anyone.browser.get(f"http://127.0.0.1:{page.port}")
     anyone.wait_for("number 0")
@@ -203,7 +203,7 @@ def test_a_server_that_is_gone_costs_nothing(anyone, script, output):
     assert saved(output)["train/0"]["blue"] == 0
 
 
-def test_answers_are_text_and_nothing_else(anyone, serve):
+def test_answers_are_shown_as_text_only(anyone, serve):
     person, browser = anyone, anyone.browser
     odd = make_request(0, (FORGED, "  ", "two\nlines"), question=FORGED, task_type=FORGED)
     with serve(requests=[odd]) as server:
@@ -214,7 +214,7 @@ def test_answers_are_text_and_nothing_else(anyone, serve):
             "(an empty answer)", FORGED, "two\nlines",
         ]  # fmt: skip
         assert browser.title == "Rank by hand" and not person.find("img, h1 b, .card b")
-        # The page itself breaks none of its own rules.
+        # The page does not violate its own policy.
         assert not [e for e in browser.get_log("browser") if "Content Security" in e["message"]]
 
 

@@ -40,7 +40,7 @@ def page(tmp_path, output):
         session.close()
 
 
-def test_the_page_forbids_itself_everything_from_elsewhere(page):
+def test_the_page_forbids_content_from_other_origins(page):
     for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/java")):
         status, headers, content = page.get(path)
         assert status == 200 and headers["Content-Type"].startswith(kind) and content
@@ -68,7 +68,7 @@ def test_the_page_forbids_itself_everything_from_elsewhere(page):
         ("", None),
     ],
 )
-def test_a_clip_comes_in_parts(page, header, part):
+def test_a_clip_is_served_in_parts(page, header, part):
     status, headers, content = page.get("/videos/0", **({"Range": header} if header else {}))
     assert content == CLIP[slice(*part)] if part else content == CLIP
     assert status == (206 if part else 200) and headers["Accept-Ranges"] == "bytes"
@@ -77,7 +77,7 @@ def test_a_clip_comes_in_parts(page, header, part):
     assert headers["Content-Range"] == expected
 
 
-def test_a_part_behind_the_end_is_refused(page, capfd):
+def test_a_range_after_the_end_is_refused(page, capfd):
     for header in ("bytes=100-", "bytes=-0", "bytes=5000-6000"):
         assert page.get("/videos/0", Range=header)[0] == 416
     assert page.get("/videos/2")[0::2] == (200, b"")  # an empty file
@@ -86,7 +86,7 @@ def test_a_part_behind_the_end_is_refused(page, capfd):
         parse_range("bytes=0-", 0)
 
 
-def test_a_missing_clip_is_told_and_the_group_can_be_ranked(page, tmp_path):
+def test_a_group_without_its_clip_can_be_ranked(page, tmp_path):
     missing = str(tmp_path / "videos/1.mp4")
     assert json.loads(page.get("/groups/1")[2])["missing_video"] == missing
     assert json.loads(page.get("/groups/0")[2])["missing_video"] is None
@@ -104,12 +104,12 @@ def test_a_missing_clip_is_told_and_the_group_can_be_ranked(page, tmp_path):
         "http://127.0.0.1/secret.txt", "/videos/000000000000000000000",
     ],
 )  # fmt: skip
-def test_no_path_names_a_file(page, path):
+def test_no_url_reaches_a_file(page, path):
     status, _, content = page.get(path)
     assert status == 404 and CLIP not in content
 
 
-def test_an_order_is_saved_and_the_next_group_comes(page, output):
+def test_the_reply_to_a_saved_order_is_the_next_group(page, output):
     status, answer = page.post("/groups/0", ORDER)
     assert (status, answer["place"], answer["done"]) == (200, 1, 1)
     ranking = read_groups(output)[0].ranking
@@ -131,14 +131,14 @@ def test_an_order_is_saved_and_the_next_group_comes(page, output):
         (b'{"order": [0, 1, 2, 3], "seconds": NaN}', 400), (b" " * (LARGEST_POST + 1), 413),
     ],
 )  # fmt: skip
-def test_a_bad_post_is_refused_and_nothing_saved(page, output, said, status):
+def test_an_invalid_post_is_refused_and_not_saved(page, output, said, status):
     got, answer = page.post("/groups/0", said)
     assert got == status and answer["error"]
     assert not output.read_bytes()
     assert page.post("/groups/0", ORDER)[0] == 200
 
 
-def test_a_form_of_another_site_is_refused(page, output):
+def test_a_post_from_another_site_is_refused(page, output):
     foreign = {"Origin": "http://evil.example"}
     assert page.post("/groups/0", ORDER, **foreign)[0] == 403
     assert page.post("/groups/0", ORDER, Origin="null")[0] == 403
@@ -149,7 +149,7 @@ def test_a_form_of_another_site_is_refused(page, output):
     assert page.post("/groups/0", ORDER, Origin=own)[0] == 200
 
 
-def test_a_name_that_points_here_is_refused(page):
+def test_a_foreign_host_name_is_refused(page):
     for host in ("evil.example", f"evil.example:{page.port}", "127.0.0.1.evil.example", ""):
         for path in ("/", "/groups/0", "/videos/0"):
             assert page.get(path, Host=host)[0] == 403
@@ -158,11 +158,11 @@ def test_a_name_that_points_here_is_refused(page):
         assert page.get("/groups/0", Host=host)[0] == 200
 
 
-def test_posts_at_the_same_time_are_all_saved(page, output, monkeypatch):
+def test_concurrent_posts_are_all_saved(page, output, monkeypatch):
     said, saving, sync = [None] * COUNT, threading.Lock(), os.fsync
 
     def fsync(file):
-        assert saving.acquire(blocking=False)  # one after the other
+        assert saving.acquire(blocking=False)  # one at a time
         time.sleep(0.002)
         sync(file)
         saving.release()
@@ -184,7 +184,7 @@ def test_posts_at_the_same_time_are_all_saved(page, output, monkeypatch):
     assert json.loads(page.get("/groups/next")[2])["place"] is None
 
 
-def test_what_can_not_be_saved_is_told(page, monkeypatch):
+def test_a_failed_save_is_reported(page, monkeypatch):
     def fail(_):
         raise OSError(28, "No space left on device")
 
@@ -195,7 +195,7 @@ def test_what_can_not_be_saved_is_told(page, monkeypatch):
     assert page.post("/groups/0", ORDER)[0] == 200
 
 
-def test_a_port_that_is_taken_is_the_users_error(page, output):
+def test_a_port_in_use_is_a_user_error(page, output):
     with pytest.raises(UserError, match=f"--port={page.port}: .*choose another port"):
         Server("127.0.0.1", page.port, Session([make_request(0)], Orders(f"{output}2", "x")), "")
 
@@ -210,7 +210,7 @@ def test_kills_lose_nothing(script, output):
         assert len(rows(output)) == place + 1
 
 
-def test_ctrl_c_ends_it_and_tells_how_far_it_came(script, output):
+def test_ctrl_c_ends_the_server_and_reports_progress(script, output):
     process, page = script()
     page.post("/groups/0", ORDER)
     page.post("/groups/0", {"skip": True, "seconds": 1})
@@ -222,7 +222,7 @@ def test_ctrl_c_ends_it_and_tells_how_far_it_came(script, output):
     assert len(rows(output)) == 1
 
 
-def test_a_missing_flag_is_the_users_error(script):
+def test_a_missing_flag_is_a_user_error(script):
     process, _ = script("--output=")
     assert "--output is missing; for example" in process.communicate()[1]
     assert process.returncode == 2

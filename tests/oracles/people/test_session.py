@@ -1,4 +1,4 @@
-"""A person's way through groups, and the file that keeps what was entered, whatever happens."""
+"""A person's session, and the file that keeps every order, whatever happens."""
 
 import json
 import math
@@ -22,7 +22,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def begin(path):
-    """Opens a session, after closing the one before."""
+    """Opens a session after closing the previous one."""
     opened = []
 
     def begin(requests=REQUESTS, ranker="anna", **options):
@@ -37,7 +37,7 @@ def begin(path):
 
 
 def named(session, place, *texts):
-    """The order of the shown texts that names them, best first."""
+    """The order, as indices of the shown texts, that ranks these texts best first."""
     shown = session.view(place)["texts"]
     return [
         [shown.index(t) for t in text] if isinstance(text, tuple) else shown.index(text)
@@ -56,21 +56,21 @@ def test_an_order_is_saved_in_the_schema_of_groups(begin, path):
     assert (row["ranker"], row["seconds"]) == ("anna", 12.35)
 
 
-def test_answers_are_shown_once_shuffled_and_unsigned(begin):
+def test_answers_are_shown_once_shuffled_and_without_their_author(begin):
     session = begin()
     views = [session.view(place) for place in range(3)]
     assert all(sorted(view["texts"]) == ["blue", "green", "grey", "red"] for view in views)
     assert begin().view(1) == views[1]
     many = [make_request(n) for n in range(40)]
     assert len({begin(many).view(n)["texts"] for n in range(40)}) > 10
-    turned = make_request(1, REQUESTS[1].responses[::-1])
-    assert begin([turned]).view(0)["texts"] == views[1]["texts"]
+    reversed_request = make_request(1, REQUESTS[1].responses[::-1])
+    assert begin([reversed_request]).view(0)["texts"] == views[1]["texts"]
     assert len({begin(seed=seed).view(0)["texts"] for seed in range(9)}) > 2
     assert "secret" not in json.dumps(views)
     assert begin(show_reference=True).view(0)["reference"] == "It is a secret."
 
 
-def test_only_what_is_always_broken_off_is_said_to_be(begin):
+def test_a_text_is_marked_as_cut_only_if_every_copy_was(begin):
     flags = (True, True, False, False, False)
     view = begin([make_request(0, truncated=flags)]).view(0)
     assert dict(zip(view["texts"], view["cut"], strict=True)) == {
@@ -78,7 +78,7 @@ def test_only_what_is_always_broken_off_is_said_to_be(begin):
     }  # fmt: skip
 
 
-def test_it_goes_on_where_it_ended(begin):
+def test_a_session_resumes_where_it_ended(begin):
     session = begin()
     session.save(0, [0, 1, 2, 3], 10)
     session.skip(1, 20)
@@ -94,7 +94,7 @@ def test_it_goes_on_where_it_ended(begin):
     assert session.next_open() is None
 
 
-def test_the_next_group_is_searched_from_here_on(begin):
+def test_the_next_open_group_is_searched_from_the_current_one(begin):
     session = begin()
     assert (session.next_open(0), session.next_open(2)) == (1, 0)
 
@@ -105,7 +105,7 @@ def test_a_skip_is_an_invalid_group(begin, path):
     assert (ranking.valid, ranking.reason) == (False, "skipped by anna")
 
 
-def test_a_correction_counts_and_leaves_one_line(begin, path):
+def test_a_correction_replaces_the_order_and_leaves_one_line(begin, path):
     session = begin()
     for order, seconds in (([0, 1, 2, 3], 10), ([3, 2, 1, 0], 5)):
         session.save(0, order, seconds)
@@ -122,20 +122,20 @@ def test_a_correction_counts_and_leaves_one_line(begin, path):
     "order", [None, [], [0, 1, 2], [0, 1, 2, 2], [0, 1, 2, 4], "0123", {"0": 1}, [0, 1, 2, [[3]]],
               [0, 1, 2, True], [0, 1, 2, 3.0]],
 )  # fmt: skip
-def test_what_is_no_order_is_not_saved(begin, path, order):
+def test_invalid_orders_are_not_saved(begin, path, order):
     assert begin().save(0, order, 1)
     assert not path.read_bytes()
 
 
 @pytest.mark.parametrize("seconds", [None, "1", -1, math.nan, math.inf, True])
-def test_what_is_no_time_is_not_saved(begin, path, seconds):
+def test_invalid_times_are_not_saved(begin, path, seconds):
     session = begin()
     assert "seconds is" in session.save(0, [0, 1, 2, 3], seconds) == session.skip(0, seconds)
     assert not path.read_bytes()
     assert session.save(0, [0, 1, 2, 3], 10**400) == "" and rows(path)[0]["seconds"] == 86400
 
 
-def test_a_group_of_one_answer_is_tied_unseen(begin, path):
+def test_a_group_with_one_distinct_answer_is_saved_as_tied_and_not_shown(begin, path):
     session = begin([make_request(0, ("red", "red")), REQUESTS[1]])
     assert (session.alike, session.progress()["total"]) == (1, 1)
     assert rows(path)[0]["oracle_ranks"] == [0.5, 0.5]
@@ -143,7 +143,7 @@ def test_a_group_of_one_answer_is_tied_unseen(begin, path):
     assert len(rows(path)) == 1
 
 
-def test_a_limit_and_a_group_that_comes_twice(begin):
+def test_a_limit_and_duplicate_groups(begin):
     session = begin([REQUESTS[0], REQUESTS[1], REQUESTS[0], REQUESTS[2]])
     assert session.requests == REQUESTS
     session.save(2, [0, 1, 2, 3], 1)
@@ -155,7 +155,9 @@ def test_a_limit_and_a_group_that_comes_twice(begin):
 
 def test_orders_of_other_groups_are_refused(begin, path):
     begin().save(0, [0, 1, 2, 3], 1)
-    with pytest.raises(UserError, match=r"of 1 groups that are not in --groups \(prompt train/0"):
+    with pytest.raises(
+        UserError, match=r"of 1 groups that are not in --groups \(.* prompt train/0"
+    ):
         begin(REQUESTS[1:])
     with pytest.raises(UserError, match="not in --groups"):
         begin([make_request(0, ("other", "answers"))])
@@ -169,30 +171,30 @@ def test_another_persons_file_is_refused(begin, path):
     assert begin().progress()["done"] == 1
 
 
-def test_a_table_of_rollouts_is_no_output(path):
+def test_a_table_of_rollouts_is_refused_as_the_output(path):
     path.parent.mkdir()
     path.write_text(json.dumps({"prompt_id": 1, "question": "Q", "responses": ["a"]}) + "\n")
-    with pytest.raises(UserError, match="line 1, is no order of a person's"):
+    with pytest.raises(UserError, match="line 1, is not a person's order"):
         Orders(path, "anna")
 
 
-def test_a_folder_is_no_output(tmp_path):
+def test_a_folder_is_refused_as_the_output(tmp_path):
     with pytest.raises(UserError, match="is a folder; name a file"):
         Orders(tmp_path, "anna")
 
 
-def test_two_sessions_can_not_share_a_file(begin, path):
+def test_two_sessions_cannot_share_a_file(begin, path):
     begin()
     with pytest.raises(UserError, match="open in another process"):
         Orders(path, "anna")
 
 
-def test_nothing_entered_leaves_no_file(begin, path):
+def test_a_session_without_orders_leaves_no_file(begin, path):
     begin().close()
     assert not path.exists()
 
 
-def test_half_a_line_at_the_end_is_set_aside(begin, path):
+def test_a_partial_last_line_is_moved_to_another_file(begin, path):
     session = begin()
     session.save(0, [0, 1, 2, 3], 1)
     session.save(1, [0, 1, 2, 3], 1)
@@ -205,7 +207,7 @@ def test_half_a_line_at_the_end_is_set_aside(begin, path):
     assert path.with_name("anna.jsonl.half").read_text().startswith('{"prompt_id": "train/1"')
 
 
-def test_a_whole_line_without_its_end_is_kept(begin, path):
+def test_a_last_line_without_a_newline_is_kept(begin, path):
     session = begin()
     session.save(0, [0, 1, 2, 3], 1)
     session.close()
@@ -215,7 +217,7 @@ def test_a_whole_line_without_its_end_is_kept(begin, path):
     assert [row["prompt_id"] for row in rows(path)] == ["train/0", "train/1"]
 
 
-def test_a_full_disk_leaves_whole_lines_and_no_order(begin, path, monkeypatch):
+def test_a_full_disk_leaves_no_partial_line(begin, path, monkeypatch):
     session = begin()
     session.save(0, [0, 1, 2, 3], 1)
     before, write = path.read_bytes(), os.write
@@ -233,7 +235,7 @@ def test_a_full_disk_leaves_whole_lines_and_no_order(begin, path, monkeypatch):
     assert len(rows(path)) == 2
 
 
-def test_a_tidied_file_that_can_not_be_written_loses_nothing(begin, path, monkeypatch, caplog):
+def test_nothing_is_lost_when_the_file_cannot_be_rewritten(begin, path, monkeypatch, caplog):
     session = begin()
     session.save(0, [0, 1, 2, 3], 1)
     session.save(0, [3, 2, 1, 0], 1)
@@ -248,7 +250,7 @@ def test_a_tidied_file_that_can_not_be_written_loses_nothing(begin, path, monkey
     assert begin().view(0)["order"] == [[3], [2], [1], [0]]
 
 
-def test_after_the_end_nothing_is_saved(begin):
+def test_nothing_is_saved_after_closing(begin):
     session = begin()
     session.close()
     with pytest.raises(RuntimeError, match="is closed"):
