@@ -1,1 +1,1 @@
-"""How fast the system is, where the time goes, what sharing a prompt saves; a peer beside it."""
+"""Speed of the system: time per stage, savings from a shared prompt, comparison with peers."""

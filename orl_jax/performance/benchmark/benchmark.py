@@ -1,4 +1,4 @@
-"""A benchmark from end to end: its parts, one JSON, one table, one picture."""
+"""Runs a benchmark: its parts, one JSON, one table, one picture."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 
 PARTS = ("stages", "prefix", "vocabulary", "curves", "peer")
-_CHUNK = 512  # positions, where the config projects all at once
+_CHUNK = 512  # positions, where the config does not chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Request:
     """What to measure.
 
     Attributes:
-      source: of the config, for the table.
-      parts: of `PARTS`; none is "stages", or the curves and the peer where these are named.
-      stages: of `stages.NAMES`; none is all.
-      curves: of `curves.AXES`.
-      peer: of `peer_process.PEERS`, or "".
-      peer_python: of an environment with the peer; "" is this one.
+      source: file name of the config, for the table.
+      parts: some of `PARTS`; if empty, "stages" unless curves or a peer are named.
+      stages: some of `stages.NAMES`; empty is all.
+      curves: some of `curves.AXES`.
+      peer: one of `peer_process.PEERS`, or "".
+      peer_python: the Python of an environment with the peer; "" is this one.
       sizes: of the peer's model and step.
-      repeats: of each timing.
-      vocabulary: tokens, where the config's tokenizer is not at hand.
+      repeats: number of timings of each kind.
+      vocabulary: number of tokens where the config's tokenizer is not available.
       clip: a video file to decode; "" writes one.
     """
 
@@ -65,18 +65,18 @@ class Request:
         """The parts to measure.
 
         Raises:
-          UserError: a part, stage or curve that there is not.
+          UserError: an unknown part, stage, curve or peer.
         """
         if unknown := [name for name in self.parts if name not in PARTS[:3]]:
             raise UserError(
-                f"--only={unknown[0]}; choose some of {', '.join(PARTS[:3])} (--curves and --peer "
-                "have flags of their own)"
+                f"--only={unknown[0]}; choose some of {', '.join(PARTS[:3])} (curves and peers "
+                "are chosen with --curves and --peer)"
             )
         if self.peer:
             peer_process.check_name(self.peer, self.peer_python)
         for name, given in (("sizes", self.sizes != Sizes()), ("peer_python", self.peer_python)):
             if given and not self.peer:
-                raise UserError(f"--{name} is for the step beside a peer's; add --peer")
+                raise UserError(f"--{name} is for the comparison with a peer; add --peer")
         stages.check_names(self.stages)
         curves.check_axes(self.curves)
         named = {"curves": self.curves, "peer": self.peer, "stages": self.stages}
@@ -87,10 +87,10 @@ class Request:
 def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
     """Measures, and writes benchmark.json, benchmark.md and benchmark.png.
 
-    Parts that an earlier run left in `workdir` stay, each with its own machine and date.
+    Parts that an earlier run left in `workdir` are kept, each with its own machine and date.
 
     Raises:
-      UserError: what `Request.chosen` refuses; a mesh or rows that don't fit the devices.
+      UserError: see `Request.chosen`; a mesh or batch sizes that don't fit the devices.
 
     Example: `run(config, "runs/benchmark", Request("configs/demo.py"))["stages"]["rows"]`.
     """
@@ -110,7 +110,7 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
 
 
 def _earlier(file: pathlib.Path) -> dict[str, Any]:
-    """Parts that were measured before."""
+    """Parts measured by earlier runs."""
     try:
         found = json.loads(file.read_text()) if file.exists() else {}
         if not all(isinstance(part["machine"], dict) for part in found.values()):
@@ -118,14 +118,14 @@ def _earlier(file: pathlib.Path) -> dict[str, Any]:
         table.to_markdown(found)
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         raise UserError(
-            f"{file} holds no benchmark ({type(error).__name__}: {error}); delete it, or choose "
+            f"{file} is not a benchmark ({type(error).__name__}: {error}); delete it, or choose "
             "another --workdir"
         ) from error
     return found
 
 
 def _bar(label: str) -> Callable[[Sequence[Any]], Iterator[Any]]:
-    """A progress bar that says what it is at."""
+    """A progress bar that shows the current item."""
 
     def wrap(items: Sequence[Any]) -> Iterator[Any]:
         with tqdm(items, unit=label, dynamic_ncols=True) as bar:

@@ -1,4 +1,4 @@
-"""The compiled functions of a config's RL step, as `orl_jax.performance.plan.steps` makes them."""
+"""The compiled functions of a config's RL step, as defined in `orl_jax.performance.plan.steps`."""
 
 import dataclasses
 import time
@@ -13,14 +13,14 @@ from orl_jax.performance.plan.shapes import Shapes
 
 @dataclasses.dataclass(frozen=True)
 class CompiledStep:
-    """One of them.
+    """One compiled function.
 
     Attributes:
       run: takes arrays.
-      flops: of its matrix products, a loop without a known length counted once.
-      accessed: XLA's own count of bytes, results between its kernels included; it takes the body of
-        a loop once.
-      seconds: that the compilation took.
+      flops: of its matrix products; a loop of unknown length counts once.
+      accessed: XLA's own count of bytes, including results between its kernels; the body of a loop
+        counts once.
+      seconds: spent on the compilation.
     """
 
     run: Any
@@ -31,7 +31,7 @@ class CompiledStep:
 
 @dataclasses.dataclass(frozen=True)
 class CompiledSteps:
-    """The programs of a config, each compiled when it is first asked for.
+    """The compiled functions of a config, each compiled on first use.
 
     Attributes:
       shapes: of the config, on its devices.
@@ -65,7 +65,7 @@ class CompiledSteps:
         return CompiledStep(compiled, count, _accessed(compiled), seconds)
 
     def cost(self, name: str) -> Cost:
-        """Of one call; of a rollout, whose loop hides its turns, that of its parts.
+        """The cost of one call; for a rollout, whose loop has no known length, from its parts.
 
         Example: `programs.cost("encode").flops`.
         """

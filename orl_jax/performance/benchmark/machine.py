@@ -1,4 +1,4 @@
-"""Where and when a benchmark ran: without it a figure says nothing."""
+"""Where and when a benchmark ran, without which its numbers mean nothing."""
 
 import datetime
 import os
@@ -15,8 +15,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def machine() -> dict[str, str]:
-    """Name -> value: processor, its load before the benchmark, devices, commit, date, versions,
-    GLIBC_TUNABLES.
+    """Processor, its load before the benchmark, devices, commit, date, versions, GLIBC_TUNABLES.
 
     Example: `machine()["devices"]` is "1 x NVIDIA H100 80GB HBM3".
     """
@@ -33,7 +32,7 @@ def machine() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Of the source, with "+" where files differ from it; "" where it is no git checkout."""
+    """The commit of the source, with "+" if files were changed; "" outside a git checkout."""
     try:
         found = _git("rev-parse", "--short", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")

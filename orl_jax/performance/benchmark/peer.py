@@ -1,7 +1,7 @@
-"""One whole GRPO step beside a peer's: the same weights, the same tokens, in turn.
+"""Compares one whole GRPO step with a peer's: the same weights and tokens, steps alternating.
 
-Ours is a rollout, scores on the host, and the update with its reference. Text alone: no prompt
-holds a video, so that the peer can read it; ours still carries a row of media, which nothing
+Our step is a rollout, scoring on the host, and the update with its reference. Prompts are text
+only, so that the peer can read them; our model still carries one token of media, which nothing
 attends to.
 """
 
@@ -29,7 +29,7 @@ from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.scorer import Scorer
 from orl_jax.run.errors import Failure, UserError
 
-TOLERANCE = 1e-4  # nats, between log-probabilities of one token
+TOLERANCE = 1e-4  # nats, difference in the log-probability of one token
 _PARTS = ("rollout", "reward", "update")
 
 
@@ -42,25 +42,25 @@ def compare(
     *,
     python: str = "",
 ) -> dict[str, Any]:
-    """Runs both sides in turn.
+    """Runs the steps of both sides alternately.
 
     Args:
-      name: of `peer_process.PEERS`.
+      name: one of `peer_process.PEERS`.
       config: `configs/imported.py`.
       repeats: steps of each side after the first, which is the warm-up.
       progress: called after each pair of steps.
-      python: of an environment with the peer; "" is this one.
+      python: the Python of an environment with the peer; "" is this one.
 
     Returns:
-      Seconds of both sides, whole and by part, their ratio, tokens a second, what was compared.
+      Seconds of both sides, in total and by part, their ratio, tokens per second, and the sizes.
 
     Raises:
-      UserError: another peer; it is not installed; another config.
+      UserError: an unknown peer, or one that is not installed; another config.
       Failure: the two sides are not the same model.
     """
     check_name(name, python)
     if "weights" not in config:
-        raise UserError("--peer imports its model: take --config=configs/imported.py")
+        raise UserError("--peer imports its model: use --config=configs/imported.py")
     config = config.copy_and_resolve_references().unlock()
     with tempfile.TemporaryDirectory() as place:
         folder = peer_model.make_folder(pathlib.Path(place) / "model", sizes)
@@ -71,7 +71,7 @@ def compare(
             gap = check_same(held, other)
             ours = OurSteps(held)
 
-            def between() -> None:  # each of theirs but the warm-up follows one of ours
+            def between() -> None:  # each of their steps but the warm-up follows one of ours
                 ours.run()
                 progress()
 
@@ -82,11 +82,11 @@ def compare(
 
 
 class OurSteps:
-    """Our side: steps one after the other, each taken apart.
+    """Our side: consecutive steps, timed by part.
 
     Attributes:
-      found: seconds of each step, whole and by part; the warm-up is not among them.
-      compilation: seconds, of both programs.
+      found: seconds of each step, in total and by part, without the warm-up.
+      compilation: seconds for both programs.
     """
 
     def __init__(self, held: RunArrays) -> None:
@@ -101,7 +101,7 @@ class OurSteps:
         self.found.clear()
 
     def run(self) -> None:
-        """One step."""
+        """Runs one step."""
         names = iter(_PARTS)
         self._responses = self._judgement = None
         calls = (self._sample, self._judge, self._learn)
@@ -129,22 +129,24 @@ class OurSteps:
 
 
 def check_same(held: RunArrays, peer: PeerProcess) -> float:
-    """The largest gap between log-probabilities of the same tokens on both sides, in nats.
+    """The largest difference of log-probabilities between the two sides, in nats.
 
     Raises:
-      Failure: it is above `TOLERANCE`.
+      Failure: it exceeds `TOLERANCE`.
     """
     ours, answers = our_log_probs(held), np.asarray(held.batch.responses.ids)
     prompts = np.repeat(np.asarray(held.batch.prompt.ids), answers.shape[1], axis=0)
     theirs = peer.log_probs(prompts, answers.reshape(len(prompts), -1))
     gap = float(np.abs(ours - theirs.reshape(ours.shape)).max())
     if not gap <= TOLERANCE:
-        raise Failure(f"the two sides differ by {gap:.1e} nats in one token: not the same model")
+        raise Failure(
+            f"the two sides differ by {gap:.1e} nats in one token: they are not the same model"
+        )
     return gap
 
 
 def our_log_probs(held: RunArrays) -> np.ndarray:
-    """[B, G, T], at temperature 1, nothing banned."""
+    """Log-probabilities [B, G, T] at temperature 1, without banned tokens."""
     scorer, banned = Scorer(held.model, 1.0), jnp.zeros_like(held.banned)
 
     def score(params: dict[str, Any], batch: RolloutBatch) -> jax.Array:
@@ -180,6 +182,6 @@ def _timing(found: list[Seconds], name: str) -> Timing:
 
 
 def _parts(found: list[Seconds]) -> Seconds:
-    """The median of each part."""
+    """The median seconds of each part."""
     names = [name for name in found[0] if name != "total"]
     return {name: statistics.median(step[name] for step in found) for name in names}

@@ -1,4 +1,4 @@
-"""A random LLaMA that both sides of a comparison begin from, made by transformers."""
+"""A random LLaMA, made by transformers, that both sides of a comparison start from."""
 
 import dataclasses
 import json
@@ -15,18 +15,18 @@ from orl_jax.performance.plan.shapes import Shapes
 from orl_jax.run.errors import UserError
 from orl_jax.weights.importing import import_weights
 
-_LEAST = {"group": 2, "prompt": 10}  # 1 for the others; a prompt has words around its question
-ROPE_BASE = 1e6  # Tunix 0.1.7 knows no other, whatever its configuration says
+_LEAST = {"group": 2, "prompt": 10}  # others: 1; a prompt has words around its question
+ROPE_BASE = 1e6  # the only one that Tunix 0.1.7 supports, whatever its configuration says
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Of the model and of a step; the head width is 64.
+    """Sizes of the model and of a step; the head width is 64.
 
     Attributes:
-      vocabulary: tokens, special ones included.
+      vocabulary: number of tokens, including special ones.
       prompts, group, prompt, response: B, G, L and T.
-      rank: of LoRA on all seven projections, with alpha twice the rank.
+      rank: of LoRA on all seven projections; alpha is twice the rank.
     """
 
     width: int = 512
@@ -41,20 +41,20 @@ class Sizes:
 
     @property
     def heads(self) -> int:
-        """Of width 64, where the model is as wide as that."""
+        """Heads of width 64, or one where the model is narrower."""
         return max(self.width // 64, 1)
 
     @property
     def tokens(self) -> int:
-        """Of prompts and responses in a step, prompts counted once for each answer."""
+        """Tokens of prompts and responses in a step; prompts count once per response."""
         return self.prompts * self.group * (self.prompt + self.response)
 
     @classmethod
     def parse(cls, text: str) -> "Sizes":
-        """Sizes from "width=256,prompt=800"; what is not named stays.
+        """Sizes from "width=256,prompt=800"; the others keep their defaults.
 
         Raises:
-          UserError: another name, a value that is no whole number or too small.
+          UserError: an unknown name, or a value that is not a whole number or too small.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         found = {}
@@ -62,7 +62,7 @@ class Sizes:
             name, _, value = part.partition("=")
             if name not in known or not value.isdigit():
                 raise UserError(
-                    f"{part!r} is no size; write NAME=NUMBER with a name of "
+                    f"{part!r} is not a size; write NAME=NUMBER, with NAME one of "
                     f"{', '.join(sorted(known))}"
                 )
             if int(value) < (least := _LEAST.get(name, 1)):
@@ -72,7 +72,7 @@ class Sizes:
 
 
 def make_folder(folder: pathlib.Path, sizes: Sizes) -> pathlib.Path:
-    """Writes a Hugging Face folder with random weights, and a tokenizer of a token a word.
+    """Writes a Hugging Face folder with random weights and a tokenizer with one token per word.
 
     Returns:
       The folder.
@@ -84,7 +84,7 @@ def make_folder(folder: pathlib.Path, sizes: Sizes) -> pathlib.Path:
         import torch
     except ImportError as error:
         raise UserError(
-            f"torch writes the model of both sides ({error}): pip install -e '.[torch,peers]'"
+            f"torch is needed to write the model ({error}): pip install -e '.[torch,peers]'"
         ) from error
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -98,7 +98,7 @@ def make_folder(folder: pathlib.Path, sizes: Sizes) -> pathlib.Path:
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        # Numbers of the size of 1 everywhere, so that a part that differed would show.
+        # Activations of magnitude 1 everywhere, so that a difference in any part would show.
         initializer_range=sizes.width**-0.5,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -106,7 +106,7 @@ def make_folder(folder: pathlib.Path, sizes: Sizes) -> pathlib.Path:
 
 
 def _tokenizer(vocabulary: int) -> Any:
-    """Of so many tokens in all."""
+    """A tokenizer with this many tokens in all."""
     few = len(build_word_tokenizer([]))
     if vocabulary <= few:
         raise UserError(f"vocabulary={vocabulary}; it must be above {few}")
@@ -114,7 +114,7 @@ def _tokenizer(vocabulary: int) -> Any:
 
 
 def texts(folder: pathlib.Path, sizes: Sizes) -> tuple[list[str], np.ndarray]:
-    """Prompts of random words, as text and as ids [B, L] with `<s>` first.
+    """Prompts of random words, as texts and as ids [B, L] that start with `<s>`.
 
     Example: `texts(folder, Sizes())[1].shape == (4, 256)`.
     """
@@ -128,12 +128,12 @@ def texts(folder: pathlib.Path, sizes: Sizes) -> tuple[list[str], np.ndarray]:
 def import_folder(
     config: ConfigDict, folder: pathlib.Path, sizes: Sizes
 ) -> tuple[Shapes, dict[str, Any]]:
-    """The folder through this project's own import: shapes of a text-only config, parameters.
+    """Imports the folder with `orl_jax.weights`: shapes of a text-only config, and parameters.
 
     Args:
-      config: `configs/imported.py`, changed in place; its vision part is made as small as can be,
-        as no prompt holds a video.
-      folder: of `make_folder`; the import goes beside it.
+      config: `configs/imported.py`, changed in place; its vision tower becomes as small as
+        possible, because no prompt contains a video.
+      folder: written by `make_folder`; the import is written next to it.
     """
     workdir = str(folder.parent / "imported")
     config.weights.update(language=str(folder), dtype="float32")
@@ -154,7 +154,7 @@ def import_folder(
 
 
 def _shrink_vision(config: ConfigDict) -> None:
-    """Leaves one token of media a prompt, on one device."""
+    """Leaves one token of media per prompt, on one device."""
     config.data.update(frames=1, image_size=8)
     small = {"width": 8, "layers": 1, "heads": 1, "mlp_width": 8, "dtype": "float32"}
     config.model.vision.update(small | {"patch_size": 8, "select_layer": -1})
@@ -163,6 +163,6 @@ def _shrink_vision(config: ConfigDict) -> None:
 
 
 def _language(workdir: str) -> dict[str, Any]:
-    """What the folder said of the model."""
+    """The settings that the import has read from the folder."""
     written = json.loads((pathlib.Path(workdir) / "config.json").read_text())
     return written["model"]["language"] | {"remat": False}

@@ -1,6 +1,6 @@
-"""A peer in a process of its own, which talks to us in lines of JSON; see `peers.peer_protocol`.
+"""A peer in its own process, which exchanges lines of JSON with ours; see `peers.peer_protocol`.
 
-It may need other versions of the libraries, and the side whose turn it isn't then holds no thread.
+A peer may need other library versions, and its idle threads must not slow our side down.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 from orl_jax.performance.benchmark.peer_model import ROPE_BASE, Sizes
 from orl_jax.run.errors import Failure, UserError
 
-Seconds = dict[str, float]  # of a step, by part and "total"
+Seconds = dict[str, float]  # seconds of a step, by part and "total"
 _PROGRAMS = pathlib.Path(__file__).with_name("peers")
 _INSTALL = {
     "trl": "pip install -e '.[torch,peers]'",
@@ -25,10 +25,10 @@ PEERS = tuple(_INSTALL)
 
 
 def check_name(name: str, python: str) -> None:
-    """Refuses a peer that there is not, or Tunix without its Python.
+    """Refuses an unknown peer, and Tunix without its Python.
 
     Raises:
-      UserError: says which there are, or what is missing.
+      UserError: names the known peers, or what is missing.
 
     Example: `check_name("trl", "")`.
     """
@@ -36,22 +36,22 @@ def check_name(name: str, python: str) -> None:
         raise UserError(f"--peer={name}; choose one of {', '.join(PEERS)}")
     if name == "tunix" and not python:
         raise UserError(
-            "--peer=tunix runs in an environment of its own: name its Python with --peer_python "
-            "(docs/performance.md)"
+            "--peer=tunix runs in its own environment: give that environment's Python as "
+            "--peer_python (docs/performance.md)"
         )
 
 
 class PeerProcess:
-    """A peer that is asked for its part; a context that ends the process.
+    """A peer's side of a comparison; as a context manager it ends the process.
 
     Args:
-      name: of `PEERS`.
+      name: one of `PEERS`.
       folder: of the model.
-      prompts: B texts; every step sees all of them.
-      python: of an environment with the peer; "" is this one.
+      prompts: B texts; every step uses all of them.
+      python: the Python of an environment with the peer; "" is this one.
 
     Attributes:
-      versions: of the libraries there.
+      versions: of the peer's libraries.
 
     Raises:
       UserError: the program can't be started there.
@@ -84,16 +84,16 @@ class PeerProcess:
             ) from failure
 
     def log_probs(self, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:
-        """[N, T] of answers [N, T] to prompts [N, L], at temperature 1."""
+        """Log-probabilities [N, T] of answers [N, T] to prompts [N, L], at temperature 1."""
         path = self._place / "batch.npz"
         np.savez(path, prompts=prompts, answers=answers)
         return np.load(self._ask({"log_probs": str(path)})["log_probs"])
 
     def train(self, steps: int, between: Callable[[], Any]) -> list[Seconds]:
-        """Seconds of each of `steps` steps, whole and by part; the first is the warm-up.
+        """Seconds of each of `steps` steps, in total and by part; the first is the warm-up.
 
         Args:
-          between: called after each step but the last; not counted.
+          between: called after each step but the last; its time does not count.
         """
         self._say({"train": steps})
         found = [self._ask({"go": True})]
@@ -120,7 +120,7 @@ class PeerProcess:
             raise self._ended() from error
 
     def _reply(self) -> Any:
-        """What the process says next.
+        """The next reply of the process.
 
         Raises:
           Failure: it has ended.
@@ -130,7 +130,7 @@ class PeerProcess:
         raise self._ended()
 
     def _ended(self) -> Failure:
-        """Quotes the last line that it said."""
+        """An error that quotes the last line of its log."""
         self._process.wait()
         last = ["", *self._said.read_text().strip().splitlines()][-1]
         code = self._process.returncode

@@ -1,4 +1,4 @@
-"""The benchmark as a picture: stages, curves, the peer, each where it was measured."""
+"""The benchmark as a picture: a panel for stages, curves and each peer that were measured."""
 
 import os
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def _stages(axes: Axes, part: dict[str, Any]) -> None:
     axes.bar_label(bars, shares, fontsize=8)
     axes.barh(names, [row["bound"] for row in rows], color=_BLUE, label="roofline")
     axes.set(xscale="log", xlabel="seconds", title="Stages of a step, share of the roofline")
-    axes.set_ylim(-0.6, len(rows) + 0.3)  # the legend is above the bars
+    axes.set_ylim(-0.6, len(rows) + 0.3)  # room for the legend
     axes.legend(frameon=False, ncols=2, loc="upper left")
 
 

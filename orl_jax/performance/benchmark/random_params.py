@@ -1,4 +1,4 @@
-"""Random parameters without a compiled `init`: numbers of a usual size, where they live."""
+"""Random parameters of typical magnitude, without compiling `init`."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ import numpy as np
 
 
 def random_params(shapes: Any, seed: int = 0, *, fresh_adapters: bool = False) -> Any:
-    """Arrays of nested shapes.
+    """Arrays for nested shapes.
 
     Args:
-      shapes: `jax.ShapeDtypeStruct`s, with or without their shardings.
-      fresh_adapters: which change nothing, as a run begins with them; else none of them is zero, so
-        that no gradient is.
+      shapes: `jax.ShapeDtypeStruct`s, with or without shardings.
+      fresh_adapters: adapters start as in a run, with zeros that change nothing; otherwise they are
+        not zero, so that every gradient is non-zero.
 
     Example: `random_params({"kernel": jax.ShapeDtypeStruct((2, 3), "float32")})["kernel"].shape`.
     """
@@ -29,13 +29,13 @@ def random_params(shapes: Any, seed: int = 0, *, fresh_adapters: bool = False) -
 
 
 def _values(rng: np.random.Generator, name: str, leaf: Any) -> np.ndarray:
-    """Of one parameter by its name."""
-    if jnp.issubdtype(leaf.dtype, jnp.integer):  # codes
+    """The values of one parameter, by its name."""
+    if jnp.issubdtype(leaf.dtype, jnp.integer):  # quantised codes
         limits = jnp.iinfo(leaf.dtype)
         return rng.integers(limits.min, limits.max, leaf.shape, leaf.dtype, endpoint=True)
     if name in ("scale", "bias"):
         return np.full(leaf.shape, name == "scale", leaf.dtype)
-    if name == "scales":  # of codes
+    if name == "scales":  # of quantised codes
         return np.full(leaf.shape, 1e-3, leaf.dtype)
     values = rng.standard_normal(leaf.shape, np.float32)
     spread = 0.02 if name in ("embedding", "lora_b") else max(leaf.shape[-2:][0], 1) ** -0.5

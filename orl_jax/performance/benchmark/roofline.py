@@ -1,9 +1,9 @@
-"""What the device does at most, measured in the same run, and which share of it a stage reaches.
+"""The roofline: a lower bound of each stage's time, from peak rates measured in the same run.
 
 The bound of a stage is max(operations / matrix rate, bytes / bandwidth). Operations are those of
-its matrix products. Bytes are what must move at least: each argument read once, each result that
-takes no argument's place written once. So the bound is never above the time but for noise, and the
-share says how much a perfect program could still gain.
+its matrix products. Bytes are the least that must move: each argument read once, each result that
+does not reuse an argument's memory written once. The bound therefore never exceeds the time, apart
+from noise, and their ratio shows how much a perfect program could still gain.
 """
 
 from typing import NamedTuple
@@ -14,17 +14,18 @@ from jax.typing import DTypeLike
 
 from orl_jax.performance.benchmark.timing import timed
 
-# Side of the product, numbers of the copy: large enough to be the peak, small enough to be quick.
+# Side of the matrices, elements of the copy: large enough to reach the peak, small enough to be
+# quick.
 _SIZES = {"cpu": (2048, 2**26)}
 _LARGE = (8192, 2**29)
 
 
 class Peak(NamedTuple):
-    """Of one device.
+    """Peak rates of one device.
 
     Attributes:
-      flops: operations a second of a large product of matrices.
-      bandwidth: bytes a second of a large copy, read and written.
+      flops: operations per second of a large matrix product.
+      bandwidth: bytes per second, read and written, of a large copy.
     """
 
     flops: float
@@ -36,7 +37,7 @@ class Cost(NamedTuple):
 
     Attributes:
       flops: operations of matrix products.
-      bytes: moved at least.
+      bytes: the least that must move.
     """
 
     flops: float
@@ -46,7 +47,7 @@ class Cost(NamedTuple):
         return Cost(self.flops + other.flops, self.bytes + other.bytes)
 
     def times(self, turns: int) -> "Cost":
-        """The same `turns` times over."""
+        """The cost of `turns` calls."""
         return Cost(self.flops * turns, self.bytes * turns)
 
 
@@ -54,7 +55,7 @@ def measure_peak(dtype: DTypeLike, repeats: int = 5) -> Peak:
     """The best of several runs on the first device.
 
     Args:
-      dtype: of the matrices, as the model computes.
+      dtype: of the matrices; the model's.
 
     Example: `measure_peak("float32").flops`.
     """
@@ -67,7 +68,7 @@ def measure_peak(dtype: DTypeLike, repeats: int = 5) -> Peak:
 
 
 def bound(cost: Cost, peak: Peak, devices: int = 1) -> float:
-    """Seconds that a program takes at least.
+    """A lower bound of a program's time, in seconds.
 
     Example: `bound(Cost(10, 4), Peak(5, 1)) == 4`.
     """

@@ -1,4 +1,4 @@
-"""A video file to decode where none is given."""
+"""A synthetic video file to decode where none is given."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ RATE, SECONDS, SIZE = 30, 10, (360, 480)
 
 
 def write_synthetic_video(path: str | os.PathLike[str], seconds: int = SECONDS) -> pathlib.Path:
-    """Writes an H.264 file of a pattern that wanders, 30 frames a second, 480 x 360 pixels.
+    """Writes an H.264 file of a moving pattern, 30 frames a second, 480 x 360 pixels.
 
     Example: `write_synthetic_video("clip.mp4").stat().st_size`.
     """
@@ -27,7 +27,7 @@ def write_synthetic_video(path: str | os.PathLike[str], seconds: int = SECONDS) 
 
 
 def _pattern() -> np.ndarray:
-    """Smooth blobs of colour with some noise, as a camera's pictures have."""
+    """Blocks of colour with the noise of a camera."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (SIZE[0] // 40, SIZE[1] // 40, 3))
     blobs = coarse.repeat(40, 0).repeat(40, 1)

@@ -1,4 +1,4 @@
-"""Seconds of a call, several times over."""
+"""Repeated timings of a call."""
 
 import dataclasses
 import statistics
@@ -21,12 +21,12 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """What is quoted."""
+        """The value that tables show."""
         return statistics.median(self.samples)
 
     @property
     def best(self) -> float:
-        """The shortest: what a peak is made of."""
+        """The shortest time, used for peak rates."""
         return min(self.samples)
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,9 +43,9 @@ class Timing:
 
 
 def timed(call: Callable[[], Any], repeats: int) -> Timing:
-    """Calls once to warm up, then `repeats` times; each is awaited.
+    """Calls once to warm up, then `repeats` times; waits for each result.
 
-    What a call returns is let go before the next one, so that no two results are alive at once.
+    Each result is released before the next call, so that two are never alive at once.
 
     Args:
       call: without arguments.
@@ -58,7 +58,7 @@ def timed(call: Callable[[], Any], repeats: int) -> Timing:
 
 
 def alternated(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, Timing]:
-    """As `timed`, the calls in turn, so that what slows the machine slows all of them.
+    """Like `timed`, with the calls alternating, so that a slow machine affects all of them.
 
     Example: `alternated({"a": a, "b": b}, 5)["a"].median`.
     """
@@ -69,7 +69,7 @@ def alternated(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, T
 
 
 def ratios(over: Timing, under: Timing) -> Timing:
-    """Of each pair of samples: a ratio with its range, whatever slows both.
+    """The ratio of each pair of samples, unaffected by what slows down both.
 
     Example: `ratios(Timing((2.0,)), Timing((1.0,))).median == 2.0`.
     """
@@ -78,7 +78,7 @@ def ratios(over: Timing, under: Timing) -> Timing:
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Of one call, to the end of what it has begun."""
+    """Seconds of one call, until its results are ready."""
     begin = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - begin

@@ -1,7 +1,7 @@
 """Memory of log-probabilities and their loss at large vocabularies: compiled, never run.
 
-In chunks the peak must not follow the number of positions: one chunk of logits, in the few copies
-that a softmax and its gradient need. All at once it does.
+With chunks the peak must not grow with the number of positions: it is one chunk of logits, in the
+few copies that a softmax and its gradient need. Without chunks it grows.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,21 +12,21 @@ import jax.numpy as jnp
 
 from orl_jax.ops.log_probs import token_log_probs
 
-VOCABULARIES, CHUNKS = (32_000, 128_000), (4, 16)  # chunks of positions
+VOCABULARIES, CHUNKS = (32_000, 128_000), (4, 16)  # tokens; chunks of positions
 _FLOAT = 4  # bytes; logits are float32
 
 
 def measure(
     width: int, chunk: int, progress: Callable[[Sequence[Any]], Any] = iter
 ) -> list[dict[str, Any]]:
-    """A row for each vocabulary and number of positions, in chunks and all at once.
+    """A row for each vocabulary and number of positions, with and without chunks.
 
     Args:
       width: of the hidden states.
-      chunk: positions at a time.
+      chunk: positions per chunk.
       progress: wraps the cases.
 
-    Example: `measure(512, 512)[0]["chunks"]` is how many chunks of logits are alive at the peak.
+    Example: `measure(512, 512)[0]["chunks"]` is the number of chunks of logits alive at the peak.
     """
     cases = [
         (vocabulary, chunks * chunk, size)
@@ -41,7 +41,7 @@ def row(width: int, vocabulary: int, positions: int, chunk: int) -> dict[str, An
     """Peak bytes of temporaries of a loss and its gradient with respect to the states.
 
     Args:
-      chunk: positions at a time; 0 is all.
+      chunk: positions per chunk; 0 means no chunks.
 
     Example: `row(64, 1000, 128, 32)["temporary_bytes"]`.
     """

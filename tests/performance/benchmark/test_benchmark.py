@@ -1,3 +1,5 @@
+"""A benchmark of the tiny demo: its arrays, parts, files, and refusals."""
+
 import dataclasses
 import json
 import pathlib
@@ -43,7 +45,7 @@ def test_arrays_are_those_of_the_plan(held):
         assert described(getattr(held, name)) == described(getattr(planned, name)), name
 
 
-def test_every_place_is_taken_and_no_answer_ends(held):
+def test_sequences_have_no_padding_and_no_response_ends_early(held):
     tokens = held.shapes.tokens
     ids, mask = held.prompt
     assert mask.all() and ((ids == tokens.image_id).sum(axis=1) == 6).all()
@@ -57,14 +59,14 @@ def test_every_place_is_taken_and_no_answer_ends(held):
     assert rollout.mask.all() and (rollout.ids != tokens.end_id).all()
 
 
-def test_a_decoding_step_takes_back_what_it_donates(held):
+def test_a_decoding_step_reuses_the_state_that_it_donates(held):
     stage = stages.measure("decode", held, PEAK, 2)
     assert len(stage.timing.samples) == 2 and stage.count == 4 * 3
     found = stage.to_dict()
     assert found["share"] * found["timing"]["median"] == pytest.approx(stage.bound)
 
 
-def test_a_rollout_costs_its_parts(held):
+def test_the_cost_of_a_rollout_is_that_of_its_parts(held):
     cost = {name: held.programs.cost(name) for name in ("prefill", "decode", "rollout")}
     assert cost["rollout"] == cost["prefill"] + cost["decode"].times(12)
     assert cost["decode"].flops > 2 * 12 * 2 * 4 * 16 * 16  # answers, layers, q k v o
@@ -87,7 +89,7 @@ def test_exponent():
     assert curves.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
 
 
-def test_a_curve_is_of_sizes_that_a_video_goes_into(held):
+def test_prompts_of_a_curve_have_room_for_a_video(held):
     config = curves.sized(held.shapes.config, {**curves.BASE, "data.prompt_tokens": 4})
     assert config.data.prompt_tokens == 6 + 8 and config.rl.group_size == 4
 
@@ -102,14 +104,14 @@ def test_curves_are_fitted_and_drawn(tmp_path, held, monkeypatch):
     assert (tmp_path / "benchmark.png").is_file()
 
 
-def test_memory_of_chunks_does_not_follow_the_positions():
+def test_memory_with_chunks_does_not_grow_with_the_positions():
     few, many = (vocabulary.row(16, 4000, positions, 32) for positions in (64, 256))
-    assert many["temporary_bytes"] < few["temporary_bytes"] + 256 * 16 * 4 * 4  # states alone
+    assert many["temporary_bytes"] < few["temporary_bytes"] + 256 * 16 * 4 * 4  # only the states
     whole = vocabulary.row(16, 4000, 256, 0)
     assert whole["temporary_bytes"] > 4 * many["temporary_bytes"]
 
 
-def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
+def test_parts_of_several_runs_are_collected_in_one_folder(tmp_path, held, monkeypatch, capsys):
     monkeypatch.setattr(vocabulary, "VOCABULARIES", (500,))
     monkeypatch.setattr(vocabulary, "CHUNKS", (1,))
     config = held.shapes.config
@@ -123,8 +125,8 @@ def test_parts_add_up_in_one_folder(tmp_path, held, monkeypatch, capsys):
     assert "| 500 |" in capsys.readouterr().out
 
 
-def test_what_another_process_wrote_meanwhile_stays(tmp_path, held, monkeypatch):
-    """Two runs into one folder, of which the second ends while the first measures."""
+def test_results_of_a_concurrent_run_are_kept(tmp_path, held, monkeypatch):
+    """Two runs write to one folder; the second ends while the first is measuring."""
     config = held.shapes.config
 
     def slow(config, request):
@@ -157,9 +159,9 @@ def test_a_part_for_each_peer():
         ({"stages": ("dream",)}, "no stage 'dream'; choose some of video, encode"),
         ({"curves": ("width",)}, "no curve 'width'; choose some of frames"),
         ({"peer": "trll"}, "--peer=trll; choose one of trl, tunix"),
-        ({"peer": "tunix"}, "name its Python with --peer_python"),
-        ({"sizes": Sizes(prompts=1)}, "--sizes is for the step beside a peer's; add --peer"),
-        ({"peer_python": "python"}, "--peer_python is for the step beside a peer's; add --peer"),
+        ({"peer": "tunix"}, "give that environment's Python as --peer_python"),
+        ({"sizes": Sizes(prompts=1)}, "--sizes is for the comparison with a peer; add --peer"),
+        ({"peer_python": "python"}, "--peer_python is for the comparison with a peer; add"),
     ],
 )
 def test_refusals(changes, words):
@@ -167,14 +169,14 @@ def test_refusals(changes, words):
         Request("demo", **changes).chosen()
 
 
-def test_what_can_not_be_read_is_named(tmp_path, held):
+def test_unreadable_files_are_named(tmp_path, held):
     config, request = held.shapes.config, Request("demo", stages=("video",), repeats=1)
     (tmp_path / "no.mp4").write_text("no clip")
     with pytest.raises(UserError, match=r"--clip=.*no\.mp4 can't be read"):
         run(config, str(tmp_path), dataclasses.replace(request, clip=str(tmp_path / "no.mp4")))
     for text in ("{", "[1, 2]", '{"peer": 3}', '{"stages": {"machine": {}}}'):
         (tmp_path / "benchmark.json").write_text(text)
-        with pytest.raises(UserError, match=r"benchmark\.json holds no benchmark .*; delete it"):
+        with pytest.raises(UserError, match=r"benchmark\.json is not a benchmark .*; delete it"):
             run(config, str(tmp_path), request)
         assert (tmp_path / "benchmark.json").read_text() == text
 
@@ -188,7 +190,7 @@ def test_parts_follow_the_flags():
 def test_sizes():
     assert Sizes.parse("prompt=800,group=2").tokens == 4 * 2 * (800 + 64)
     for text in ("depth=3", "prompt=-1", "prompt"):
-        with pytest.raises(UserError, match="is no size"):
+        with pytest.raises(UserError, match="is not a size"):
             Sizes.parse(text)
     for text, least in (("prompt=9", 10), ("group=1", 2), ("rank=0", 1)):
         with pytest.raises(UserError, match=f"{text} must be at least {least}"):
@@ -203,7 +205,7 @@ def test_sizes():
         ("--only=all", "--only=all; choose some of"),
     ],
 )
-def test_the_script_refuses(tmp_path, flag, words):
+def test_the_script_refuses_invalid_flags(tmp_path, flag, words):
     command = [sys.executable, ROOT / "scripts" / "benchmark.py", f"--config={CONFIG}:tiny", flag]
     done = subprocess.run(
         [*command, f"--workdir={tmp_path / 'out'}"], capture_output=True, text=True, timeout=300

@@ -1,3 +1,5 @@
+"""The comparison with a peer: both sides are the same model; steps alternate; refusals."""
+
 import os
 import pathlib
 import runpy
@@ -30,7 +32,7 @@ def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def test_the_import_is_the_same_model(tmp_path, offline):
+def test_the_imported_model_is_the_peers(tmp_path, offline):
     folder = peer_model.make_folder(tmp_path / "model", SIZES)
     prompts, ids = peer_model.texts(folder, SIZES)
     assert ids.shape == (2, 10) and len(prompts) == 2
@@ -66,7 +68,7 @@ def test_steps_alternate(offline, name):
 def test_refusals(offline):
     with pytest.raises(UserError, match="--peer=verl; choose one of trl, tunix"):
         peer.compare("verl", imported(), SIZES, 1, lambda: None)
-    with pytest.raises(UserError, match="name its Python with --peer_python"):
+    with pytest.raises(UserError, match="give that environment's Python as --peer_python"):
         peer.compare("tunix", imported(), SIZES, 1, lambda: None)
     for python, said in (("no/python", "No such file"), (sys.executable, "No module named")):
         with pytest.raises(UserError, match=f"--peer_python={python}.*{said}"):

@@ -1,4 +1,4 @@
-"""The lines between us and a peer's process: both ends, with a stand-in for the peer."""
+"""The exchange with a peer's process: both ends, with a stand-in for the peer."""
 
 import sys
 import time
@@ -15,21 +15,21 @@ STAND_IN = """
 import sys
 sys.path.insert(0, PEERS)
 from peer_protocol import PeerConnection
-turns = PeerConnection()
-job = turns.job
+connection = PeerConnection()
+job = connection.job
 assert job["sizes"]["group"] == 3 and job["heads"] == 1 and job["prompts"] == ["a b"]
-print("no reply")
+print("not a reply")
 
 def train(steps):
     for left in reversed(range(steps)):
-        turns.begin()
+        connection.begin()
         open(f"begun_{left}", "w")
-        turns.spent["left"] += left
-        turns.timed("nothing", int)
-        turns.end()
+        connection.spent["left"] += left
+        connection.timed("nothing", int)
+        connection.end()
     sys.exit("no step is left")
 
-turns.serve(lambda prompts, answers: prompts.sum() - answers, train, ["numpy"])
+connection.serve(lambda prompts, answers: prompts.sum() - answers, train, ["numpy"])
 """.replace("PEERS", repr(str(peer_process._PROGRAMS)))
 
 
@@ -46,23 +46,23 @@ def peer(tmp_path, monkeypatch):
 
 
 def test_prompts_may_be_longer_than_an_argument(peer):
-    """Linux takes no argument above 128 KiB."""
+    """Linux limits an argument to 128 KiB."""
     with peer(STAND_IN.replace('["a b"]', '["a" * 200000]'), prompt="a" * 200_000) as other:
         assert other.versions
 
 
-def test_log_probs_travel_as_arrays(peer):
+def test_log_probs_are_exchanged_as_arrays(peer):
     with peer() as other:
         assert other.versions == {"numpy": np.__version__}
         found = other.log_probs(np.array([[1, 2]]), np.array([[3, 4]]))
     np.testing.assert_array_equal(found, [[0, -1]])
 
 
-def test_ours_is_between_two_of_theirs(peer, tmp_path):
+def test_our_step_runs_between_two_of_theirs(peer, tmp_path):
     begun = []
 
     def ours():
-        time.sleep(0.3)  # theirs would have gone on by then, if it did not wait
+        time.sleep(0.3)  # long enough for their next step, if it did not wait
         begun.append(len(list(tmp_path.glob("begun_*"))))
 
     with peer() as other:
@@ -76,14 +76,14 @@ def test_ours_is_between_two_of_theirs(peer, tmp_path):
             other.train(1, ours)
 
 
-def test_no_process_is_left(peer):
+def test_the_process_is_ended(peer):
     with peer() as other:
         process = other._process
         assert process.poll() is None
     assert process.poll() is not None
 
 
-def test_an_environment_without_it_is_named(peer):
+def test_an_environment_without_the_peer_is_named(peer):
     missing = "import no_such_module"
     with pytest.raises(UserError, match=r"_python=.*google-tunix==0.1.7.*No module named"):
         peer(missing)

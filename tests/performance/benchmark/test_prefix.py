@@ -1,3 +1,5 @@
+"""Shared and repeated prompts: the same gradients, and the bytes of their caches."""
+
 import pathlib
 import runpy
 
@@ -27,7 +29,7 @@ def gradient(model, kind, **changes):
     return prefix.gradient(state), metrics, ranked
 
 
-def test_a_shared_prompt_has_the_gradient_of_a_repeated_one(model):
+def test_shared_and_repeated_prompts_have_the_same_gradient(model):
     shared, metrics, ranked = gradient(model, GrpoRank)
     repeated, *_ = gradient(model, RepeatedGrpoRank)
     assert set(shared) == set(repeated) and len(shared) == 14  # two halves on seven projections
@@ -36,7 +38,7 @@ def test_a_shared_prompt_has_the_gradient_of_a_repeated_one(model):
     assert max(difference.values()) <= prefix.TOLERANCE
 
 
-def test_caches_of_the_answers_are_alike_those_of_the_prompt_are_not(model):
+def test_repeated_prompts_need_more_cache_for_the_prompts_only(model):
     row = prefix.prefill_row(model, 10, 5, 1)
     shared, repeated = (row["cache_bytes"][name] for name in ("shared", "repeated"))
     assert shared["prompts"] == 2 * 10 * 8 * 4  # keys, values; tokens, width 8, float32

@@ -1,1 +1,1 @@
-"""Programs of peers. Each runs with a Python of its own, and imports only what is beside it."""
+"""The peers' programs. Each runs in its own Python and imports only modules of this folder."""

@@ -1,6 +1,6 @@
-"""A peer's end of the lines of JSON between its process and ours (`peer_process`).
+"""The peer's end of the exchange of JSON lines with our process (`peer_process`).
 
-Each request on standard input gets one reply on standard output; a training has one for each step:
+Each request on standard input gets one reply on standard output; training replies once per step:
 
     {"sizes": …, "prompts": …}  -> {"versions": {"jax": "0.10.2"}}, to the first line, the job
     {"log_probs": "batch.npz"}  -> {"log_probs": "found.npy"}
@@ -20,11 +20,11 @@ import numpy as np
 
 
 class PeerConnection:
-    """Steps that wait for their turn, and where their time goes.
+    """Answers our requests and times the parts of each step.
 
     Attributes:
-      job: what the parent said of the model and of a step.
-      spent: seconds of the running step, by part.
+      job: the parent's description of the model and of a step.
+      spent: seconds of the current step, by part.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class PeerConnection:
         self.spent: collections.Counter[str] = collections.Counter()
         self._replies = os.fdopen(os.dup(1), "w", buffering=1)
         self._begin = 0.0
-        os.dup2(2, 1)  # what libraries print is no reply
+        os.dup2(2, 1)  # output of libraries is not a reply
 
     def serve(
         self,
@@ -43,9 +43,9 @@ class PeerConnection:
         """Answers requests until standard input ends.
 
         Args:
-          log_probs: [N, T] of answers [N, T] to prompts [N, L], at temperature 1.
-          train: makes so many steps, each between `begin` and `end`.
-          libraries: whose versions are told.
+          log_probs: (prompts [N, L], answers [N, T]) -> log-probabilities [N, T], temperature 1.
+          train: runs this many steps, each between `begin` and `end`.
+          libraries: whose versions to report.
         """
         self._reply({"versions": {name: version(name) for name in libraries}})
         for line in iter(sys.stdin.readline, ""):
@@ -58,7 +58,7 @@ class PeerConnection:
             self._reply({"log_probs": target})
 
     def begin(self) -> None:
-        """Waits for a step's turn; ends the program when there is no other.
+        """Waits for the request of a step; ends the program if there are no more.
 
         Raises:
           SystemExit: standard input has ended.
@@ -69,14 +69,14 @@ class PeerConnection:
         self._begin = time.perf_counter()
 
     def end(self) -> None:
-        """Says the seconds of the step that began last."""
+        """Replies with the seconds of the current step."""
         total = time.perf_counter() - self._begin
         self._reply({"total": total, **self.spent, "rest": total - sum(self.spent.values())})
 
     def timed(self, part: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What a call returns; its seconds are those of a part.
+        """Returns the result of a call and adds its seconds to a part.
 
-        Example: `turns.timed("reference", model, ids)`.
+        Example: `connection.timed("reference", model, ids)`.
         """
         begin = time.perf_counter()
         result = call(*args, **kwargs)

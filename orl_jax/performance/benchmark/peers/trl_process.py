@@ -1,13 +1,14 @@
 """TRL's side of a comparison: whole steps of its `GRPOTrainer`, on the CPU.
 
-Settings are what is fastest there among those that leave the step what it is: float32, no gradient
-checkpointing (TRL's default trades time for memory), one optimiser step for each generation (so no
-old log-probabilities are scored), a key-value cache, the SDPA attention of torch, all cores,
-nothing logged or saved, no padding to multiples.
+The settings are the fastest that compute the same step: float32, no gradient checkpointing (TRL's
+default trades time for memory), one optimiser step per generation (so no old log-probabilities are
+scored), a key-value cache, torch's SDPA attention, all cores, no logging or saving, no padding to
+multiples.
 """
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,58 +24,58 @@ _ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 
 
 class TimedTrainer(GRPOTrainer):
-    """Adds up where a step's time goes."""
+    """Records the time of each part of a step."""
 
-    turns: PeerConnection
+    connection: PeerConnection
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        return self.turns.timed("generation", super()._generate_single_turn, *args, **kwargs)
+        return self.connection.timed("generation", super()._generate_single_turn, *args, **kwargs)
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         name = "loss" if torch.is_grad_enabled() else "reference"
         call = super()._get_per_token_logps_and_entropies
-        return self.turns.timed(name, call, *args, **kwargs)
+        return self.connection.timed(name, call, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Times the backward pass, which it asks the accelerator for."""
+        """Also times the backward pass, which is run by the accelerator."""
         backward = self.accelerator.backward
-        self.accelerator.backward = lambda *a, **k: self.turns.timed("backward", backward, *a, **k)
+        self.accelerator.backward = partial(self.connection.timed, "backward", backward)
         try:
             return super().training_step(*args, **kwargs)
         finally:
             self.accelerator.backward = backward
 
 
-class Taken(TrainerCallback):
-    """Waits for each step's turn and says its seconds."""
+class StepByStep(TrainerCallback):
+    """Waits for the request of each step and replies with its seconds."""
 
-    def __init__(self, turns: PeerConnection, steps: int) -> None:
-        self._turns, self._left = turns, steps
+    def __init__(self, connection: PeerConnection, steps: int) -> None:
+        self._connection, self._left = connection, steps
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._turns.begin()
+        self._connection.begin()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._turns.end()
+        self._connection.end()
         self._left -= 1
         if self._left:
-            self._turns.begin()
+            self._connection.begin()
 
 
 def main() -> None:
     """Serves requests until standard input ends."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    turns = PeerConnection()
-    model = _load(turns.job["folder"])
-    turns.serve(
+    connection = PeerConnection()
+    model = _load(connection.job["folder"])
+    connection.serve(
         lambda prompts, answers: _log_probs(model, prompts, answers),
-        lambda steps: _train(turns, model, steps),
+        lambda steps: _train(connection, model, steps),
         ("trl", "torch", "transformers", "peft"),
     )
 
 
 def _load(folder: str) -> Any:
-    """As a model of transformers, float32."""
+    """A transformers model in float32."""
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="sdpa"
     )
@@ -89,8 +90,8 @@ def _log_probs(model: Any, prompts: np.ndarray, answers: np.ndarray) -> np.ndarr
     return found[..., 0].numpy()
 
 
-def _train(turns: PeerConnection, model: Any, steps: int) -> None:
-    job = turns.job
+def _train(connection: PeerConnection, model: Any, steps: int) -> None:
+    job = connection.job
     trainer = TimedTrainer(
         model=model,
         args=_settings(job["folder"] + ".trl", job["sizes"], steps),
@@ -101,10 +102,10 @@ def _train(turns: PeerConnection, model: Any, steps: int) -> None:
             r=job["sizes"]["rank"], lora_alpha=2 * job["sizes"]["rank"], lora_dropout=0.0,
             target_modules=list(_ADAPTED), task_type="CAUSAL_LM",
         ),
-        callbacks=[Taken(turns, steps)],
+        callbacks=[StepByStep(connection, steps)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
-    trainer.turns = turns
+    trainer.connection = connection
     trainer.train()
 
 
@@ -119,7 +120,7 @@ def _settings(folder: str, sizes: dict[str, int], steps: int) -> GRPOConfig:
         gradient_accumulation_steps=1, num_generations=sizes["group"],
         max_completion_length=sizes["response"], num_iterations=1,
         temperature=1.0, beta=0.02, learning_rate=1e-4, max_grad_norm=1.0, weight_decay=0.0,
-        # The end token is banned to the last: no answer ends early.
+        # The end token is banned throughout: no answer ends early.
         generation_kwargs={"min_new_tokens": sizes["response"]},
         gradient_checkpointing=False, pad_to_multiple_of=None, shuffle_dataset=False,
         save_strategy="no", logging_strategy="no", eval_strategy="no", report_to="none",

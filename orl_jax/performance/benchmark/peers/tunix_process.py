@@ -1,6 +1,6 @@
-"""Tunix's side of a comparison: whole steps of its `GRPOLearner`; 0.1.7 was tried.
+"""Tunix's side of a comparison: whole steps of its `GRPOLearner`; tested with 0.1.7.
 
-Settings are what is fastest there: float32, no rematerialisation, one batch a step without
+The settings are its fastest: float32, no rematerialisation, one batch per step without
 micro-batches, a cache as long as prompt and answer, full softmax sampling as on the other sides.
 """
 
@@ -30,9 +30,9 @@ _NEVER = 10**9
 
 
 class Ids:
-    """A tokenizer as Tunix wants it; answers are decoded to their ids, as words.
+    """A tokenizer for Tunix that decodes answers to their ids, as words.
 
-    No end and no padding is in the vocabulary, so that no answer ends early.
+    The end and padding ids are outside the vocabulary, so no answer ends early.
     """
 
     def __init__(self, folder: str, vocabulary: int) -> None:
@@ -46,7 +46,7 @@ class Ids:
         return " ".join(map(str, ids))
 
     def bos_id(self) -> int:
-        return 0  # adds none; `encode` did
+        return 0  # unused; `encode` has added it
 
     def eos_id(self) -> int:
         return self._vocabulary
@@ -57,13 +57,13 @@ class Ids:
 
 def main() -> None:
     """Serves requests until standard input ends."""
-    turns = PeerConnection()
+    connection = PeerConnection()
     mesh = jax.make_mesh((1, 1), ("fsdp", "tp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     with mesh:
-        model = _load(turns.job, mesh)
-        turns.serve(
+        model = _load(connection.job, mesh)
+        connection.serve(
             lambda prompts, answers: _log_probs(model, prompts, answers),
-            lambda steps: _train(turns, mesh, model, steps),
+            lambda steps: _train(connection, mesh, model, steps),
             ("google-tunix", "jax", "flax", "qwix"),
         )
 
@@ -88,8 +88,8 @@ def _log_probs(model: Any, prompts: np.ndarray, answers: np.ndarray) -> np.ndarr
     return np.asarray(found)
 
 
-def _train(turns: PeerConnection, mesh: Any, model: Any, steps: int) -> None:
-    job = turns.job
+def _train(connection: PeerConnection, mesh: Any, model: Any, steps: int) -> None:
+    job = connection.job
     adapted = qwix.apply_lora_to_model(
         model,
         qwix.LoraProvider(
@@ -110,7 +110,7 @@ def _train(turns: PeerConnection, mesh: Any, model: Any, steps: int) -> None:
             num_generations=job["sizes"]["group"], num_iterations=1, beta=0.02, epsilon=0.2
         ),
     )  # fmt: skip
-    _take_turns(learner, trained, turns)
+    _time_steps(learner, trained, connection)
     learner.train([{"prompts": np.array(job["prompts"])}] * steps)
 
 
@@ -142,8 +142,8 @@ def _reward(completions: Any, **_: Any) -> list[float]:
     return [reward(map(int, text.split())) for text in completions]
 
 
-def _take_turns(learner: Any, trained: Any, turns: PeerConnection) -> None:
-    """Lets each step wait for its turn, and takes the seconds of its parts."""
+def _time_steps(learner: Any, trained: Any, connection: PeerConnection) -> None:
+    """Makes each step wait for its request, and times its parts."""
 
     def actor() -> Any:
         return jax.tree.leaves(nnx.state(trained.actor_trainer.model))
@@ -156,7 +156,7 @@ def _take_turns(learner: Any, trained: Any, turns: PeerConnection) -> None:
             jax.block_until_ready(actor() if part == "update" else result)
             return result
 
-        setattr(trained, name, lambda *a, **k: turns.timed(part, whole, *a, **k))
+        setattr(trained, name, lambda *a, **k: connection.timed(part, whole, *a, **k))
 
     timed("generate", "generation")
     timed("get_ref_per_token_logps", "reference")
@@ -164,10 +164,10 @@ def _take_turns(learner: Any, trained: Any, turns: PeerConnection) -> None:
     step = learner._run_global_step
 
     def one(*args: Any, **kwargs: Any) -> None:
-        turns.begin()
+        connection.begin()
         step(*args, **kwargs)
         jax.block_until_ready(actor())
-        turns.end()
+        connection.end()
 
     learner._run_global_step = one
 
