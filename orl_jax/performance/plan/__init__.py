@@ -1,1 +1,1 @@
-"""Whether a config fits in the memory of its devices, told before any weight exists."""
+"""Whether a config fits in the memory of its devices, before any weights exist."""

@@ -1,7 +1,7 @@
-"""Which arrays a compiled step holds at once: XLA's own account, which it dumps when asked.
+"""Which arrays a compiled step holds at once, from the buffer assignment that XLA dumps.
 
-XLA orders a module's instructions and gives each value, a result or an element of one, the places
-in that order from which and to which it is alive, and a place in memory.
+XLA orders the instructions of a module and assigns to each value (a result, or an element of one)
+the positions in this order between which it is alive, and a place in memory.
 """
 
 import pathlib
@@ -16,18 +16,18 @@ _ALLOCATION = re.compile(r"allocation (\d+): (.*)")
 _PLACE = re.compile(
     r" value: <\d+ ([\w.\-]+)(?:\{([\d, ]*)\})?(?: \(phi\))? @\d+> \(size=\d+,offset=(\d+)\)"
 )
-_KINDS = {", parameter ": "", "live-out": "output"}  # the first that an allocation's line holds
+_KINDS = {", parameter ": "", "live-out": "output"}  # the first found in an allocation's line
 _Memory = tuple[tuple[int, int], str]
 
 
 class Value(NamedTuple):
-    """A value, where it lies and when it is alive.
+    """A value, its place in memory and when it is alive.
 
     Attributes:
-      instruction: that it is a result of.
+      instruction: the one that computes it.
       array: its type.
-      start, end: places in the order of the instructions, both within.
-      memory: the allocation and the offset in it; values in one place are one array, changed there.
+      start, end: positions in the order of the instructions, inclusive.
+      memory: the allocation and the offset in it; values in one place are updates of one array.
       kind: temporary | output.
     """
 
@@ -40,12 +40,12 @@ class Value(NamedTuple):
 
 
 class BufferAssignment(NamedTuple):
-    """The values of a module but its arguments, which are held all the time.
+    """The values of a module without its arguments, which are alive throughout.
 
     Attributes:
-      module: the compiled one.
-      temporaries: that come and go.
-      outputs: of new memory, which is held all the time, too.
+      module: the compiled module.
+      temporaries: values that are alive for a time.
+      outputs: values in newly allocated memory, which are also alive throughout.
     """
 
     module: Module
@@ -53,10 +53,10 @@ class BufferAssignment(NamedTuple):
     outputs: list[Value]
 
     def peak(self, size: Callable[[Value], int] = lambda value: value.array.size) -> list[Value]:
-        """The temporaries that are alive where most bytes are, largest first.
+        """The temporaries that are alive at the peak, largest first.
 
         Args:
-          size: bytes that a value is to count; by default what it has.
+          size: the bytes to count for a value; by default its own.
         """
         starts, ends = _by(self.temporaries, "start"), _by(self.temporaries, "end")
         alive: dict[int, Value] = {}
@@ -73,13 +73,13 @@ class BufferAssignment(NamedTuple):
 
 
 def read(folder: pathlib.Path) -> BufferAssignment | None:
-    """The account that XLA has dumped (`xla_dump_to`, `xla_dump_hlo_as_text`).
+    """Reads the buffer assignment that XLA has dumped (`xla_dump_to`, `xla_dump_hlo_as_text`).
 
     Args:
       folder: of one compilation; of several modules the largest counts.
 
     Returns:
-      None where XLA has left none, or in words that are not these: later versions may.
+      None where XLA has dumped none, or in another format, as later versions may.
     """
     files = sorted(folder.glob("*_after_optimizations.txt"), key=lambda file: file.stat().st_size)
     if not files:
@@ -102,7 +102,7 @@ def read(folder: pathlib.Path) -> BufferAssignment | None:
 
 
 def _value(line: str, module: Module, memory: dict[str, _Memory]) -> Value | None:
-    """Of a line such as "    fusion.1{0}:3-9"; tables of pointers and what is unknown are none."""
+    """Parses a line such as "    fusion.1{0}:3-9"; None for tuples and unknown values."""
     found = _RANGE.match(line)
     instruction = module.instructions.get(found[1]) if found else None
     if found is None or instruction is None or instruction.is_tuple != bool(found[2]):
@@ -115,7 +115,7 @@ def _value(line: str, module: Module, memory: dict[str, _Memory]) -> Value | Non
 
 
 def _memory(text: str) -> dict[str, _Memory]:
-    """Where each value lies and of which kind that is, by its name; arguments are left out."""
+    """Name of a value -> its place in memory and its kind; arguments are left out."""
     out: dict[str, _Memory] = {}
     allocation, kind = 0, ""
     for line in text.splitlines():
@@ -135,7 +135,7 @@ def _by(values: Iterable[Value], key: str) -> dict[int, list[Value]]:
 
 
 def distinct_of(values: Iterable[Value], size: Callable[[Value], int]) -> list[Value]:
-    """One value, the largest, of those that lie in one place."""
+    """For each place in memory, the largest of its values."""
     out: dict[tuple[int, int], Value] = {}
     for value in values:
         if value.memory not in out or size(out[value.memory]) < size(value):

@@ -1,20 +1,21 @@
-"""float32 arrays that are bfloat16 on a GPU: XLA for CPUs multiplies and adds in float32 alone.
+"""float32 arrays that are bfloat16 on a GPU: XLA for CPUs multiplies and adds only in float32.
 
-It converts bfloat16 operands first, whole caches and stacks of kernels before a loop too, and
-rounds results afterwards. In its program a float32 array stands for a bfloat16 one where
+It first converts bfloat16 operands, even whole caches and stacks of kernels before a loop, and
+rounds the results afterwards. In its program a float32 array stands for a bfloat16 one if
 
-    it is made by conversion from one, perhaps turned round or cut on the way, or
-    each of those that read it rounds it to bfloat16 first.
+    it is converted from a bfloat16 array, possibly transposed or sliced in between, or
+    every instruction that reads it first rounds it to bfloat16.
 
-Such an array counts half; one that is converted without a change from what a loop or an argument
-holds anyway counts nothing: a GPU reads the original. Nor does a bfloat16 array count that is
-another one with a part replaced: a GPU writes the part in place, a CPU widens and rounds all of it.
+Such an array counts half. One that is an unchanged conversion of something that a loop or an
+argument holds anyway counts nothing, because a GPU reads the original. A bfloat16 array that is
+another one with a part replaced also counts nothing: a GPU writes the part in place, while a CPU
+widens and rounds the whole array.
 """
 
 from orl_jax.performance.plan.buffer_assignment import Value
 from orl_jax.performance.plan.hlo import Instruction, Module
 
-# What moves numbers and leaves them as they are.
+# Instructions that move numbers without changing them.
 _PLAIN = ("bitcast", "reshape", "get-tuple-element")
 _MOVING = (
     "copy", "transpose", "slice", "dynamic-slice", "broadcast", "pad", "concatenate", "gather",
@@ -24,7 +25,7 @@ _CALLS = ("fusion", "call")
 
 
 class CpuWidening:
-    """Sizes that values have where bfloat16 is not widened.
+    """The sizes that values would have without the widening of bfloat16.
 
     Args:
       module: compiled for a CPU.
@@ -34,7 +35,7 @@ class CpuWidening:
         self._module = module
 
     def size(self, value: Value) -> int:
-        """Bytes."""
+        """Bytes of a value without the widening."""
         size, item = value.array.size, value.instruction
         if value.array.dtype == "bf16" and self._replaces_a_part(item):
             return 0
@@ -46,7 +47,7 @@ class CpuWidening:
         return size // 2 if self._is_rounded(item) else size
 
     def _origin(self, item: Instruction) -> str:
-        """Where a float32 array comes from: "held" or "moved" bfloat16, or "" for neither."""
+        """The origin of a float32 array: "held" or "moved" bfloat16, or "" for neither."""
         moved = False
         outside = item
         if item.opcode in _CALLS:
@@ -59,7 +60,7 @@ class CpuWidening:
         return "held" if not moved and self._is_held(outside, self._operand(item)) else "moved"
 
     def _replaces_a_part(self, item: Instruction) -> bool:
-        """Whether it is round(update(widen(x), part)) with an x of its own type."""
+        """Whether it is round(update(widen(x), part)) with an x of the same type."""
         whole = item.arrays[0]
         if item.opcode not in _CALLS or item.is_tuple:
             return False
@@ -71,14 +72,14 @@ class CpuWidening:
         return source.opcode == "parameter" and source.arrays == (whole,)
 
     def _inside(self, item: Instruction) -> Instruction:
-        """The result of what a call or a fusion computes."""
+        """The instruction that computes the result of a call or a fusion."""
         return self._module.root(item.called.get("calls") or item.called["to_apply"])
 
     def _operand(self, item: Instruction) -> Instruction:
         return self._module.instructions[item.operands[0]]
 
     def _is_held(self, outside: Instruction, source: Instruction) -> bool:
-        """Whether `source`, within what `outside` calls, is something that is held anyway."""
+        """Whether `source`, inside the computation that `outside` calls, is held anyway."""
         if source.computation != outside.computation:
             while source.opcode in _PLAIN:
                 source = self._operand(source)
@@ -90,7 +91,7 @@ class CpuWidening:
         return source.opcode in _HELD
 
     def _is_rounded(self, item: Instruction) -> bool:
-        """Whether all that read it convert it to bfloat16 before anything else."""
+        """Whether every instruction that reads it first converts it to bfloat16."""
         users = self._module.users[item.name]
         return bool(users) and all(self._rounds(user, item) for user in users)
 

@@ -1,8 +1,8 @@
-"""Devices to compile for: described GPUs, where JAX's CUDA plugin is installed, or virtual CPUs.
+"""Devices to compile for: described GPUs where JAX's CUDA plugin is installed, else virtual CPUs.
 
-XLA compiles for a GPU from a description of it; none is needed, nor a driver. Its plan of the
-memory is then the very one that a run on such a GPU has. Without the plugin XLA compiles for as
-many virtual CPU devices: their plan is another one (`orl_jax.performance.plan.cpu_widening`).
+XLA compiles for a GPU from its description; neither a GPU nor a driver is needed. The memory plan
+is then exactly that of a run on such a GPU. Without the plugin XLA compiles for as many virtual CPU
+devices, whose plan differs (`orl_jax.performance.plan.cpu_widening`).
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ TARGETS = ("auto", "h100", "cpu")
 PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 _VIRTUAL = re.compile(r"--xla_force_host_platform_device_count=\S*")
 
-# NVIDIA's H100 SXM5 data sheet (compute capability 9.0, 132 multiprocessors), in XLA's words.
+# NVIDIA's H100 SXM5 data sheet (compute capability 9.0, 132 multiprocessors), as XLA describes it.
 _H100 = """
 gpu_device_info {{
   cuda_compute_capability {{ major: 9 }}
@@ -47,20 +47,20 @@ dnn_version_info {{ major: 9 minor: 8 }}
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
-# The kernels are never run; how fast they would be changes nothing in the memory.
+# The kernels are never run, and their speed does not affect memory.
 _QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-# Timing kernels needs a GPU. Without it XLA's own matrix kernels lack their sizes, so all are
+# Autotuning needs a GPU. Without it XLA can't choose sizes for its own matrix kernels, so all are
 # cuBLAS's, with their workspaces.
 _WITHOUT_GPU = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 
 
 class Target(NamedTuple):
-    """What is compiled for.
+    """The devices to compile for.
 
     Attributes:
       name: h100 | cpu.
-      devices: as `jax.devices()`.
-      options: of the compiler.
+      devices: as in `jax.devices()`.
+      options: for the compiler.
     """
 
     name: str
@@ -69,15 +69,15 @@ class Target(NamedTuple):
 
 
 def make_target(name: str, count: int, memory: int) -> Target:
-    """The devices of a plan; before anything else of jax is used.
+    """The devices of a plan; must be called before anything else in jax.
 
     Args:
       name: one of `TARGETS`; auto is h100 where JAX's CUDA plugin is installed, else cpu.
       count: number of devices.
-      memory: bytes of each; XLA for GPUs recomputes more where they are few.
+      memory: bytes of each; with little memory, XLA for GPUs recomputes more.
 
     Raises:
-      UserError: another name; h100 without the plugin; jax has started with other devices.
+      UserError: an unknown name; h100 without the plugin; jax was started with other devices.
 
     Example: `len(make_target("cpu", 4, 80 * 10**9).devices) == 4`.
     """
@@ -86,7 +86,7 @@ def make_target(name: str, count: int, memory: int) -> Target:
     if name == "h100" and not has_plugin():
         raise UserError(
             "--target=h100 compiles with JAX's CUDA plugin, which is not installed (no GPU is "
-            "needed): pip install -e '.[gpu]', or take --target=cpu"
+            "needed): pip install -e '.[gpu]', or use --target=cpu"
         )
     if name == "cpu" or not has_plugin():
         _start_cpus(count)
@@ -104,13 +104,15 @@ def has_plugin() -> bool:
 
 
 def _start_cpus(count: int) -> None:
-    """Starts jax with virtual CPU devices alone."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's own complaints: the plan says it
+    """Starts jax with virtual CPU devices only."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's warnings repeat what the plan says
     os.environ["XLA_FLAGS"] = _VIRTUAL.sub("", os.environ.get("XLA_FLAGS", ""))
-    jax.config.update("jax_enable_compilation_cache", False)  # what is not compiled says nothing
+    jax.config.update("jax_enable_compilation_cache", False)  # a cache hit would report nothing
     try:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError as error:
         if len(jax.devices("cpu")) != count:
-            raise UserError(f"jax has started with other devices than {count} CPUs") from error
+            raise UserError(
+                f"jax was started with other devices than {count} CPUs; plan in a new process"
+            ) from error

@@ -1,9 +1,9 @@
-"""Floating-point operations of a function, counted in its jaxpr before any device is chosen.
+"""Floating-point operations of a function, counted in its jaxpr, independent of any device.
 
-Multiplications of matrices and convolutions alone, 2 for a multiplication and an addition: the rest
-is little beside them. XLA's own count takes the body of a loop once; here a scan's counts as often
-as it runs. What is recomputed in a backward pass (`jax.checkpoint`) counts again, as it is done
-again. Of branches the dearest counts.
+Only matrix products and convolutions count, with 2 operations per multiply-add: the rest is small
+in comparison. XLA's own count takes the body of a loop once; here the body of a scan counts as
+often as it runs. Recomputation in a backward pass (`jax.checkpoint`) counts again. Of several
+branches the most expensive counts.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ class Flops:
 
     Attributes:
       count: operations.
-      open_loops: whether a loop with an unknown number of turns (`while_loop`) holds some of them,
-        which then count once.
+      open_loops: whether some of them are in a loop of unknown length (`while_loop`), whose body
+        counts once.
     """
 
     count: int = 0
@@ -32,20 +32,20 @@ class Flops:
         return Flops(self.count + other.count, self.open_loops or other.open_loops)
 
     def times(self, turns: int) -> "Flops":
-        """The same `turns` times over."""
+        """The count of `turns` repetitions."""
         return Flops(self.count * turns, self.open_loops)
 
 
 def count(function: Callable[..., Any], *args: Any) -> Flops:
     """Operations of `function(*args)`; the arguments may be shapes.
 
-    Example: of a product [2, 3] x [3, 5] there are 60.
+    Example: a product [2, 3] x [3, 5] has 60.
     """
     return of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def of_jaxpr(jaxpr: Jaxpr) -> Flops:
-    """Operations of a jaxpr and of all that it calls."""
+    """Operations of a jaxpr and of everything that it calls."""
     return sum((_of_equation(equation) for equation in jaxpr.eqns), Flops())
 
 
@@ -63,13 +63,13 @@ def _of_equation(equation: Any) -> Flops:
         return total.times(params["length"])
     if name == "while":
         return Flops(total.count, total.open_loops or total.count > 0)
-    if name == "shard_map":  # its jaxpr is of one device
+    if name == "shard_map":  # its jaxpr describes one device
         return total.times(params["mesh"].size)
     return total
 
 
 def _dot(equation: Any) -> int:
-    """2 x rows x columns x what is summed over, for each of a batch."""
+    """2 x size of the result x length of the contraction."""
     lhs, _ = (variable.aval.shape for variable in equation.invars)
     (contracted, _), _ = equation.params["dimension_numbers"]
     summed = math.prod(lhs[axis] for axis in contracted)
@@ -77,14 +77,14 @@ def _dot(equation: Any) -> int:
 
 
 def _convolution(equation: Any) -> int:
-    """2 x numbers of the output x numbers of the kernel that make one of them."""
+    """2 x size of the result x kernel elements per element of the result."""
     kernel = equation.invars[1].aval.shape
     features = equation.params["dimension_numbers"].rhs_spec[0]
     return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // kernel[features]
 
 
 def _jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
-    """Those that an equation calls."""
+    """The jaxprs that an equation calls."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, ClosedJaxpr):

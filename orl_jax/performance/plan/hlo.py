@@ -1,4 +1,4 @@
-"""The text of a compiled module, read as far as memory needs it: who computes what from what."""
+"""Parses the text of a compiled module, as far as memory needs it: which value comes from which."""
 
 import dataclasses
 import math
@@ -18,11 +18,11 @@ _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-    """An array's type.
+    """The type of an array.
 
     Attributes:
-      dtype: in HLO's words, such as bf16.
-      shape: of one device.
+      dtype: HLO's name, such as bf16.
+      shape: on one device.
     """
 
     dtype: str
@@ -30,7 +30,7 @@ class Array:
 
     @property
     def size(self) -> int:
-        """Bytes; 0 of a type that holds no numbers."""
+        """Bytes; 0 for types that hold no numbers."""
         return math.prod(self.shape) * SIZES.get(self.dtype, 0)
 
     def __str__(self) -> str:
@@ -42,14 +42,14 @@ class Instruction:
     """One instruction of a scheduled module.
 
     Attributes:
-      computation: that it stands in.
-      arrays: of its result.
+      computation: the one that contains it.
+      arrays: the types of its result.
       is_tuple: whether the result is a tuple of these.
-      operands: names.
-      called: computations by "calls", "to_apply", "body", "condition".
-      source: where it comes from in the traced program, "" where XLA made it.
+      operands: names of instructions.
+      called: "calls" | "to_apply" | "body" | "condition" -> name of a computation.
+      source: its origin in the traced program; "" where XLA created it.
       root: whether it is the result of its computation.
-      index: of a parameter or an element of a tuple; 0 of others.
+      index: of a parameter or of an element of a tuple; else 0.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Module:
     Attributes:
       instructions: by name; names are unique in a module.
       computations: their instructions in order, by name.
-      users: the instructions that read each, by name, within its computation.
+      users: name of an instruction -> those of its computation that read it.
     """
 
     def __init__(self, text: str) -> None:
@@ -91,7 +91,7 @@ class Module:
         return next(item for item in self.computations[computation] if item.root)
 
     def parameter(self, computation: str, index: int) -> Instruction:
-        """One of the arguments of a computation."""
+        """An argument of a computation."""
         return next(
             item
             for item in self.computations[computation]
@@ -99,7 +99,7 @@ class Module:
         )
 
     def caller(self, computation: str) -> Instruction | None:
-        """An instruction that calls a computation."""
+        """An instruction that calls a computation, if any."""
         return next(
             (i for i in self.instructions.values() if computation in i.called.values()), None
         )
@@ -144,7 +144,7 @@ def arrays_of(text: str) -> tuple[Array, ...]:
 
 
 def _closing(text: str) -> int:
-    """Where the parenthesis that `text` begins with is closed."""
+    """The index that closes the parenthesis at the start of `text`."""
     depth = 0
     for place, letter in enumerate(text):
         depth += {"(": 1, ")": -1}.get(letter, 0)

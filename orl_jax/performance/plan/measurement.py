@@ -1,4 +1,4 @@
-"""What one step takes of each device's memory: compiled ahead of time, then read, never run."""
+"""The memory of one step on each device: compiled ahead of time and analysed, never run."""
 
 import dataclasses
 import logging
@@ -16,7 +16,7 @@ from orl_jax.performance.plan.hlo import Instruction, Module
 from orl_jax.performance.plan.shapes import Shapes, bytes_per_device
 from orl_jax.performance.plan.steps import Step
 
-# What says nothing in where an instruction comes from.
+# Uninformative parts of an instruction's source.
 _NOISE = re.compile(
     r"jit\(.*?\)(?=/|$)|\b(while|body|cond|closed_call|checkpoint|rematted_computation)(?=/|$)"
     r"|vmap\(\)|shard_map"
@@ -25,11 +25,11 @@ _NOISE = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class LiveArrays:
-    """Arrays of one type and origin that are alive at a step's peak, its arguments aside.
+    """Arrays of one type and source that are alive at a step's peak, without its arguments.
 
     Attributes:
       type: such as bf16[32,64].
-      count: how many.
+      count: number of arrays.
       bytes: of all of them, on one device.
       source: what computes them.
     """
@@ -45,16 +45,16 @@ class Measured:
     """Bytes on one device while a step runs; operations over all devices.
 
     Attributes:
-      name, part_of, turns: as of `Step`.
-      arguments: of the compiled function; it drops those that it does not use.
-      beside: what a run holds meanwhile.
-      temporaries: of the function. On the target cpu without `widened`.
-      outputs: but those that take the place of arguments.
-      widened: more temporaries, which CPUs alone have (`orl_jax.performance.plan.cpu_widening`).
-      flops: of one turn.
-      open_loops: whether some of these are of a loop whose turns are unknown, and count once.
-      held: what makes up the temporaries and outputs, largest first.
-      seconds: that the compilation took.
+      name, part_of, turns: see `Step`.
+      arguments: of the compiled function, without unused ones.
+      beside: everything else that a run holds meanwhile.
+      temporaries: of the function; for the target cpu, without `widened`.
+      outputs: without those that reuse the memory of arguments.
+      widened: temporaries that only CPUs need (`orl_jax.performance.plan.cpu_widening`).
+      flops: of one call.
+      open_loops: whether some of these are in a loop of unknown length, which counts once.
+      held: the temporaries and outputs, largest first.
+      seconds: spent on the compilation.
     """
 
     name: str
@@ -72,12 +72,12 @@ class Measured:
 
     @property
     def total(self) -> int:
-        """All that is needed."""
+        """All bytes that are needed."""
         return self.arguments + self.beside + self.temporaries + self.outputs
 
 
 def measure(step: Step, target: Target, shapes: Shapes) -> Measured:
-    """Compiles a step and reads its account.
+    """Compiles a step and reads its memory.
 
     Args:
       shapes: of the config, on the devices of `target`.
@@ -89,7 +89,7 @@ def measure(step: Step, target: Target, shapes: Shapes) -> Measured:
         stats = traced.lower().compile(target.options | dump).memory_analysis()
         account = buffer_assignment.read(pathlib.Path(folder))
     if account is None:
-        logging.warning("XLA gave no account of %s: its arrays are unknown", step.name)
+        logging.warning("XLA dumped no buffer assignment for %s: its arrays are unknown", step.name)
     size, widened = _sizes(account, target)
     operations = flops.of_jaxpr(traced.jaxpr.jaxpr)
     arguments = stats.argument_size_in_bytes
@@ -108,7 +108,7 @@ def measure(step: Step, target: Target, shapes: Shapes) -> Measured:
 
 
 def _sizes(account: BufferAssignment | None, target: Target) -> tuple[Callable[[Value], int], int]:
-    """Bytes that a value counts, and how many fewer the peak has by that."""
+    """The bytes to count for a value, and by how much that lowers the peak."""
 
     def whole(value: Value) -> int:
         return value.array.size
@@ -121,7 +121,7 @@ def _sizes(account: BufferAssignment | None, target: Target) -> tuple[Callable[[
 
 
 def _held(account: BufferAssignment, size: Callable[[Value], int]) -> Iterator[LiveArrays]:
-    """Outputs, and temporaries at their peak, those of one type and source together."""
+    """Outputs, and temporaries at their peak, grouped by type and source."""
     groups: dict[tuple[str, str], list[int]] = {}
     for value in account.peak(size) + buffer_assignment.distinct_of(account.outputs, size):
         if size(value):
@@ -134,7 +134,7 @@ def _held(account: BufferAssignment, size: Callable[[Value], int]) -> Iterator[L
 def _source(item: Instruction, module: Module) -> str:
     """What computes an array, in short: "VLM.decode/language/layers/q/dot_general".
 
-    Where XLA does not say, as of a copy that it makes, what reads it.
+    Where XLA does not say, as for its own copies: what reads it.
     """
     if item.opcode == "parameter" and (loop := module.caller(item.computation)):
         return f"carried by a loop of {short_source(loop.source)}".removesuffix(" of ")
@@ -145,7 +145,7 @@ def _source(item: Instruction, module: Module) -> str:
 
 
 def short_source(source: str) -> str:
-    """Without what says nothing.
+    """A source without its uninformative parts.
 
     Example: `short_source("jit(f)/while/body/VLM.decode/mul") == "VLM.decode/mul"`.
     """

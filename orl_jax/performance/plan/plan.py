@@ -1,8 +1,8 @@
-"""A config's plan: every step measured, the one that needs most, and what to change if it is much.
+"""A config's memory plan: every step measured, the largest one, and remedies if it does not fit.
 
-Of each device the plan counts the arguments of a step, what a run holds beside them (optimiser,
-reference, frames), its temporaries and its outputs. It does not count what is no array of JAX's:
-the CUDA context, NCCL's and cuDNN's own memory (1 to 2 GB together), holes between arrays, an
+For each device the plan counts a step's arguments, everything else that a run holds meanwhile
+(optimiser, reference, frames), its temporaries and its outputs. It does not count memory outside of
+JAX arrays: the CUDA context, NCCL's and cuDNN's own memory (1 to 2 GB together), fragmentation, an
 Oracle's model.
 """
 
@@ -10,16 +10,19 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from orl_jax.models.sharding.mesh import AXES
 from orl_jax.performance.plan import steps
 from orl_jax.performance.plan.devices import Target, make_target
 from orl_jax.performance.plan.measurement import Measured, measure
-from orl_jax.performance.plan.remedies import Remedy, remedies
+from orl_jax.performance.plan.remedies import KEYS, Changes, Remedy, remedies
 from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
+from orl_jax.run import config as rules
 from orl_jax.run.errors import UserError
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
@@ -27,14 +30,14 @@ Progress = Callable[[Sequence[str]], Iterable[str]]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a config needs.
+    """The memory that a config needs.
 
     Attributes:
       target: h100 | cpu.
-      mesh: devices along each axis.
+      mesh: number of devices along each axis.
       memory: bytes of one device.
       steps: in the order of a run.
-      remedies: for the step that needs most, where that is more than there is.
+      remedies: for the largest step, where it does not fit.
     """
 
     target: str
@@ -45,22 +48,22 @@ class Plan:
 
     @property
     def devices(self) -> int:
-        """How many."""
+        """Number of devices."""
         return math.prod(self.mesh.values())
 
     @property
     def peak(self) -> Measured:
-        """The whole step that needs most; of parts alone, the part."""
+        """The largest whole step, or the largest part where only parts were measured."""
         whole = [step for step in self.steps if not step.part_of] or self.steps
         return max(whole, key=lambda step: step.total)
 
     @property
     def fits(self) -> bool:
-        """Whether every step does."""
+        """Whether every step fits."""
         return self.peak.total <= self.memory
 
     def to_json(self) -> str:
-        """Everything, indented."""
+        """The whole plan as indented JSON."""
         measured = [dataclasses.asdict(s) | {"total": s.total} for s in self.steps]
         tree = dataclasses.asdict(self) | {
             "steps": measured,
@@ -81,18 +84,18 @@ def make_plan(
     only: Sequence[str] = (),
     progress: Progress = list,
 ) -> Plan:
-    """Compiles the steps of a config and reads what they need.
+    """Compiles the steps of a config and reads how much memory they need.
 
     Args:
       target: see `make_target`.
-      devices: 0 takes what the mesh says, -1 in it as 1.
+      devices: 0 takes the number from the mesh, where -1 counts as 1.
       memory: bytes of each device.
-      vocabulary: tokens, where no tokenizer is at hand.
-      only: names of steps; none is all of them.
+      vocabulary: number of tokens where no tokenizer is available.
+      only: names of steps; empty is all of them.
       progress: wraps the names of the steps.
 
     Raises:
-      UserError: no such step or target; a mesh or rows that don't fit the devices.
+      UserError: an unknown step or target; a mesh or batch sizes that don't fit the devices.
     """
     count = devices or math.prod(max(config.mesh.get(axis, 1), 1) for axis in AXES)
     described = make_target(target, count, memory)
@@ -106,20 +109,34 @@ def make_plan(
     if plan.fits:
         return plan
 
-    def total_of(changed: ConfigDict) -> int:
-        there = _resident(changed, described, vocabulary)
-        return measure(steps.make(plan.peak.name, there), described, there.shapes).total
+    def total_of(changes: Changes) -> int:
+        resident = _resident(_changed(config, changes), described, vocabulary)
+        return measure(steps.make(plan.peak.name, resident), described, resident.shapes).total
 
-    helps = [r for r in remedies(config, plan.peak.name, sizes, total_of) if _is_less(r, plan)]
-    return dataclasses.replace(plan, remedies=tuple(helps))
+    tried = remedies(current(config), plan.peak.name, sizes, total_of)
+    helps = tuple(remedy for remedy in tried if remedy.total < 0.99 * plan.peak.total)
+    return dataclasses.replace(plan, remedies=helps)
 
 
-def _is_less(remedy: Remedy, plan: Plan) -> bool:
-    return remedy.total < 0.99 * plan.peak.total
+def current(config: ConfigDict) -> dict[str, Any]:
+    """The values of the keys that remedies may change.
+
+    Example: `current(config)["rl.batch_size"]`.
+    """
+    flat = flatten_dict(config.to_dict(), sep=".")
+    return {key: flat[key] for key in KEYS if key in flat}
+
+
+def _changed(config: ConfigDict, changes: Changes) -> ConfigDict:
+    """A copy with other values, which must keep the rules."""
+    changed = config.copy_and_resolve_references().unlock()
+    changed.update_from_flattened_dict(changes)
+    rules.validate(changed)
+    return changed
 
 
 def _filled(config: ConfigDict, devices: int) -> ConfigDict:
-    """The config; without a number of devices a -1 of its mesh is 1."""
+    """The config; where no number of devices is given, -1 in its mesh becomes 1."""
     if devices or -1 not in config.mesh.values():
         return config
     config = config.copy_and_resolve_references().unlock()

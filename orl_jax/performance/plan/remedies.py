@@ -1,24 +1,29 @@
-"""What to change where a step does not fit: overrides, each tried by compiling that step again."""
+"""What to change where a step does not fit: overrides, each tried by compiling the step again."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from orl_jax.models.sharding.mesh import BATCH
-from orl_jax.run import config as rules
 from orl_jax.run.errors import UserError
 
+# Keys of the config that remedies read or change. An adapter may have no `remat`.
+KEYS = (
+    "rl.batch_size", "rl.micro_batch", "rl.max_response_tokens", "sft.batch_size", "sft.questions",
+    "evaluation.batch_size", "data.frames", "model.vision.frames_at_a_time",
+    "model.language.quantisation", "model.language.remat", "model.adapter.remat",
+    "model.vocabulary_chunk",
+)  # fmt: skip
 Changes = dict[str, Any]
+Current = Mapping[str, Any]  # the values of `KEYS`
 
 
 class Remedy(NamedTuple):
-    """A change and what the step needs with it.
+    """A change, and what the step needs with it.
 
     Attributes:
-      changes: values by their keys.
-      total: bytes of one device.
+      changes: key of the config -> new value.
+      total: bytes on one device.
     """
 
     changes: Changes
@@ -26,101 +31,102 @@ class Remedy(NamedTuple):
 
     @property
     def flags(self) -> str:
-        """As one writes it in a shell."""
+        """The change as flags for a shell."""
         return " ".join(f"--config.{key}={value}" for key, value in self.changes.items())
 
 
 def remedies(
-    config: ConfigDict, name: str, sizes: Mapping[str, int], total_of: Callable[[ConfigDict], int]
+    current: Current, name: str, sizes: Mapping[str, int], total_of: Callable[[Changes], int]
 ) -> list[Remedy]:
-    """Changes that may help a step, the one that leaves it the least first.
+    """Changes that may help a step, those that save the most memory first.
 
     Args:
+      current: the values of `KEYS` in the config.
       name: of the step.
-      sizes: devices along the mesh's axes.
-      total_of: what the step needs under a config, bytes; raises `UserError` of one that won't do.
+      sizes: number of devices along each axis of the mesh.
+      total_of: bytes that the step needs with a change; raises `UserError` for an invalid one.
     """
     found = []
-    for changes in candidates(config, name, sizes):
-        changed = config.copy_and_resolve_references().unlock()
-        changed.update_from_flattened_dict(changes)
+    for changes in candidates(current, name, sizes):
         try:
-            rules.validate(changed)
-            found.append(Remedy(changes, total_of(changed)))
+            found.append(Remedy(changes, total_of(changes)))
         except UserError:  # it breaks another rule, such as that one size divides another
             continue
     return sorted(found, key=lambda remedy: remedy.total)
 
 
-def candidates(config: ConfigDict, name: str, sizes: Mapping[str, int]) -> Iterator[Changes]:
-    """What may be changed for a step; some may break a rule.
+def candidates(current: Current, name: str, sizes: Mapping[str, int]) -> Iterator[Changes]:
+    """Changes to try for a step; some of them may break a rule.
 
-    Example: of "encode" one is `{"model.vision.frames_at_a_time": 2}` where that is 5 of 50.
+    Example: for "encode" with 5 of 50 frames at a time, `{"model.vision.frames_at_a_time": 2}`.
     """
     rows = math.prod(sizes[axis] for axis in BATCH)
-    yield from _OWN[name](config, rows)
-    if config.model.language.quantisation == "none":
+    yield from _OWN[name](current, rows)
+    if current["model.language.quantisation"] == "none":
         yield {"model.language.quantisation": "nf4"}
     if sizes["fsdp"] < rows:
         yield {"mesh.data": 1, "mesh.fsdp": rows}
 
 
-def _sampling(config: ConfigDict, rows: int) -> Iterator[Changes]:
-    yield from _fewer_prompts(config, rows)
-    yield {"rl.max_response_tokens": max(config.rl.max_response_tokens // 2, 1)}
+def _sampling(current: Current, rows: int) -> Iterator[Changes]:
+    yield from _fewer_prompts(current, rows)
+    yield {"rl.max_response_tokens": max(current["rl.max_response_tokens"] // 2, 1)}
 
 
-def _encoding(config: ConfigDict, rows: int) -> Iterator[Changes]:
-    yield from _fewer_frames(config)
-    yield from _fewer_prompts(config, rows)
+def _encoding(current: Current, rows: int) -> Iterator[Changes]:
+    yield from _fewer_frames(current)
+    yield from _fewer_prompts(current, rows)
 
 
-def _updating(config: ConfigDict, rows: int) -> Iterator[Changes]:
-    now = config.rl.micro_batch or config.rl.batch_size
-    if smaller := _smaller(now, config.rl.batch_size, rows):
+def _updating(current: Current, rows: int) -> Iterator[Changes]:
+    whole = current["rl.batch_size"]
+    if smaller := _smaller(current["rl.micro_batch"] or whole, whole, rows):
         yield {"rl.micro_batch": smaller}
-    yield from _recomputing(config)
-    yield from _fewer_logits(config)
+    yield from _rematerialising(current)
+    yield from _fewer_logits(current)
 
 
-def _tuning(config: ConfigDict, rows: int) -> Iterator[Changes]:
-    if config.sft.batch_size >= 2 * rows:
-        yield {"sft.batch_size": config.sft.batch_size // 2 // rows * rows}
-    if config.sft.questions > 1:
-        yield {"sft.questions": config.sft.questions // 2}
-    yield from _recomputing(config)
-    yield from _fewer_logits(config)
-    yield from _fewer_frames(config)
+def _tuning(current: Current, rows: int) -> Iterator[Changes]:
+    yield from _fewer_rows(current, "sft.batch_size", rows)
+    if current["sft.questions"] > 1:
+        yield {"sft.questions": current["sft.questions"] // 2}
+    yield from _rematerialising(current)
+    yield from _fewer_logits(current)
+    yield from _fewer_frames(current)
 
 
-def _validating(config: ConfigDict, rows: int) -> Iterator[Changes]:
-    if config.evaluation.batch_size >= 2 * rows:
-        yield {"evaluation.batch_size": config.evaluation.batch_size // 2 // rows * rows}
-    yield from _fewer_frames(config)
+def _validating(current: Current, rows: int) -> Iterator[Changes]:
+    yield from _fewer_rows(current, "evaluation.batch_size", rows)
+    yield from _fewer_frames(current)
 
 
-def _fewer_prompts(config: ConfigDict, rows: int) -> Iterator[Changes]:
-    fewer = config.rl.batch_size // 2
+def _fewer_rows(current: Current, key: str, rows: int) -> Iterator[Changes]:
+    if current[key] >= 2 * rows:
+        yield {key: current[key] // 2 // rows * rows}
+
+
+def _fewer_prompts(current: Current, rows: int) -> Iterator[Changes]:
+    fewer, micro_batch = current["rl.batch_size"] // 2, current["rl.micro_batch"]
     if fewer and fewer % rows == 0:
-        micro = math.gcd(config.rl.micro_batch, fewer) if config.rl.micro_batch else 0
-        more = {} if micro == config.rl.micro_batch else {"rl.micro_batch": micro}
+        smaller = math.gcd(micro_batch, fewer) if micro_batch else 0
+        more = {} if smaller == micro_batch else {"rl.micro_batch": smaller}
         yield {"rl.batch_size": fewer} | more
 
 
-def _fewer_frames(config: ConfigDict) -> Iterator[Changes]:
-    frames = config.data.frames
-    if smaller := _smaller(config.model.vision.frames_at_a_time or frames, frames):
-        yield {"model.vision.frames_at_a_time": smaller}
+def _fewer_frames(current: Current) -> Iterator[Changes]:
+    key, frames = "model.vision.frames_at_a_time", current["data.frames"]
+    if smaller := _smaller(current[key] or frames, frames):
+        yield {key: smaller}
 
 
-def _recomputing(config: ConfigDict) -> Iterator[Changes]:
-    for part in ("language", "adapter"):
-        if config.model[part].get("remat") is False:
-            yield {f"model.{part}.remat": True}
+def _rematerialising(current: Current) -> Iterator[Changes]:
+    for key in ("model.language.remat", "model.adapter.remat"):
+        if key in current and not current[key]:
+            yield {key: True}
 
 
-def _fewer_logits(config: ConfigDict) -> Iterator[Changes]:
-    chunk = config.model.vocabulary_chunk
+def _fewer_logits(current: Current) -> Iterator[Changes]:
+    chunk = current["model.vocabulary_chunk"]
     yield {"model.vocabulary_chunk": max(chunk // 2, 1) if chunk else 1024}
 
 
@@ -130,11 +136,11 @@ def _smaller(now: int, whole: int, multiple: int = 1) -> int:
     return next(fitting, 0)
 
 
-def _nothing(_: ConfigDict, __: int) -> Iterator[Changes]:
+def _nothing(_: Current, __: int) -> Iterator[Changes]:
     yield from ()
 
 
-_OWN: dict[str, Callable[[ConfigDict, int], Iterator[Changes]]] = {
+_OWN: dict[str, Callable[[Current, int], Iterator[Changes]]] = {
     "initialise": _nothing,
     "quantise": _nothing,
     "sft": _tuning,

@@ -1,4 +1,4 @@
-"""Real steps of the stage "rl" under JAX's profiler, of a run that is not written to."""
+"""Records real steps of the stage "rl" under JAX's profiler, without changing the run."""
 
 import contextlib
 import pathlib
@@ -22,12 +22,12 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Recording(NamedTuple):
-    """What was recorded.
+    """A recorded trace.
 
     Attributes:
       path: of the trace.
-      compiled: names of the functions that were compiled in the traced steps.
-      sources: of the operations, by (program, operation); see `scopes`.
+      compiled: names of the functions that were compiled during the traced steps.
+      sources: (program, operation) -> source; see `scopes`.
     """
 
     path: pathlib.Path
@@ -43,14 +43,14 @@ def record(
     steps: int,
     warmup: int,
 ) -> Recording:
-    """Takes `warmup` steps, then `steps` under the profiler.
+    """Runs `warmup` steps, then `steps` steps under the profiler.
 
     Args:
       config: of the run.
-      workdir: all that is written goes to WORKDIR/trace: no checkpoints, no metrics.
-      base: the checkpoint that the stage starts from; "" is `rl.init_from`, or WORKDIR's of SFT.
-      steps: to trace.
-      warmup: before these, while functions are compiled.
+      workdir: only WORKDIR/trace is written: no checkpoints, no metrics.
+      base: the checkpoint to start from; "" is `rl.init_from`, or WORKDIR/checkpoints/sft.
+      steps: number of steps to trace.
+      warmup: number of steps before these, in which functions are compiled.
 
     Raises:
       UserError: no such checkpoint; fewer than one step.
@@ -70,7 +70,7 @@ def record(
             for step in range(warmup, warmup + steps):
                 state, values = loop.advance(stage, state, step, batches, metrics)
             jax.block_until_ready((state, values))
-        sources = scopes.sources()  # while the programs live
+        sources = scopes.sources()  # while the programs are alive
     return Recording(trace.newest(folder), compiled, sources)
 
 
@@ -81,7 +81,7 @@ def _check(steps: int, warmup: int) -> None:
 
 
 def _for_steps(config: ConfigDict, workdir: str, base: str, steps: int) -> ConfigDict:
-    """The config from the checkpoint, with a step to spare, which `oracle.lag` samples ahead."""
+    """The config with the checkpoint, and one step more, because `oracle.lag` samples ahead."""
     base = base or config.rl.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     checkpoint.locate(base)  # raises before anything is loaded
     config = config.copy_and_resolve_references()
@@ -95,14 +95,14 @@ def _for_steps(config: ConfigDict, workdir: str, base: str, steps: int) -> Confi
 @contextlib.contextmanager
 def _profiler(folder: pathlib.Path) -> Iterator[None]:
     options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0  # every Python call: it slows the host down
+    options.python_tracer_level = 0  # tracing every Python call slows down the host
     with jax.profiler.trace(folder, profiler_options=options):
         yield
 
 
 @contextlib.contextmanager
 def _compilations() -> Iterator[list[str]]:
-    """The names of the functions that are compiled meanwhile, as they come."""
+    """Collects the names of the functions that are compiled inside the context."""
     names: list[str] = []
 
     def listen(event: str, _: float, **details: str | int) -> None:

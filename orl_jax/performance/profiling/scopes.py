@@ -1,4 +1,4 @@
-"""Where operations come from in the program that was traced, by what XLA keeps of it."""
+"""The source of each operation in the traced program, from XLA's metadata."""
 
 import re
 
@@ -7,7 +7,7 @@ from jax.extend import backend
 from orl_jax.performance.plan.hlo import Module
 from orl_jax.performance.plan.measurement import short_source
 
-# Parts of a step by names in an operation's source; flax names a module's methods itself.
+# Names in an operation's source -> part of a step; flax adds the names of modules' methods.
 PARTS = {
     "VLM.encode": "vision",
     "VLM._encode": "vision",
@@ -24,9 +24,9 @@ REST = "other"
 
 
 def sources() -> dict[tuple[str, str], str]:
-    """Of every operation of the programs that are compiled now, by (program, operation).
+    """(program, operation) -> source, for all programs that are currently compiled.
 
-    Programs of one name are put together; the names of their operations may then clash.
+    Programs of the same name are merged; the names of their operations may then clash.
     """
     found: dict[tuple[str, str], str] = {}
     for executable in backend.get_backend().live_executables():
@@ -37,7 +37,7 @@ def sources() -> dict[tuple[str, str], str]:
 
 
 def part(source: str) -> str:
-    """The part of a step that a source belongs to: the innermost that it names.
+    """The part of a step that a source belongs to: the innermost one that it names.
 
     Example: `part("transpose(jvp(loss))/VLM.respond/language/q/dot_general") == "respond"`.
     """

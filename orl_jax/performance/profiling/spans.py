@@ -1,4 +1,4 @@
-"""Stretches of time and what they add up to. Pure; all numbers are nanoseconds."""
+"""Intervals of time and sums over them. Pure; all numbers are nanoseconds."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ Stretch = tuple[float, float]
 
 
 class Span(NamedTuple):
-    """Something with a name that lasted from `start` to `end`."""
+    """A named interval from `start` to `end`."""
 
     name: str
     start: float
@@ -15,22 +15,22 @@ class Span(NamedTuple):
 
     @property
     def length(self) -> float:
-        """How long it lasted."""
+        """Its duration."""
         return self.end - self.start
 
     def holds(self, other: "Span") -> bool:
-        """Whether the middle of the other one lies in it."""
+        """Whether it contains the middle of the other span."""
         return self.start <= (other.start + other.end) / 2 < self.end
 
     def covers(self, other: "Span") -> bool:
-        """Whether all of the other one lies in it."""
+        """Whether it contains all of the other span."""
         return self.start <= other.start and other.end <= self.end
 
 
 def merged(spans: Iterable[Span]) -> list[Stretch]:
-    """When at least one of them lasts, in order.
+    """The union of spans, as disjoint intervals in order.
 
-    Example: of 0 to 2, 1 to 3 and 5 to 6 it is `[(0, 3), (5, 6)]`.
+    Example: 0 to 2, 1 to 3 and 5 to 6 give `[(0, 3), (5, 6)]`.
     """
     stretches: list[Stretch] = []
     for _, start, end in sorted(spans, key=lambda span: span.start):
@@ -42,7 +42,7 @@ def merged(spans: Iterable[Span]) -> list[Stretch]:
 
 
 def busy(stretches: Sequence[Stretch], start: float, end: float) -> float:
-    """How much of start to end the stretches of `merged` cover.
+    """How much of the interval from start to end is covered by the intervals of `merged`.
 
     Example: `busy([(0, 3), (5, 6)], 2, 7) == 2`.
     """
@@ -50,7 +50,7 @@ def busy(stretches: Sequence[Stretch], start: float, end: float) -> float:
 
 
 def gaps(stretches: Sequence[Stretch], start: float, end: float) -> list[Stretch]:
-    """What of start to end the stretches of `merged` leave out, in order.
+    """The parts of the interval from start to end that `merged` does not cover, in order.
 
     Example: `gaps([(0, 3), (5, 6)], 2, 7) == [(3, 5), (6, 7)]`.
     """
@@ -63,9 +63,9 @@ def gaps(stretches: Sequence[Stretch], start: float, end: float) -> list[Stretch
 
 
 def own_lengths(spans: Sequence[Span]) -> list[float]:
-    """Of each span of one line the time that no span within it takes, in the order given.
+    """Each span's own time, without the spans inside it, in the order given; for one thread.
 
-    Example: of a loop from 0 to 10 with turns from 1 to 4 and from 4 to 8 it is `[3, 3, 4]`.
+    Example: a loop from 0 to 10 with iterations from 1 to 4 and from 4 to 8 gives `[3, 3, 4]`.
     """
     own = [span.length for span in spans]
     around: list[int] = []

@@ -1,4 +1,4 @@
-"""What a trace says of each step, stage, part, operation and transfer. Pure; milliseconds."""
+"""Summarises a trace by step, stage, part, operation and transfer. Pure; milliseconds."""
 
 import dataclasses
 import json
@@ -12,16 +12,16 @@ from orl_jax.performance.profiling.trace import Op, Trace
 
 MS = 1e6  # nanoseconds
 WAITS = ("data", "oracle")
-OUTSIDE = "between"  # the host's time in a step that no stage has
+OUTSIDE = "between"  # the host's time in a step outside of all stages
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """A time when no device did anything.
+    """An interval in which no device was busy.
 
     Attributes:
-      stage: that the host was in, in the middle of it.
-      before, after: operations around it; "" where there is none.
+      stage: the host's stage in the middle of it.
+      before, after: the operations around it; "" where there is none.
     """
 
     step: str
@@ -34,9 +34,9 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True)
 class StageTime:
-    """Of one stage of one step: the host's time in it, and the devices' busy time meanwhile.
+    """One stage of one step: the host's time in it, and the devices' busy time meanwhile.
 
-    Time in a stage within another, such as "encode" in "rollout", counts for the inner one alone.
+    Time in a nested stage, such as "encode" in "rollout", counts only for the inner one.
     """
 
     name: str
@@ -46,7 +46,7 @@ class StageTime:
 
 @dataclasses.dataclass(frozen=True)
 class StepTime:
-    """Of one step; its stages add up to it. `busy_ms`: when any device worked."""
+    """One step; its stages add up to it. `busy_ms`: the time in which any device was busy."""
 
     step: str
     ms: float
@@ -54,7 +54,7 @@ class StepTime:
     stages: list[StageTime]
 
     def share(self, stage: str) -> float:
-        """Of the step that the host spent in a stage.
+        """The fraction of the step that the host spent in a stage.
 
         Example: `step.share("oracle")`.
         """
@@ -63,13 +63,13 @@ class StepTime:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Operations of one kind in all steps.
+    """Operations of one kind, summed over all steps.
 
     Attributes:
       name: of the kind: an operation, a part of the step or a program.
-      program, source: where it runs and comes from; "" where that is not one.
-      ms: their own time, without that of operations within them.
-      share: of the own time of all operations.
+      program, source: where it runs and where it comes from; "" where there is no single one.
+      ms: their own time, without that of nested operations.
+      share: fraction of the own time of all operations.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Moved:
-    """Transfers of one kind in all steps; `bytes` is None where the trace does not tell."""
+    """Transfers of one kind, summed over all steps; `bytes` is None where unknown."""
 
     kind: str
     count: int
@@ -92,7 +92,7 @@ class Moved:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """All of it. `compiled`: functions that were compiled while it was traced."""
+    """The whole summary. `compiled`: functions that were compiled during the trace."""
 
     platform: str
     steps: list[StepTime]
@@ -104,12 +104,12 @@ class Summary:
     compiled: list[str]
 
     def waiting(self, stage: str) -> float:
-        """The share of all steps' time that the host spent in a stage."""
+        """The fraction of all steps that the host spent in a stage."""
         total = sum(step.ms for step in self.steps)
         return sum(step.share(stage) * step.ms for step in self.steps) / total if total else 0.0
 
     def to_json(self) -> str:
-        """For a file; with the shares of waiting."""
+        """The summary as JSON, with the fractions of waiting."""
         waiting = {stage: self.waiting(stage) for stage in WAITS}
         return json.dumps(dataclasses.asdict(self) | {"waiting": waiting}, indent=2)
 
@@ -122,14 +122,14 @@ def summarise(
     platform: str = "",
     top: int = 15,
 ) -> Summary:
-    """What a trace says.
+    """Summarises a trace.
 
     Args:
-      trace: with steps; what lies outside of them is left out.
-      sources: of operations, by (program, operation).
+      trace: with steps; anything outside of them is left out.
+      sources: (program, operation) -> source.
       compiled: see `Summary`.
       platform: of the devices.
-      top: operations and gaps to keep.
+      top: number of operations and gaps to keep.
 
     Example: `summarise(read(path), {}).steps[0].busy_ms`.
     """
@@ -149,7 +149,7 @@ def summarise(
 
 
 def _step(trace: Trace, step: Span, working: Sequence[Stretch]) -> StepTime:
-    """Each stage by its own time; what is left is between them, and comes last."""
+    """The stages with their own times; the time outside of all of them comes last."""
     inside = [span for span in trace.stages if step.holds(span)]
     spans = [*inside, step._replace(name=OUTSIDE)]
     wall: dict[str, float] = defaultdict(float)
@@ -165,7 +165,7 @@ def _step(trace: Trace, step: Span, working: Sequence[Stretch]) -> StepTime:
 
 
 def _own_busy(spans: Sequence[Span], working: Sequence[Stretch]) -> list[float]:
-    """Of each span the busy time without that of the spans directly within it."""
+    """Each span's busy time, without that of the spans directly inside it."""
     whole = [busy(working, span.start, span.end) for span in spans]
     own = list(whole)
     for index, span in enumerate(spans):
@@ -176,7 +176,7 @@ def _own_busy(spans: Sequence[Span], working: Sequence[Stretch]) -> list[float]:
 
 
 def _gaps(trace: Trace, working: Sequence[Stretch], top: int) -> list[Gap]:
-    """The longest of all steps."""
+    """The longest gaps of all steps."""
     idle = [
         (step, Span("", *gap))
         for step in trace.steps
@@ -202,7 +202,7 @@ def _name(op: Op | None) -> str:
 
 
 def _works(rows: Iterable[tuple[str, str, str, Op]]) -> list[Work]:
-    """Rows of (name, program, source, operation), those alike together; longest first."""
+    """Groups (name, program, source, operation) by the first three; longest first."""
     counts: Counter[tuple[str, str, str]] = Counter()
     spent: dict[tuple[str, str, str], float] = defaultdict(float)
     for *key, op in rows:

@@ -1,8 +1,8 @@
 """A profiler's trace, as far as a summary needs it: steps, stages, operations, transfers.
 
-JAX writes it as one `.xplane.pb` a host and reads it itself (`jax.profiler.ProfileData`). XLA marks
-what it runs with `hlo_op` and `hlo_module`: on CPU on its threads' lines among the host's, on GPU
-on the streams' lines of each device, where copies lie, too.
+JAX writes one `.xplane.pb` per host and can read it (`jax.profiler.ProfileData`). XLA marks its
+operations with `hlo_op` and `hlo_module`: on CPU in the lines of its threads, among the host's; on
+GPU in the lines of each device's streams, which also contain copies.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ from orl_jax.run.clock import STAGE
 from orl_jax.run.errors import UserError
 
 COPIES = {"MemcpyH2D": "host to device", "MemcpyD2H": "device to host"}
-# The host's calls that move arrays; JAX writes no sizes there, and a CPU may share the memory.
+# Calls by the host that move arrays; JAX records no sizes, and a CPU may share the memory.
 CALLS = {
     "DevicePut": "put, by the host",
     "DevicePutWithSharding": "put, by the host",
@@ -26,12 +26,12 @@ CALLS = {
 
 
 class Op(NamedTuple):
-    """An operation that a device ran once.
+    """One execution of an operation on a device.
 
     Attributes:
-      span: when, by the name that XLA gives it.
-      module: the program, such as "jit_step"; "" of what belongs to none.
-      own: nanoseconds that no other operation within it took.
+      span: when it ran, with XLA's name of it.
+      module: the program, such as "jit_step"; "" where it belongs to none.
+      own: nanoseconds without nested operations.
     """
 
     span: Span
@@ -40,12 +40,12 @@ class Op(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """Something that moved between host and device.
+    """A transfer between host and device.
 
     Attributes:
-      kind: host to device | device to host, as a GPU copies; put, by the host | fetch, by the
-        host, as JAX is called.
-      bytes: None where the trace does not tell.
+      kind: host to device | device to host, for copies by a GPU; put, by the host | fetch, by the
+        host, for calls of JAX.
+      bytes: None where unknown.
     """
 
     span: Span
@@ -54,7 +54,7 @@ class Transfer(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a trace holds. Steps are named by their numbers."""
+    """The content of a trace. Steps are named by their numbers."""
 
     steps: list[Span]
     stages: list[Span]
@@ -63,7 +63,7 @@ class Trace(NamedTuple):
 
 
 def newest(folder: pathlib.Path) -> pathlib.Path:
-    """The trace that was taken last in a folder.
+    """The newest trace in a folder.
 
     Raises:
       UserError: there is none.
@@ -85,7 +85,7 @@ def read(path: pathlib.Path) -> Trace:
         for line in plane.lines:
             if not device:
                 _read_host(line.events, trace)
-            elif line.name.startswith("Stream"):  # the others repeat what is on these
+            elif line.name.startswith("Stream"):  # the other lines repeat these
                 _read_stream(line.events, trace)
     for spans in (trace.steps, trace.stages):
         spans.sort(key=lambda span: span.start)
@@ -130,7 +130,7 @@ def _span(event: Any, name: str) -> Span:
 
 
 def _owned(ops: list[tuple[Span, str]]) -> Iterator[Op]:
-    """Operations of one line with their own time: a loop's is what its turns leave."""
+    """Operations of one line with their own time; a loop's excludes its iterations."""
     lengths = own_lengths([span for span, _ in ops])
     for (span, module), own in zip(ops, lengths, strict=True):
         yield Op(span, module, own)

@@ -1,8 +1,8 @@
-"""A program for 4 virtual devices: what tiny models need on several meshes, as JSON.
+"""Plans tiny models on several meshes of 4 virtual devices and writes the results as JSON.
 
     python plan_runs.py OUT.json
 
-`test_plan.py` runs it, as the number of virtual devices is fixed when jax starts.
+`test_plan.py` runs it in its own process, as the number of devices is fixed when jax starts.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ COMPILED = {
 
 
 def describe(name, target):
-    """Bytes of what a run holds, and its compiled steps."""
+    """The bytes that a run holds, and its compiled steps."""
     config = runpy.run_path(str(CONFIG))["get_config"]("tiny").unlock()
     config.mesh.data = 1
     config.model.language.kv_heads = 2

@@ -1,4 +1,4 @@
-"""XLA's account of a module's memory, and which of its arrays CPUs alone widen."""
+"""XLA's buffer assignment of a module, and which of its arrays only CPUs widen."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ TEXT = """HloModule m, is_scheduled=true
   ROOT %c = f32[8,4]{1,0} convert(%p)
 }
 
-%turn (p.1: bf16[8,4]) -> f32[4,8] {
+%transpose (p.1: bf16[8,4]) -> f32[4,8] {
   %p.1 = bf16[8,4]{1,0} parameter(0)
   %c.1 = f32[8,4]{1,0} convert(%p.1)
   ROOT %t = f32[4,8]{1,0} transpose(%c.1), dimensions={1,0}
@@ -47,13 +47,13 @@ ENTRY %main (x: bf16[8,4], y: f32[8,4], z: bf16[1,4], i: s32[]) -> (bf16[8,4], f
   %z = bf16[1,4]{1,0} parameter(2)
   %i = s32[] parameter(3)
   %held = f32[8,4]{1,0} fusion(%x), kind=kLoop, calls=%widen, metadata={op_name="jit(f)/a"}
-  %turned = f32[4,8]{1,0} fusion(%x), kind=kLoop, calls=%turn
+  %transposed = f32[4,8]{1,0} fusion(%x), kind=kLoop, calls=%transpose
   %replaced = bf16[8,4]{1,0} fusion(%x, %z, %i), kind=kLoop, calls=%replace
   %fresh = f32[8,4]{1,0} fusion(%replaced), kind=kLoop, calls=%widen
-  %real = f32[8,8]{1,0} dot(%held, %turned), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  %real = f32[8,8]{1,0} dot(%held, %transposed), lhs_contracting_dims={1}, rhs_contracting_dims={0}
   %rounded = f32[8,4]{1,0} dot(%real, %y), lhs_contracting_dims={1}, rhs_contracting_dims={0}
   %out = bf16[8,4]{1,0} fusion(%rounded), kind=kLoop, calls=%round
-  ROOT %tuple = (bf16[8,4]{1,0}, f32[4,8]{1,0}) tuple(%out, %turned)
+  ROOT %tuple = (bf16[8,4]{1,0}, f32[4,8]{1,0}) tuple(%out, %transposed)
 }
 """
 
@@ -63,34 +63,34 @@ ENTRY %main (x: bf16[8,4], y: f32[8,4], z: bf16[1,4], i: s32[]) -> (bf16[8,4], f
     [
         ("y", 128),  # an argument
         ("held", 0),  # a GPU reads x
-        ("turned", 64),
-        ("fresh", 64),  # what it is made of is not held
+        ("transposed", 64),
+        ("fresh", 64),  # its source is not held
         ("replaced", 0),  # a GPU writes into x
         ("real", 256),  # read as float32
         ("rounded", 64),  # rounded before anything else
         ("out", 64),
     ],
 )
-def test_sizes_where_bfloat16_is_not_widened(name, size):
+def test_sizes_without_the_widening(name, size):
     module = Module(TEXT)
     item = module.instructions[name]
     assert CpuWidening(module).size(Value(item, item.arrays[0], 0, 0, (0, 0))) == size
 
 
-def test_the_text_of_a_module():
+def test_parsing_a_module():
     module = Module(TEXT)
     held = module.instructions["held"]
     assert (held.source, held.operands, held.called) == ("jit(f)/a", ("x",), {"calls": "widen"})
     assert module.root("main").is_tuple and len(module.root("main").arrays) == 2
-    assert module.caller("turn").name == "turned" and module.caller("main") is None
-    assert [user.name for user in module.users["turned"]] == ["real", "tuple"]
+    assert module.caller("transpose").name == "transposed" and module.caller("main") is None
+    assert [user.name for user in module.users["transposed"]] == ["real", "tuple"]
     assert module.parameter("replace", 2).name == "p.7"
     assert [array.size for array in arrays_of("(s32[], /*index=1*/bf16[2,3]{1,0})")] == [4, 12]
 
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory):
-    """Of x @ w in bfloat16, and what the compiler says of it."""
+    """The buffer assignment of products in bfloat16, and the compiler's own statistics."""
     folder = tmp_path_factory.mktemp("dump")
     shape = jax.ShapeDtypeStruct((N, N), jnp.bfloat16)
     lowered = jax.jit(lambda x, w: jnp.tanh(x @ w) @ w).lower(shape, shape)
@@ -100,20 +100,20 @@ def account(tmp_path_factory):
     return buffer_assignment.read(folder), compiled.memory_analysis()
 
 
-def test_the_peak_is_what_the_compiler_allots(account):
+def test_the_peak_matches_the_compilers_statistics(account):
     found, stats = account
     held = sum(value.array.size for value in found.peak())
     assert held == pytest.approx(stats.temp_size_in_bytes, rel=0.01)
     assert [value.array.size for value in found.outputs] == [stats.output_size_in_bytes]
 
 
-def test_only_what_a_gpu_holds_counts(account):
+def test_only_arrays_that_a_gpu_holds_count(account):
     size = CpuWidening(account[0].module).size
     array = 2 * N * N  # in bfloat16
     assert sum(value.array.size for value in account[0].peak()) == 6 * array
-    # the first product and what it is made into, or that and the second product
+    # the first product and its tanh, or its tanh and the second product
     assert sum(map(size, account[0].peak(size))) == 2 * array
 
 
-def test_without_a_dump_nothing_is_said(tmp_path):
+def test_without_a_dump_there_is_no_buffer_assignment(tmp_path):
     assert buffer_assignment.read(tmp_path) is None

@@ -1,4 +1,4 @@
-"""Operations of functions that are counted by hand."""
+"""Operations of functions, compared with counts by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ TURN = 2 * 2 * 3 * 3  # of A and SQUARE
 
 
 def turns(a, square, length=7):
-    """`length` products, one after another."""
+    """`length` products in sequence."""
     return jax.lax.scan(lambda x, _: (x @ square, None), a, length=length)[0]
 
 
@@ -46,7 +46,7 @@ def test_counted_by_hand(function, args, expected):
     assert count(function, *args) == Flops(expected)
 
 
-def test_a_loop_of_unknown_length_counts_once_and_says_so():
+def test_a_loop_of_unknown_length_counts_once_and_is_reported():
     def loop(a, square):
         return jax.lax.while_loop(lambda x: x.sum() > 0, lambda x: x @ square, a)
 

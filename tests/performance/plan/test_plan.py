@@ -1,4 +1,4 @@
-"""What a plan counts on several meshes, its verdict and what it refuses."""
+"""What a plan counts on several meshes, its verdict, and its refusals."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.performance.plan.devices import has_plugin, make_target
 from orl_jax.performance.plan.measurement import LiveArrays, Measured
-from orl_jax.performance.plan.plan import Plan
+from orl_jax.performance.plan.plan import Plan, current
 from orl_jax.performance.plan.remedies import Remedy, candidates, remedies
 from orl_jax.performance.plan.shapes import tokens_of
 from orl_jax.performance.plan.table import render
@@ -30,7 +30,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """What `plan_runs.py` leaves."""
+    """The results of `plan_runs.py`."""
     out = tmp_path_factory.mktemp("plan") / "out.json"
     command = [sys.executable, HERE.with_name("plan_runs.py"), out]
     subprocess.run(command, check=True, timeout=600, env=ENVIRONMENT)
@@ -47,7 +47,7 @@ def kernels(run):
     return sum(size for p, size in language(run).items() if p.rpartition("/")[2] in names)
 
 
-def test_parameters_of_a_device_by_hand(runs):
+def test_parameters_per_device_by_hand(runs):
     # width 16, 2 layers, MLP 32, rank 2, vocabulary 90, float32
     whole = 4 * 2 * (4 * 16 * 16 + 3 * 16 * 32)
     tables, norms = 4 * 2 * 90 * 16, 4 * 16 * (2 * 2 + 1)
@@ -61,12 +61,12 @@ def test_parameters_of_a_device_by_hand(runs):
 
 
 def test_a_quantised_base_is_smaller(runs):
-    # NF4: half a byte a number, and a float32 for every 4
+    # NF4: half a byte per number, and a float32 scale for every 4
     assert kernels(runs["nf4"]) == kernels(runs["1x1x1"]) * (0.5 + 4 / 4) / 4
     assert "quantise" in runs["nf4"]["names"] and "quantise" not in runs["1x1x1"]["names"]
     step = runs["nf4"]["steps"]["quantise"]
     everything = sum(runs["1x1x1"]["params"].values())
-    largest = 4 * 2 * 16 * 32  # its codes are what the step makes
+    largest = 4 * 2 * 16 * 32  # the step makes its codes
     assert step["arguments"] == largest
     assert step["arguments"] + step["beside"] == (
         everything + kernels(runs["nf4"]) - largest * (0.5 + 4 / 4) / 4
@@ -77,7 +77,7 @@ def test_data_parallel_devices_share_the_rows(runs):
     one, two = runs["1x1x1"], runs["2x1x1"]
     assert (two["rows"], two["caches"]) == (one["rows"] / 2, one["caches"] / 2)
     assert (two["params"], two["moments"]) == (one["params"], one["moments"])
-    frames = 4 * 3 * 32 * 32 * 3  # of 4 prompts, a byte a colour
+    frames = 4 * 3 * 32 * 32 * 3  # for 4 prompts, a byte per colour
     for step, rows in (("encode", frames), ("decode", one["caches"])):
         less = one["steps"][step]["arguments"] - two["steps"][step]["arguments"]
         assert rows / 2 <= less < rows / 2 + 2000, step
@@ -95,13 +95,13 @@ def test_optimiser_reference_and_value_model(runs):
     counter, key, banned = 4, 8, 90
     everything = sum(run["params"].values()) + run["reference"] + run["moments"]
     assert run["always"] == everything + counter + key + banned
-    # the optimiser and the reference are no arguments of the encoder, but there they are
+    # the optimiser and the reference are not arguments of the encoder, but in memory
     encode, frames, prompts = run["steps"]["encode"], 4 * 3 * 32 * 32 * 3, 4 * 32 * (4 + 1)
     assert encode["arguments"] + encode["beside"] == run["always"] + frames + prompts
 
 
 def step(name, total, part_of="", **changes):
-    """A measured step whose temporaries are all that it takes."""
+    """A measured step that needs only temporaries."""
     values = {
         "arguments": 0, "beside": 0, "temporaries": total, "outputs": 0, "widened": 0, "turns": 1,
         "flops": 0, "open_loops": False, "held": (), "seconds": 0.0,
@@ -147,7 +147,7 @@ def test_the_table_adds_up():
     assert all(len(line) <= 120 for line in lines)
 
 
-def test_what_cpus_make_more_is_said():
+def test_the_widening_of_cpus_is_reported():
     plan = make(step("update", 3 * GB, widened=2 * GB), step("encode", 4 * GB), target="cpu")
     assert "with them update takes 5.00 GB" in render(plan, 0)
     assert "with them" not in render(make(step("update", 3 * GB)), 0)
@@ -167,24 +167,27 @@ def test_what_cpus_make_more_is_said():
         ("validate", {"evaluation.batch_size": 4}),
     ],
 )
-def test_what_may_be_changed(name, changes):
-    assert changes in list(candidates(tiny(), name, {"data": 1, "fsdp": 1, "tensor": 1}))
+def test_candidates(name, changes):
+    sizes = {"data": 1, "fsdp": 1, "tensor": 1}
+    assert changes in list(candidates(current(tiny()), name, sizes))
 
 
-def test_rows_stay_whole_over_the_devices():
+def test_candidates_divide_the_rows_over_the_devices():
     sizes = {"data": 4, "fsdp": 1, "tensor": 1}
-    found = list(candidates(tiny(), "rollout", sizes))
+    found = list(candidates(current(tiny()), "rollout", sizes))
     assert not any("rl.batch_size" in changes for changes in found)  # 2 rows on 4 devices
     assert {"mesh.data": 1, "mesh.fsdp": 4} in found
 
 
 def test_remedies_are_tried_and_ordered():
-    def total_of(config):
-        if config.rl.max_response_tokens == 6:
-            raise UserError("no")
-        return 10 * config.rl.batch_size
+    now = current(tiny())
 
-    found = remedies(tiny(), "rollout", {"data": 1, "fsdp": 1, "tensor": 1}, total_of)
+    def total_of(changes):
+        if "rl.max_response_tokens" in changes:
+            raise UserError("no")
+        return 10 * (now | changes)["rl.batch_size"]
+
+    found = remedies(now, "rollout", {"data": 1, "fsdp": 1, "tensor": 1}, total_of)
     assert found[0] == Remedy({"rl.batch_size": 2}, 20)
     assert found[0].flags == "--config.rl.batch_size=2"
     assert [r.total for r in found] == sorted(r.total for r in found)
@@ -192,7 +195,7 @@ def test_remedies_are_tried_and_ordered():
 
 
 def script(*flags):
-    """The script on the tiny config: exit status and what it printed."""
+    """Runs the script on the tiny config."""
     command = [sys.executable, ROOT / "scripts" / "plan_memory.py", *flags]
     if not any(flag.startswith("--target=") for flag in flags):
         command.insert(2, "--target=cpu")
@@ -201,7 +204,7 @@ def script(*flags):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
 
 
-def test_the_script_fits(tmp_path):
+def test_the_script_with_enough_memory(tmp_path):
     out = tmp_path / "plan.json"
     done = script("--steps=encode", "--config.mesh.data=2", f"--json={out}", "--top=1")
     assert done.returncode == 0, done.stderr
@@ -212,7 +215,7 @@ def test_the_script_fits(tmp_path):
     assert plan["steps"][0]["total"] > 36864 / 2
 
 
-def test_the_script_does_not_fit():
+def test_the_script_with_too_little_memory():
     done = script("--steps=encode", "--memory=0.0001", "--top=0")
     assert done.returncode == 1
     assert "failed: encode does not fit" in done.stderr
@@ -237,14 +240,14 @@ def test_refusals(flags, words):
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_video_must_go_into_the_prompt():
+def test_a_prompt_must_have_room_for_a_video():
     config = tiny()
     config.data.prompt_tokens = 6
     with pytest.raises(UserError, match="prompt_tokens is 6, and a video takes 6"):
         tokens_of(config, 100)
 
 
-def test_the_tokenizer_of_the_data_is_used_where_there_is_one(tmp_path):
+def test_the_tokenizer_of_the_data_is_used_if_there_is_one(tmp_path):
     config = tiny()
     config.data.folder = str(tmp_path)
     assert tokens_of(config, 100).vocabulary_size == 100
@@ -253,19 +256,19 @@ def test_the_tokenizer_of_the_data_is_used_where_there_is_one(tmp_path):
     assert tokens.vocabulary_size < 30 and tokens.prompt_length == config.data.prompt_tokens
 
 
-def test_another_target_is_refused():
+def test_an_unknown_target_is_refused():
     with pytest.raises(UserError, match="--target=tpu; choose one of auto, h100, cpu"):
         make_target("tpu", 1, GB)
 
 
 @pytest.mark.skipif(has_plugin(), reason="JAX's CUDA plugin is installed")
-def test_a_gpu_is_not_compiled_for_without_the_plugin():
+def test_compiling_for_a_gpu_needs_the_plugin():
     with pytest.raises(UserError, match="no GPU is needed.*gpu"):
         make_target("h100", 1, GB)
 
 
 @pytest.mark.skipif(not has_plugin(), reason="JAX's CUDA plugin is not installed")
-def test_a_gpu_holds_the_cache_of_the_answers_once(tmp_path):
+def test_a_gpu_holds_the_cache_of_the_responses_once(tmp_path):
     out, layers, tokens = tmp_path / "plan.json", 16, 2**15
     flags = [
         f"--config.model.language.layers={layers}", "--config.model.language.unroll=1",

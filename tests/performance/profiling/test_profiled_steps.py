@@ -1,4 +1,4 @@
-"""Steps of the tiny run under the profiler: the trace, its stages, and what is left untouched."""
+"""Steps of the tiny run under the profiler: the trace, its stages, and the files written."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ STAGES = {"data", "encode", "rollout", "oracle", "score", "update"}
 
 @pytest.fixture(scope="module")
 def recorded(run, tmp_path_factory):
-    """(workdir, recording) of two steps."""
+    """The workdir and the recording of two steps."""
     config, trained = run
     workdir = tmp_path_factory.mktemp("profiled")
     base = f"{trained}/checkpoints/sft"
@@ -43,7 +43,7 @@ def test_every_part_is_named(recorded):
     assert set(PARTS.values()) <= parts
 
 
-def test_only_the_folder_of_the_trace_is_written(recorded):
+def test_only_the_traces_folder_is_written(recorded):
     workdir, _ = recorded
     assert [path.name for path in workdir.iterdir()] == [recording.FOLDER]
     assert not list(workdir.rglob("metrics.jsonl")) + list(workdir.rglob("checkpoints"))

@@ -9,7 +9,7 @@ def test_merged():
     assert merged(WORK) == [(0, 3), (5, 6)]
 
 
-def test_busy_counts_what_lies_within():
+def test_busy_counts_only_the_given_interval():
     assert busy([(0, 3), (5, 6)], 2, 7) == 2
     assert busy([(0, 3)], 4, 5) == 0
 
@@ -21,13 +21,13 @@ def test_gaps():
     assert gaps([], 1, 2) == [(1, 2)]
 
 
-def test_own_time_is_without_what_lies_within():
-    loop, turn, within, other = (
+def test_own_time_excludes_nested_spans():
+    loop, body, nested, other = (
         Span("loop", 0, 10),
-        Span("turn", 1, 4),
-        Span("within", 2, 3),
+        Span("body", 1, 4),
+        Span("nested", 2, 3),
         Span("other", 4, 8),
     )
-    assert own_lengths([loop, turn, within, other]) == [3, 2, 1, 4]
-    assert own_lengths([within, other, loop, turn]) == [1, 4, 3, 2]
+    assert own_lengths([loop, body, nested, other]) == [3, 2, 1, 4]
+    assert own_lengths([nested, other, loop, body]) == [1, 4, 3, 2]
     assert own_lengths([]) == []

@@ -1,4 +1,4 @@
-"""The summary of two steps of made-up events, by hand, and of a made-up GPU's trace."""
+"""The summary of synthetic steps, by hand, and of a synthetic trace of a GPU."""
 
 import json
 
