@@ -163,9 +163,7 @@ def _open_locked(path: Path) -> int:
         if os.fstat(file).st_ino == os.stat(path).st_ino:  # it has not just been replaced
             return file
     os.close(file)
-    raise UserError(
-        f"{path} is open in another process; end that one or name another --output"
-    )
+    raise UserError(f"{path} is open in another process; end that one or name another --output")
 
 
 def _write(file: int, data: bytes) -> None:
