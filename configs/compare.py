@@ -1,6 +1,6 @@
 """The comparisons of docs/results/experiments.md: `configs/compare.py:GROUP`, on the demo's world.
 
-    forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls of more SFT
+    forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls with more SFT
     oracles   the default form under worse Oracles
     graded    ranks and scores of an Oracle with more than two levels, scores calibrated or not
     ppo       learning rates of PPO, to choose one on the validation split
@@ -33,7 +33,7 @@ def signed(mix: float) -> tuple:
 
 
 def grpo(name: str, form: str, oracle: str) -> tuple:
-    """GRPO on the Oracle's scores; they are distorted prompt by prompt, or not."""
+    """GRPO on the Oracle's scores, which may be distorted prompt by prompt."""
     return arm(
         name, rl__algorithm="grpo", rl__grpo__form=form, oracle__name=oracle, oracle__distortion=2.0
     )
@@ -89,7 +89,7 @@ SCALES = (
 
 
 def graded() -> tuple:
-    """Ranks against scores, of 8 answers a prompt, where wrong answers are not all the same."""
+    """Ranks against scores for 8 answers a prompt, where wrong answers are not equally wrong."""
     keys = {"rl__group_size": 8, "oracle__scales": SCALES}
     ranks = {**keys, "oracle__name": "graded"}
     distorted = {**keys, "oracle__name": "distorted", "oracle__inner": "graded"}
@@ -112,7 +112,7 @@ SEEDS = {
     "forms": (0, 1, 2, 3, 4),
     "oracles": (0, 1, 2),
     "graded": (0, 1, 2, 3, 4),
-    "ppo": (10, 11),  # others than are reported
+    "ppo": (10, 11),  # not the seeds that are reported
     "sizes": (0, 1, 2),
 }
 BASELINES = {
@@ -138,15 +138,15 @@ def get_config(group: str = "forms") -> ConfigDict:
             "start": "runs/demo/checkpoints/sft",
             "arms": GROUPS.get(group, forms)(),
             "seeds": SEEDS.get(group, (0, 1)),
-            "queries": 5_760,  # answers that an RL run has ranked
-            "answers": 160,  # of them in a step: prompts x group size
+            "queries": 5_760,  # answers that the Oracle ranks in an RL run
+            "answers": 160,  # in a step: prompts x group size
             "splits": ("test",),
             "split": "test",  # the one that tables are about
-            # Keys of the config that are others in evaluation, as ("data.folder", "data/mme").
+            # Keys with other values in evaluation, such as ("data.folder", "data/mme").
             "evaluate_with": (),
             "baseline": BASELINES.get(group, SIGNED),
-            "control_of": SIGNED,  # controls of more SFT take as many seconds as this arm
-            "workers": 0,  # processes; 0 is one a core
+            "control_of": SIGNED,  # controls with more SFT train for as many seconds as this arm
+            "workers": 0,  # processes; 0 is one per core
         }
     )
     config.rl.update(validate_every=18, rollouts_every=18)

@@ -94,9 +94,9 @@ def data() -> dict:
         "response_tokens": 10,  # T of taught answers, the end token included: the world's longest
         "workers": 0,  # processes that decode; 0 decodes in threads
         "bad_video": "skip",  # an unreadable video: skip it, counted | raise
-        "cache_mb": 400,  # decoded frames kept in memory; 0 for none
-        # A folder for the visual tokens of RL's videos, which a frozen encoder then sees once,
-        # whatever the run; "" encodes them at every step. The size is said before it is made.
+        "cache_mb": 400,  # of decoded frames kept in memory, 10^6 bytes; 0 for none
+        # A folder for the visual tokens of RL's videos: a frozen encoder then sees each video once
+        # over all runs; "" encodes them at every step. Its size is logged before it is written.
         "features": "data/features",
         "scenes": {
             "seed": 0,
@@ -107,8 +107,8 @@ def data() -> dict:
             "frames": 32,
             "rate": 8,  # frames a second
             "size": 64,
-            # SFT answers are partly wrong, as scraped instruction data is:
-            "systematic_share": 0.75,  # of answers with a value that is mixed up (two fifths are)
+            # SFT answers are partly wrong, like scraped instruction data:
+            "systematic_share": 0.75,  # of the answers (two fifths) whose value can be confused
             "random_share": 0.05,  # of all answers
         },
     }
@@ -121,15 +121,15 @@ def source() -> dict:
         # activitynet_qa | msvd_qa | msrvtt_qa | video_mme | video_chatgpt | vlm_rlaif_sft |
         # vlm_rlaif_init | vlm_rlaif_rl | vlm_rlaif_pairs | own
         "name": "shapes",
-        "folder": "",  # the official files; not read for shapes, here and below
-        "videos": "",  # where the videos lie, and stay; "" is `folder`
+        "folder": "",  # of the official files; this and the following are not read for shapes
+        "videos": "",  # where the videos are, and stay; "" is `folder`
         "missing_videos": "keep",  # keep (training skips and counts them) | drop | raise
         "validation_share": 0.05,  # of train's videos, where no validation split is given
     }
 
 
 def model() -> dict:
-    """CLIP, Q-Former and LLaMA in small; the keys are the fields of the modules."""
+    """Small CLIP, Q-Former and LLaMA; the keys are the fields of the modules."""
     return {
         # Of vision, adapter and language, each of which may set its own.
         "layers": {
@@ -148,16 +148,16 @@ def model() -> dict:
             "select_layer": -2,  # features are the input of the last layer, as in LLaVA
             "activation": "quick_gelu",  # quick_gelu (OpenAI's CLIP) | gelu (LAION's)
             "unroll": 4,  # layers at a time in the scan over layers
-            "frames_at_a_time": 0,  # of each video, where memory is short; 0 is all
+            "frames_at_a_time": 0,  # of each video, to save memory; 0 is all
         },
         "adapter": {
-            "name": "qformer",  # qformer | pool (mlp2x_gelu, then mean pooling; reads dtype alone)
+            "name": "qformer",  # qformer | pool (mlp2x_gelu, then mean pooling; reads few keys)
             "queries": 16,
             "width": 96,
             "layers": 2,
             "heads": 4,
             "mlp_width": 384,
-            "cross_frequency": 1,  # every so many layers cross-attention (BLIP-2: 2)
+            "cross_frequency": 1,  # layers per cross-attention (BLIP-2: 2)
             "norm_epsilon": 1e-12,
             "time_embedding": True,  # one for each frame, added to its features (BLIP-2: False)
             "feature_norm": True,  # a LayerNorm of the features (BLIP-2's are normed: False)
@@ -172,16 +172,16 @@ def model() -> dict:
             "head_width": 0,  # of each head; 0 is width / heads
             "tied": False,  # the projection to logits is the embedding; no lm_head then
             "rope_base": 10000.0,
-            "rope_scaling": "none",  # for longer texts: none | linear | llama3 (Llama 3.1 and on)
+            "rope_scaling": "none",  # for longer texts: none | linear | llama3 (Llama 3.1 on)
             "rope_factor": 1.0,  # of linear and llama3: slows rotation down
-            "rope_low_frequency": 1.0,  # of llama3: turns over the length below; fewer: slowed down
-            "rope_high_frequency": 4.0,  # of llama3: more turns: kept; in between: mixed
-            "rope_original_length": 8192,  # of llama3: tokens of a text in the first training
-            "embedding_std": 0.5,  # of fresh embeddings: of the size of the visual tokens
+            "rope_low_frequency": 1.0,  # of llama3: fewer turns over the length below: slowed down
+            "rope_high_frequency": 4.0,  # of llama3: more turns: unchanged; in between: mixed
+            "rope_original_length": 8192,  # of llama3: tokens of a text in the original training
+            "embedding_std": 0.5,  # of fresh embeddings; as large as visual tokens
             "unroll": 3,
         },
         "lora": {"rank": 16, "alpha": 32.0},  # on q, k, v, o, gate, up, down
-        "param_dtype": "float32",  # of fresh frozen parameters; trained ones are float32 always
+        "param_dtype": "float32",  # of fresh frozen parameters; trained ones are always float32
         "vocabulary_chunk": 0,  # positions projected to logits at a time; 0 is all
     }
 
@@ -199,9 +199,9 @@ def optimizer() -> dict:
 
 
 def vision() -> dict:
-    """The vision warm-up, in place of pretrained CLIP and Q-Former."""
+    """The vision warm-up, a stand-in for pretrained CLIP and Q-Former; inherits `optimizer`."""
     return {
-        "encoder_steps": 400,  # of `steps`; the others are the adapter's
+        "encoder_steps": 400,  # of `steps`; the rest train the adapter
         "steps": 650,
         "batch_size": 96,  # clips
         "rates": (("adapter/.*", 0.5),),
@@ -212,19 +212,22 @@ def vision() -> dict:
 
 
 def sft() -> dict:
-    """Supervised fine-tuning of the language model and, slowly, of the adapter."""
+    """Supervised fine-tuning of the language model and, slowly, the adapter.
+
+    Inherits `optimizer`.
+    """
     return {
         "init_from": "",  # a checkpoint, WORKDIR/checkpoints/STAGE[/STEP]; "" is fresh parameters
         "answers": "taught",  # taught (partly wrong) | clean (the control)
-        "lora": False,  # adapters on a pretrained language model; here all of it is trained
+        "lora": False,  # train adapters on a pretrained language model, not all of it
         "trainable": (("vision/.*", "freeze"), ("(adapter|language)/.*", "train")),
         "rates": (("adapter/.*", 0.03),),
         # (share of the steps, (lowest, highest difficulty)): 1 one frame is enough, 2 time matters
         "curriculum": ((0.1, (1, 1)), (0.9, (1, 2))),
         "steps": 800,
-        "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
+        "seconds": 0.0,  # stop after this time, whatever the steps; 0 for no limit
         "batch_size": 24,  # videos
-        "questions": 6,  # at most, a video
+        "questions": 6,  # a video, at most
         "learning_rate": 3e-3,
         "warmup_steps": 30,
         "weight_decay": 0.01,
@@ -234,22 +237,22 @@ def sft() -> dict:
 
 
 def rl() -> dict:
-    """GRPO_rank on the adapters."""
+    """GRPO_rank on the adapters; inherits `optimizer`."""
     return {
         "algorithm": "grpo_rank",  # grpo_rank (the Oracle's ranks) | grpo, ppo (its scores)
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
         "steps": 150,
-        "epochs": 0,  # passes over the prompts, in place of `steps`; 0 goes by the steps
-        "seconds": 0.0,  # stop after so long, whatever the steps; 0 for no limit
+        "epochs": 0,  # passes over the prompts, instead of `steps`; 0 uses `steps`
+        "seconds": 0.0,  # stop after this time, whatever the steps; 0 for no limit
         "batch_size": 64,  # prompts
         "group_size": 5,  # G, responses a prompt
-        "micro_batch": 0,  # prompts at a time in the update, groups whole; 0 is all
+        "micro_batch": 0,  # prompts at a time in the update, in whole groups; 0 is all
         "updates_per_rollout": 1,
         "max_response_tokens": 10,  # T
         "temperature": 1.0,  # of sampling and of all log-probabilities
         "advantage": {
-            # signed (the mended sign) | printed (the paper's, for the record) | linear (GOPO)
+            # signed (the sign corrected) | printed (the paper's, for the record) | linear (GOPO)
             "form": "signed",
             "mix": 0.25,  # share of the policy's own order in the signed form
             "discount": "log2",  # log2 | printed | product
@@ -279,11 +282,11 @@ def rl() -> dict:
 
 
 def monitors() -> dict:
-    """When RL is said to go wrong; `docs/metrics.md` tells what to try. 0 switches one off."""
+    """When RL is reported to go wrong; `docs/metrics.md` says what to try. 0 turns one off."""
     return {
-        "window": 10,  # logged steps that means are taken over
+        "window": 10,  # logged steps to average over
         # advantage_collapse, by either sign:
-        "no_signal_fraction": 0.9,  # mean share of groups that the Oracle ties whole: above this
+        "no_signal_fraction": 0.9,  # mean share of groups that the Oracle ties entirely: above this
         "advantage_floor": 0.01,  # mean absolute advantage: below this
         # advantage_explosion: the largest one; rank advantages stay below 1, z-scores below sqrt(G)
         "advantage_limit": 5.0,
@@ -292,7 +295,7 @@ def monitors() -> dict:
         "length_factor": 2.0,  # length_drift: against the first window's mean, either way
         # wrong_direction: correlation of a step's advantages with the Oracle's order; -1 is off
         "direction_floor": 0.0,
-        "type_fall": 0.1,  # type_fall: validation accuracy of a task type below its first, a share
+        "type_fall": 0.1,  # type_fall: a task type's validation accuracy below its first, a share
         "valid_floor": 0.5,  # oracle_failing: mean share of groups with a valid ranking
         "gap_limit": 0.05,  # sampler_mismatch: mean gap of a step, nats
         "stop_on": (),  # monitors that stop training, e.g. ("policy_drift",); the others warn
@@ -300,27 +303,27 @@ def monitors() -> dict:
 
 
 def evaluation() -> dict:
-    """Of validation and of `scripts/evaluate.py` (docs/evaluation.md)."""
+    """Validation and `scripts/evaluate.py` (docs/evaluation.md)."""
     return {
         "batch_size": 64,  # items at a time
-        "samples": 2,  # sampled answers an item, besides the greedy one; 0 is none
+        "samples": 2,  # sampled answers an item, in addition to the greedy one; 0 is none
         "validation_items": 256,
         "max_items": 0,  # of a split; 0 is all of them
-        # With max_items: "" takes the first ones; else of each kind of these features in
-        # proportion, such as task_type or task_type,duration, drawn by the seed.
+        # With max_items: "" takes the first items; names of features, such as task_type or
+        # task_type,duration, draw from each of their kinds in proportion, by the seed.
         "stratify": "",
         "seed": 0,
         # Multiple choice: letter (options are shown, an answer is generated) | letter_likelihood
         # (shown, the likeliest letter) | text_likelihood (not shown, the likeliest text)
         "choice": "letter",
-        "subtitles": False,  # in the prompt, those at the times of the frames, where there are any
-        "prompt_tokens": 0,  # where questions are longer than in training; 0 is data.prompt_tokens
+        "subtitles": False,  # in the prompt: those at the times of the frames, if there are any
+        "prompt_tokens": 0,  # for questions longer than in training; 0 is data.prompt_tokens
         "response_tokens": 0,  # of an answer at most; 0 is rl.max_response_tokens
     }
 
 
 def shrink(config: ConfigDict) -> None:
-    """Sizes for tests: seconds, not minutes. Learns little."""
+    """Sizes for tests: seconds instead of minutes. Learns little."""
     config.data.scenes.update(train=24, validation=6, test=6, composition=4, frames=8)
     config.data.update(frames=3, image_size=32, prompt_tokens=32, cache_mb=16, features="")
     config.data.response_tokens = config.rl.max_response_tokens = 12

@@ -47,7 +47,7 @@ def video_mme(workdir: str, minibatches: int) -> tuple:
 
 
 def oracles(workdir: str, _: int) -> tuple:
-    """GRPO_rank by Oracles that know more and less; the last knows nothing but lengths."""
+    """GRPO_rank with Oracles that know more or less; the last knows only lengths."""
     return (
         arm(RANKER, **trained("ranker", workdir)),
         arm("ranks of a reward model's scores", **trained("reward", workdir)),
@@ -57,7 +57,7 @@ def oracles(workdir: str, _: int) -> tuple:
 
 
 def sizes(workdir: str, _: int) -> tuple:
-    """2 to 8 answers a prompt at an equal number of ranked answers."""
+    """2 to 8 answers a prompt, with an equal number of ranked answers."""
     return tuple(
         arm(f"G = {size}", rl__group_size=size, **trained("ranker", workdir))
         for size in (2, 4, 5, 8)
@@ -93,7 +93,7 @@ def get_config(choices: str = "video_mme") -> ConfigDict:
 
 
 def embedded(group: str, workdir: str) -> ConfigDict:
-    """Minutes a run on two cores. Video-MME is the world in its form, whose texts are weighed."""
+    """Minutes a run on two cores. Video-MME is the world in its form; option texts are weighed."""
     config = COMPARE["get_config"]("forms").unlock()
     config.compare.update(start=f"{workdir}/checkpoints/sft", seeds=(0, 1, 2))
     if group == "video_mme":

@@ -3,9 +3,9 @@
     configs/imported.py               for scripts/import_weights.py; `weights` names local folders
     configs/imported.py:runs/llama2   for all other scripts, after the import into runs/llama2
 
-The sections are those of `configs/demo.py`, which explains them; here is what differs for a
+The sections are those of `configs/demo.py`, which explains them; this file has what differs for a
 language model of billions of parameters. An import replaces `model`, `data.image_size` and
-`data.framing` by what the folders say. docs/weights.md has the commands.
+`data.framing` with what the folders say. docs/weights.md has the commands.
 """
 
 import runpy
@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 DEMO = Path(__file__).with_name("demo.py")
 ADAPTERS = ((".*/lora_[ab]|adapter/.*", "train"), (".*", "freeze"))
-# What the imported parameters fit; the prompt's length is free, but visual tokens must fit in.
+# What imported parameters depend on; the prompt's length is free if visual tokens fit in it.
 FROM_IMPORT = ("image_size", "frames", "framing", "tokenizer")
 
 
@@ -48,7 +48,7 @@ def get_config(workdir: str = "") -> ConfigDict:
 
 
 def weights() -> ConfigDict:
-    """Local Hugging Face folders; "" is none, and that part then begins at random."""
+    """Local Hugging Face folders; "" is none: that part starts from random parameters."""
     return ConfigDict(
         {
             "language": "",  # LlamaForCausalLM: LLaMA, Vicuna, TinyLlama, SmolLM2
@@ -62,7 +62,7 @@ def weights() -> ConfigDict:
 
 
 def model() -> dict:
-    """Before the import: what no folder says."""
+    """What no folder says, before the import."""
     large = {"remat": True, "unroll": 1}
     return {
         "vision": {"select_layer": -2, **large},
@@ -76,7 +76,7 @@ def model() -> dict:
 
 
 def sft() -> dict:
-    """Adapters on the language model, and all of the (perhaps fresh) visual adapter."""
+    """Trains LoRA on the language model and all of the (perhaps fresh) visual adapter."""
     return {
         "lora": True,
         "trainable": ADAPTERS,
@@ -90,7 +90,7 @@ def sft() -> dict:
 
 
 def rl() -> dict:
-    """The rate is the baseline's for RL; memory decides the batch."""
+    """The rate is the baseline's for RL; the batch is what fits in memory."""
     return {
         "batch_size": 8,
         "micro_batch": 1,
@@ -101,7 +101,7 @@ def rl() -> dict:
 
 
 def _continue(config: ConfigDict, workdir: str) -> None:
-    """Model and data as they were imported; SFT begins from there."""
+    """Model and data as imported; SFT begins from there."""
     from orl_jax.evaluation.evaluate import stored_config
 
     checkpoint = f"{workdir}/checkpoints/imported"

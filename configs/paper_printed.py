@@ -1,7 +1,7 @@
 """The demo with the advantage as the paper prints it (arXiv 2510.02561), for the record.
 
-It pushes away from what the Oracle prefers: see docs/results/printed_form.md. The monitor
-`wrong_direction` says so at the first step.
+It pushes the policy away from what the Oracle prefers: see docs/results/printed_form.md. The
+monitor `wrong_direction` reports it at the first step.
 """
 
 import runpy

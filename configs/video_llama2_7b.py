@@ -12,8 +12,8 @@ Choices are joined by commas: `qformer` or `pool`, `4xh100` or `1xh100`. Sources
     B   BLIP-2's Q-Former (arXiv 2301.12597, `Blip2QFormerConfig`)
     not published: ours
 
-docs/scaling.md has the commands, from the import of real weights on; `scripts/plan_memory.py` tells
-beforehand what fits.
+docs/scaling.md has the commands, starting with the import of real weights; `scripts/plan_memory.py`
+says beforehand what fits.
 """
 
 import runpy
@@ -53,7 +53,7 @@ def get_config(choices: str = "") -> ConfigDict:
     config.sft.update(sft())
     config.rl.update(rl())
     config.mesh.update(data=4 if machine == "4xh100" else 1, fsdp=1, tensor=1)
-    # Prompts at a time in the update, groups whole: one a device.
+    # Prompts at a time in the update, in whole groups: one per device.
     config.rl.micro_batch = config.mesh.data
     if (adapter, machine) == ("pool", "1xh100"):  # 754 tokens a prompt: what 80 GB hold
         config.rl.batch_size, config.sft.batch_size = 32, 8
@@ -66,7 +66,7 @@ def _pick(chosen: list[str], names: tuple[str, ...]) -> str:
 
 
 def data(adapter: str) -> dict:
-    """What the policy reads and may say."""
+    """What the policy reads, and the length of its answers."""
     visual = 32 if adapter == "qformer" else 50 + 576
     return {
         "frames": 50,  # P, V: sampled uniformly
@@ -111,7 +111,7 @@ def language() -> dict:
 
 
 def sft() -> dict:
-    """V's, of its policy; P begins from that."""
+    """V's settings for its policy, from which P begins."""
     return {
         "batch_size": 32,  # videos of up to 4 questions; V: 128 questions
         "questions": 4,
@@ -124,7 +124,7 @@ def sft() -> dict:
 
 
 def rl() -> dict:
-    """P where it says so."""
+    """From P where it says so."""
     return {
         "algorithm": "grpo_rank",  # P
         "batch_size": 64,  # P: rollout batch

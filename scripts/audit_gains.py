@@ -1,11 +1,11 @@
-"""Sets what audits said of several Oracles against what training by them gained.
+r"""Compares what audits said about several Oracles with what training by them gained.
 
     python scripts/audit_gains.py --start=runs/start/results.json --output=gains.png \
         --oracle=rule,runs/audit-rule/audit.json,runs/rule/evaluation/results.json \
         --oracle=ranker,runs/audit-ranker/audit.json,runs/ranker/evaluation/results.json
 
-Each --oracle is NAME,AUDIT,EVALUATION: files of scripts/audit_oracle.py and scripts/evaluate.py.
-Prints a table; writes a picture.
+Each --oracle is NAME,AUDIT,EVALUATION with the files that scripts/audit_oracle.py and
+scripts/evaluate.py wrote. Prints a table and draws a picture.
 """
 
 from absl import flags
@@ -15,8 +15,10 @@ from orl_jax.oracles.audit.gains import draw_gains, gain_table, read_point, read
 from orl_jax.run import cli
 from orl_jax.run.errors import UserError
 
-START = flags.DEFINE_string("start", None, "results.json of the checkpoint that training began at.")
-ORACLES = flags.DEFINE_multi_string("oracle", [], "NAME,AUDIT,EVALUATION; once for each Oracle.")
+START = flags.DEFINE_string(
+    "start", None, "results.json of the checkpoint that training began from."
+)
+ORACLES = flags.DEFINE_multi_string("oracle", [], "NAME,AUDIT,EVALUATION; one for each Oracle.")
 OUTPUT = flags.DEFINE_string("output", "gains.png", "The picture.")
 
 
@@ -33,7 +35,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     points = [read_point(*part, start) for part in parts]
     print(gain_table(points))
     draw_gains(points, OUTPUT.value)
-    print(f"\nThe start has {100 * start:.1f}. {OUTPUT.value} shows it.")
+    print(f"\nThe start has {100 * start:.1f}. The picture is {OUTPUT.value}.")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Audits an Oracle on groups of answers, before it is trusted with a training.
+r"""Audits an Oracle on groups of answers, before it is trusted to train by.
 
     python scripts/audit_oracle.py --config=configs/demo.py --workdir=runs/audit \
         --config.audit.groups=runs/demo/rollouts/150.jsonl --config.oracle.name=noisy
 
 Prints a table and, last, a line "verdict: PASS ..." or "verdict: FAIL ..."; writes audit.json,
 audit.md, audit.html and answers.jsonl to the workdir. A verdict is a result: the exit status is 0
-with either. The same command goes on with an audit that was stopped, and asks nothing twice.
+with either. The same command resumes an audit that was stopped, and asks nothing twice.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 def _device_oracles(config: ConfigDict) -> dict[str, Any]:
-    """Oracles on the device; jax is imported only where a name may be one of them."""
+    """Oracles on the device; jax is imported only if a name may be one of them."""
     oracle, known = config.oracle, {*ORACLES, *WRAPPERS, "ensemble"}
     names = {oracle.name, oracle.inner, *oracle.members}
     if all(name in known or ":" in name for name in names):

@@ -1,12 +1,12 @@
-"""PeerConnection the Vicuna benchmark's answers and GPT-4's reviews into groups for an audit.
+r"""PeerConnection the Vicuna benchmark's answers and GPT-4's reviews into groups for an audit.
 
     python scripts/audit_vicuna.py --folder=vicuna80 --output=vicuna80/groups.jsonl
     python scripts/audit_oracle.py --config=configs/demo.py --workdir=runs/audit-vicuna80 \
         --config.audit.groups=vicuna80/groups.jsonl --config.audit.truth=recorded
 
-The folder is `table` of https://github.com/lm-sys/vicuna-blog-eval, or has its files beside each
-other: question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl.
-orl_jax/oracles/audit/vicuna.py says what is made of them.
+The folder is `table` of https://github.com/lm-sys/vicuna-blog-eval, or holds its question.jsonl,
+answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl side by side. How groups are made of them is
+described in orl_jax/oracles/audit/vicuna.py.
 """
 
 import pathlib
@@ -21,7 +21,7 @@ from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json_lines
 
 FOLDER = flags.DEFINE_string("folder", None, "Where question.jsonl and the answers are.")
-OUTPUT = flags.DEFINE_string("output", None, "The file of groups to be written.")
+OUTPUT = flags.DEFINE_string("output", None, "The file of groups to write.")
 
 
 def main(config: ConfigDict, workdir: str) -> None:

@@ -2,7 +2,7 @@
 
     python scripts/bandit.py --workdir=runs/bandit
 
-About a minute of one core. What it shows is in docs/results/printed_form.md.
+Takes about a minute on one core. For what it shows see docs/results/printed_form.md.
 """
 
 import pathlib
@@ -57,7 +57,7 @@ def main() -> None:
     """Runs everything, prints the tables and writes the two files.
 
     Raises:
-      UserError: a flag that makes no sense.
+      UserError: a flag out of range.
     """
     folder = pathlib.Path(_checked_workdir())
     folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def _parse() -> None:
 
 
 def _run() -> int:
-    """The exit status, as of the other scripts (`orl_jax.run.cli`, which needs a configuration)."""
+    """The exit status, as of other scripts; `orl_jax.run.cli` would need a configuration."""
     exit_on_sigterm()
     try:
         _parse()

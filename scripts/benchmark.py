@@ -1,11 +1,11 @@
-"""How fast a config's RL step is, where the time goes, what a shared prompt saves; peers beside it.
+"""How fast a config's RL step is, where the time goes, what a shared prompt saves; peers.
 
     python scripts/benchmark.py --config=configs/demo.py --workdir=runs/benchmark
     python scripts/benchmark.py --config=configs/demo.py --workdir=runs/benchmark --only=prefix
     python scripts/benchmark.py --config=configs/imported.py --workdir=runs/benchmark --peer=trl
 
 Needs neither data nor weights: parameters and batches are random. Writes benchmark.json,
-benchmark.md and benchmark.png; docs/performance.md tells how to read them.
+benchmark.md and benchmark.png; docs/performance.md explains them.
 """
 
 import os
@@ -16,19 +16,27 @@ from ml_collections import ConfigDict, config_flags
 from orl_jax.run import cli
 from orl_jax.run.errors import UserError
 
-ONLY = flags.DEFINE_list("only", [], "stages | prefix | vocabulary, with commas between.")
-STAGES = flags.DEFINE_list(
-    "stages", [], "video, encode, prefill, decode, rollout, score, update, step; none is all."
+ONLY = flags.DEFINE_list(
+    "only", [], "stages | prefix | vocabulary, separated by commas; by default all."
 )
-CURVES = flags.DEFINE_list("curves", [], "frames | group | response | prefix | prompts.")
-PEER = flags.DEFINE_string("peer", "", "trl | tunix: one whole GRPO step beside theirs.")
-PEER_PYTHON = flags.DEFINE_string("peer_python", "", "Of an environment that has Tunix.")
+STAGES = flags.DEFINE_list(
+    "stages", [], "video, encode, prefill, decode, rollout, score, update, step; by default all."
+)
+CURVES = flags.DEFINE_list(
+    "curves",
+    [],
+    "frames | group | response | prefix | prompts, separated by commas; by default none.",
+)
+PEER = flags.DEFINE_string("peer", "", "trl | tunix: compare one whole GRPO step with theirs.")
+PEER_PYTHON = flags.DEFINE_string("peer_python", "", "The Python of an environment that has Tunix.")
 SIZES = flags.DEFINE_string(
-    "sizes", "", "Of --peer: NAME=NUMBER with commas between, such as prompts=2,prompt=800."
+    "sizes", "", "Of --peer: NAME=NUMBER, separated by commas, such as prompts=2,prompt=800."
 )
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timings of each kind, after a warm-up.")
 VOCABULARY = flags.DEFINE_integer(
-    "vocabulary", 32002, "Tokens, where the config's tokenizer is not at hand; LLaMA's and two."
+    "vocabulary",
+    32002,
+    "Number of tokens, if the config's tokenizer is not available; LLaMA's and two.",
 )
 CLIP = flags.DEFINE_string("clip", "", "A video file to decode; by default one is written.")
 

@@ -3,8 +3,8 @@ r"""Asks a checkpoint about a video file.
     python scripts/chat.py --checkpoint=runs/demo/checkpoints/rl --video=clip.mp4 \
         --question="What does the red circle do?"
 
-Streams the answer to standard output. Without --question it asks for questions, or reads one a line
-from a pipe: /video PATH changes the clip; /quit, an empty line or the end of input ends it.
+Streams the answer to standard output. Without --question it asks for questions, or reads one per
+line from a pipe: /video PATH changes the clip; /quit, an empty line or the end of input ends it.
 --samples=5 draws five answers instead; with --oracle they are shown in the Oracle's order.
 
 The configuration is the checkpoint's; --config.section.key=value overrides a key of it.
@@ -32,18 +32,22 @@ from orl_jax.run.errors import UserError
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 VIDEO = flags.DEFINE_string("video", None, "A video file.")
-QUESTION = flags.DEFINE_string("question", None, "One question; without it, standard input asks.")
+QUESTION = flags.DEFINE_string(
+    "question", None, "One question; by default they are read from standard input."
+)
 MAX_TOKENS = flags.DEFINE_integer(
-    "max_tokens", None, "Most tokens of an answer (the checkpoint's).", lower_bound=1
+    "max_tokens", None, "Most tokens of an answer; by default the checkpoint's.", lower_bound=1
 )
 TEMPERATURE = flags.DEFINE_float(
-    "temperature", None, "0, greedy, or with --samples 1.", lower_bound=0
+    "temperature", None, "Of sampling; by default 0 (greedy), with --samples 1.", lower_bound=0
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of the noise.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of sampling.", lower_bound=0)
 SAMPLES = flags.DEFINE_integer("samples", 0, "Answers to draw; 0 streams one.", lower_bound=0)
-ORACLE = flags.DEFINE_string("oracle", "", "Who puts the answers in order, e.g. reference.")
+ORACLE = flags.DEFINE_string("oracle", "", "Who orders the answers, e.g. reference.")
 REFERENCE = flags.DEFINE_string("reference", "", "The right answer, for --oracle=reference.")
-ORACLE_CHECKPOINT = flags.DEFINE_string("oracle_checkpoint", "", "Of --oracle=reward or ranker.")
+ORACLE_CHECKPOINT = flags.DEFINE_string(
+    "oracle_checkpoint", "", "The checkpoint of --oracle=reward or ranker."
+)
 
 EXAMPLES = {"checkpoint": "runs/demo/checkpoints/rl", "video": "clip.mp4"}
 
@@ -75,7 +79,7 @@ def _check_flags() -> None:
     if not math.isfinite(_temperature()):
         raise UserError(f"--temperature={TEMPERATURE.value}; it must be a number, 0 for greedy")
     if QUESTION.value is not None and not QUESTION.value.strip():
-        raise UserError("--question is empty; leave it away to be asked for questions")
+        raise UserError("--question is empty; leave it out to be asked for questions")
     if ORACLE.value and not SAMPLES.value:
         raise UserError(f"--oracle={ORACLE.value} puts several answers in order; add --samples=5")
     if REFERENCE.value and not (ORACLE.value and QUESTION.value):

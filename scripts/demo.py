@@ -1,4 +1,4 @@
-"""The whole of Oracle-RLAIF on the embedded data: data, warm-up, SFT, RL, a control, a report.
+"""All of Oracle-RLAIF on the embedded data: data, warm-up, SFT, RL, a control, a report.
 
 python scripts/demo.py --config=configs/demo.py --workdir=runs/demo
 """

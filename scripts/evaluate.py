@@ -3,7 +3,7 @@
     python scripts/evaluate.py --checkpoint=runs/demo/checkpoints/rl --workdir=runs/evaluation
 
 The model's configuration comes from the checkpoint; `--config` says where the data is and how to
-evaluate (docs/evaluation.md). What was answered is on disk: the same command goes on after a stop.
+evaluate (docs/evaluation.md). Answers are saved as they come, so the same command can resume.
 """
 
 import pathlib
@@ -18,8 +18,14 @@ from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
-SPLIT = flags.DEFINE_list("split", [], "Splits, with commas; test and composition where there.")
-NAME = flags.DEFINE_string("name", "", "Of the files of predictions; the checkpoint's stage.")
+SPLIT = flags.DEFINE_list(
+    "split",
+    [],
+    "Splits, separated by commas; by default test and composition, as far as they exist.",
+)
+NAME = flags.DEFINE_string(
+    "name", "", "Prefix of the files of predictions; by default the checkpoint's stage."
+)
 
 
 def main(config: ConfigDict, workdir: str) -> None:
@@ -29,7 +35,7 @@ def main(config: ConfigDict, workdir: str) -> None:
             "--checkpoint is missing; for example --checkpoint=runs/demo/checkpoints/rl"
         )
     if pathlib.Path(NAME.value).name != NAME.value:
-        raise UserError(f"--name={NAME.value}: it begins names of files; give a word without /")
+        raise UserError(f"--name={NAME.value}: it is a prefix of file names; give a word without /")
     results = evaluate(
         config, CHECKPOINT.value, splits=SPLIT.value, name=NAME.value, workdir=workdir
     )
@@ -52,7 +58,7 @@ def _show(split: dict[str, Any]) -> None:
     for name, share in split["categories"].items():
         print(f"  {name:24} {share['accuracy']:6.1%} of {share['n']}")
     if split["skipped"]:
-        print(f"  {len(split['skipped'])} items are not answered: their videos can't be read")
+        print(f"  {len(split['skipped'])} items have no answer: their videos can't be read")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python scripts/export_weights.py --checkpoint=runs/demo/checkpoints/rl --output=out
     python scripts/export_weights.py --checkpoint=runs/demo/checkpoints/rl --output=out --form=peft
 
-The model's configuration and its tokenizer are those of the checkpoint. What the forms hold is in
-docs/weights.md. No `--workdir` is needed: only `--output` is written.
+The model's configuration and its tokenizer are the checkpoint's. docs/weights.md describes the
+forms. No `--workdir` is needed: only `--output` is written.
 """
 
 from absl import flags
@@ -20,9 +20,9 @@ OUTPUT = flags.DEFINE_string("output", None, "A new folder.")
 FORM = flags.DEFINE_enum(
     "form", "merged", FORMS,
     "merged: the language model with its adapters merged; base: without them; peft: the LoRA "
-    "adapters alone; adapter: the module between vision tower and language model.",
+    "adapters only; adapter: the module between vision tower and language model.",
 )  # fmt: skip
-DTYPE = flags.DEFINE_enum("dtype", None, DTYPES, "Type of the numbers; as stored if not given.")
+DTYPE = flags.DEFINE_enum("dtype", None, DTYPES, "Type of the numbers; by default as stored.")
 BASE = flags.DEFINE_string("base", "", "Name or folder of the base model, for PEFT.")
 TOKENIZER = flags.DEFINE_string("tokenizer", "", "Its folder, if it has moved since training.")
 SHARD_GB = flags.DEFINE_float(

@@ -1,9 +1,9 @@
-"""Imports local Hugging Face folders into a checkpoint, WORKDIR/checkpoints/imported.
+r"""Imports local Hugging Face folders into a checkpoint, WORKDIR/checkpoints/imported.
 
-python scripts/import_weights.py --config=configs/imported.py --workdir=runs/llama2
---config.weights.language=DIR --config.weights.vision=DIR
+    python scripts/import_weights.py --config=configs/imported.py --workdir=runs/llama2 \
+        --config.weights.language=DIR --config.weights.vision=DIR
 
-Then train from it, --config=configs/imported.py:runs/llama2; see docs/weights.md.
+Then train from it with --config=configs/imported.py:runs/llama2; see docs/weights.md.
 """
 
 from ml_collections import ConfigDict

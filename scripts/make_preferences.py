@@ -1,8 +1,9 @@
-"""Preference pairs from the SFT policy's answers, labelled by an Oracle with noise.
+"""Preference pairs from the SFT policy's answers, labelled by a noisy Oracle.
 
     python scripts/make_preferences.py --config=configs/demo.py --workdir=runs/demo
 
-Writes WORKDIR/preferences.jsonl, which scripts/train_reward.py reads.
+Writes WORKDIR/preferences.jsonl, which scripts/train_reward.py reads, and WORKDIR/groups.jsonl,
+which scripts/train_oracle.py reads.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
-"""Whether a config fits in the memory of its devices, told before any weight exists.
+"""Whether a config fits in the memory of its devices, before any weights exist.
 
     python scripts/plan_memory.py --config=configs/video_llama2_7b.py:4xh100
 
-Minutes of a CPU; neither GPU nor weights nor data. Exit status 1 where it does not fit.
-docs/scaling.md tells how to read the table.
+Takes minutes on a CPU and needs neither GPU nor weights nor data. The exit status is 1 where the
+config does not fit. docs/scaling.md explains the table.
 """
 
 import pathlib
@@ -19,14 +19,18 @@ from orl_jax.run.errors import Failure, UserError
 TARGET = flags.DEFINE_string(
     "target", "auto", "h100 | cpu; auto is h100 where JAX's CUDA plugin is installed."
 )
-DEVICES = flags.DEFINE_integer("devices", 0, "How many; 0 is what config.mesh says, -1 as 1.")
+DEVICES = flags.DEFINE_integer(
+    "devices", 0, "How many; 0 takes the number of config.mesh, where -1 counts as 1."
+)
 MEMORY = flags.DEFINE_float("memory", 80.0, "Of each device, GB (10^9 bytes).")
 VOCABULARY = flags.DEFINE_integer(
-    "vocabulary", 32002, "Tokens, where the config's tokenizer is not at hand; LLaMA's and two."
+    "vocabulary",
+    32002,
+    "Number of tokens, if the config's tokenizer is not available; LLaMA's and two.",
 )
-STEPS = flags.DEFINE_list("steps", [], "Some of the steps, separated by commas; none is all.")
-TOP = flags.DEFINE_integer("top", 8, "Arrays to show of each step.")
-JSON = flags.DEFINE_string("json", None, "A file to write all of it to, too.")
+STEPS = flags.DEFINE_list("steps", [], "Some of the steps, separated by commas; by default all.")
+TOP = flags.DEFINE_integer("top", 8, "Arrays to show for each step.")
+JSON = flags.DEFINE_string("json", None, "A file to also write the whole plan to.")
 
 
 def main(config: ConfigDict, _: str) -> None:

@@ -1,8 +1,8 @@
 r"""Builds the data set of a config: the embedded world with its tokenizer, or a benchmark.
 
-python scripts/prepare_data.py --config=configs/demo.py
-python scripts/prepare_data.py --config=configs/demo.py --config.source.name=msvd_qa \
-  --config.source.folder=FOLDER --config.data.folder=data/msvd [--check]
+    python scripts/prepare_data.py --config=configs/demo.py
+    python scripts/prepare_data.py --config=configs/demo.py --config.source.name=msvd_qa \
+        --config.source.folder=FOLDER --config.data.folder=data/msvd [--check]
 """
 
 from absl import flags
@@ -13,7 +13,7 @@ from orl_jax.data.prepare import prepare
 from orl_jax.run import cli
 
 CHECK = flags.DEFINE_bool(
-    "check", False, "Build nothing: count, open every video, look for duplicates and leaks."
+    "check", False, "Build nothing; count items, open every video, look for duplicates and leaks."
 )
 
 

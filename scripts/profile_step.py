@@ -1,10 +1,10 @@
-"""Where the time of an RL step goes: a few real steps under JAX's profiler, and a summary.
+r"""Where the time of an RL step goes: a few real steps under JAX's profiler, and a summary.
 
     python scripts/profile_step.py --config=configs/demo.py --workdir=runs/profile \
         --checkpoint=runs/demo/checkpoints/sft --steps=3
 
-Writes to WORKDIR/trace alone: the trace, `summary.md` and `summary.json`; neither checkpoints nor
-metrics. docs/performance.md tells how to read them and how to look at the trace.
+Writes only to WORKDIR/trace: the trace, `summary.md` and `summary.json`; no checkpoints and no
+metrics. docs/performance.md explains how to read them and how to view the trace.
 """
 
 import logging
@@ -16,10 +16,12 @@ from ml_collections import ConfigDict
 from orl_jax.run import cli
 
 CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", "", "To start from; by default config.rl.init_from, or WORKDIR/checkpoints/sft."
+    "checkpoint", "", "Where to start; by default config.rl.init_from, or WORKDIR/checkpoints/sft."
 )
-STEPS = flags.DEFINE_integer("steps", 3, "To trace.")
-WARMUP = flags.DEFINE_integer("warmup", 3, "Steps before these, in which functions compile.")
+STEPS = flags.DEFINE_integer("steps", 3, "Steps to trace.")
+WARMUP = flags.DEFINE_integer(
+    "warmup", 3, "Steps before the traced ones, in which functions compile."
+)
 TOP = flags.DEFINE_integer("top", 15, "Operations to show.")
 
 

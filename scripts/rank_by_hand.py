@@ -3,9 +3,9 @@ r"""Serves a page on this machine, on which a person puts the answers of groups 
     python scripts/rank_by_hand.py --groups=runs/demo/rollouts/150.jsonl --output=anna.jsonl \
         --ranker=anna
 
-Open the address that it prints. The page plays the clip and shows the answers, each once, shuffled,
-without who wrote it; order them by number keys, by dragging or by tapping. Every saved order is on
-the disk at once; Ctrl-C ends, and the same command goes on. Use the orders with
+Open the address that it prints. The page plays the clip and shows each answer once, shuffled and
+without its author; order them with number keys, by dragging or by tapping. Every order is saved to
+disk at once; Ctrl-C ends, and the same command resumes. Use the orders with
 --config.oracle.name=recorded --config.oracle.recorded=anna.jsonl (docs/oracles.md, "People").
 """
 
@@ -23,14 +23,16 @@ from orl_jax.run import cli
 from orl_jax.run.errors import UserError
 
 GROUPS = flags.DEFINE_string("groups", None, "Groups of answers, e.g. a table of rollouts.")
-VIDEOS = flags.DEFINE_string("videos", None, "What videos are relative to (config.data.folder).")
-OUTPUT = flags.DEFINE_string("output", None, "The file of the orders; goes on with it.")
+VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder that videos are relative to; by default config.data.folder."
+)
+OUTPUT = flags.DEFINE_string("output", None, "The file of orders; an existing one is continued.")
 RANKER = flags.DEFINE_string("ranker", None, "Who ranks; saved with every order.")
 HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
 PORT = flags.DEFINE_integer("port", 0, "Port; 0 takes a free one.", 0, 65535)
-SEED = flags.DEFINE_integer("seed", 0, "Of the order in which answers are shown.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of the shuffled order of the answers.", lower_bound=0)
 LIMIT = flags.DEFINE_integer("limit", None, "Groups to show at most.", lower_bound=1)
-SHOW_REFERENCE = flags.DEFINE_bool("show_reference", False, "Show the accepted answer, too.")
+SHOW_REFERENCE = flags.DEFINE_bool("show_reference", False, "Also show the accepted answer.")
 OPEN = flags.DEFINE_bool("open", False, "Open the page in the browser.")
 
 EXAMPLES = {"groups": "runs/demo/rollouts/150.jsonl", "output": "anna.jsonl", "ranker": "anna"}

@@ -1,10 +1,10 @@
-"""Evaluations on benchmarks as one page that opens offline: tables, pictures, examples.
+r"""Evaluations on benchmarks as one page that opens offline: tables, pictures, examples.
 
     python scripts/report_benchmarks.py --evaluation=SFT=runs/x/sft_evaluation \
         --evaluation=RL=runs/x/rl_evaluation --workdir=runs/report
 
-Reads what scripts/evaluate.py left, and the verdicts that scripts/score.py --protocol=judge left
-beside it; needs no checkpoint and asks nobody. Writes benchmarks.html, benchmarks.md and
+Reads what scripts/evaluate.py wrote, and the verdicts that scripts/score.py --protocol=judge wrote
+next to it; needs no checkpoint and asks no judge. Writes benchmarks.html, benchmarks.md and
 benchmarks.json (docs/evaluation.md). `--config` says where the clips are (data.folder).
 """
 
@@ -24,11 +24,15 @@ from orl_jax.run import cli
 from orl_jax.run.errors import UserError
 
 EVALUATION = flags.DEFINE_multi_string(
-    "evaluation", [], "NAME=WORKDIR of scripts/evaluate.py; several, also of one NAME."
+    "evaluation",
+    [],
+    "NAME=WORKDIR of scripts/evaluate.py; may be repeated, also with the same NAME.",
 )
-BASELINE = flags.DEFINE_string("baseline", None, "The NAME to compare with; the first one.")
-EXAMPLES = flags.DEFINE_integer("examples", 3, "Items shown of each kind and task type.")
-SEED = flags.DEFINE_integer("seed", 0, "Which items are shown.")
+BASELINE = flags.DEFINE_string(
+    "baseline", None, "The NAME to compare with; by default the first one."
+)
+EXAMPLES = flags.DEFINE_integer("examples", 3, "Items to show of each kind and task type.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the choice of items to show.")
 
 
 def main(config: ConfigDict, workdir: str) -> None:

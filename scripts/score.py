@@ -3,8 +3,8 @@ r"""Scores a file of predictions, as scripts/evaluate.py writes them; needs no c
     python scripts/score.py --protocol=text \
         --predictions=runs/mine/evaluation/predictions/rl_test.jsonl
 
-Writes `scores.json` beside the file (docs/evaluation.md says what each protocol counts). A run that
-was stopped goes on when the same command is given again; a judge is asked nothing twice.
+Writes `scores.json` next to the file (docs/evaluation.md says what each protocol counts). The same
+command resumes a run that was stopped; a judge is asked nothing twice.
 """
 
 import json
@@ -26,13 +26,23 @@ from orl_jax.run.files import write_json
 
 PREDICTIONS = flags.DEFINE_string("predictions", None, "A file of predictions.")
 PROTOCOL = flags.DEFINE_string("protocol", "text", f"{' | '.join(PROTOCOLS)}.")
-AGAINST = flags.DEFINE_string("against", None, "Another file, to compare with item by item.")
-OUTPUT = flags.DEFINE_string("output", None, "Where scores go; scores.json beside the file.")
-DIMENSIONS = flags.DEFINE_list("dimensions", list(DEFAULT), "Of generation, with commas.")
-OFFICIAL_BUGS = flags.DEFINE_bool(
-    "official_bugs", False, "Of generation: consistency sends the first question twice."
+AGAINST = flags.DEFINE_string(
+    "against", None, "Another file of predictions, to compare item by item."
 )
-SUBMISSION = flags.DEFINE_string("submission", None, "A file for Video-MME's own form, too.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Where scores are written; by default scores.json next to the file."
+)
+DIMENSIONS = flags.DEFINE_list(
+    "dimensions", list(DEFAULT), "Of --protocol=generation, separated by commas."
+)
+OFFICIAL_BUGS = flags.DEFINE_bool(
+    "official_bugs",
+    False,
+    "Of --protocol=generation: consistency sends the first question twice, as the official script.",
+)
+SUBMISSION = flags.DEFINE_string(
+    "submission", None, "A file to also write in Video-MME's own form."
+)
 
 
 def main(config: ConfigDict, workdir: str) -> None:
@@ -63,7 +73,7 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
-    """Scores of other files and protocols, which stay."""
+    """Scores of other files and protocols, which are kept."""
     if not path.exists():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Oracle-RLAIF: GRPO_rank on the answers that an Oracle ranks.
+"""Oracle-RLAIF: RL with GRPO_rank on answers that an Oracle ranks, or with its rivals.
 
 python scripts/train_rl.py --config=configs/demo.py --workdir=runs/demo
 """

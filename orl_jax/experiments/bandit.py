@@ -37,7 +37,7 @@ def _by_rank(**options: object) -> Advantage:
 
 
 def _exchanged(scores: Array, log_probs: Array) -> Array:
-    """`printed` with the true and the predicted rank in each other's place."""
+    """`printed` with the true and the predicted rank swapped."""
     swapped = rank_advantages(ranks(log_probs), ranks(scores), form="printed", discount="printed")
     return jnp.where(jnp.all(scores == scores[..., :1], -1, keepdims=True), 0.0, swapped)
 
@@ -184,7 +184,7 @@ def _rollout(
     """Sampled responses, int32 [B, G], and their advantages [B, G]."""
     uniform, normal = draws
     actions = _sample(logits, uniform)
-    # Noise per response, not per sample: what is said twice is judged the same.
+    # Noise per response, not per sample: the same answer is judged the same.
     judged = quality + noise * normal
     judged = jnp.where(two_levels, jnp.where(judged > 0.5, 1.0, 0.0), judged)
     scores = jnp.take_along_axis(judged, actions, axis=-1)

@@ -1,6 +1,6 @@
 """The demo: every stage in turn, a control beside RL, and a report.
 
-Each stage is what its script does; a stage that is done, or was interrupted, is gone on with.
+Each stage does what its script does; a finished stage is skipped, an interrupted one resumed.
 """
 
 import logging
@@ -29,7 +29,7 @@ from orl_jax.training import sft, vision
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Runs the demo in `workdir` and returns what it writes to `results.json`.
 
-    Leaves there `checkpoints/{vision,sft,rl}`, `control/` (the control's own workdir),
+    Leaves `checkpoints/{vision,sft,rl}`, `control/` (the control's own workdir),
     `predictions/`, `rollouts/`, `metrics.jsonl`, TensorBoard events and `report.html`. Prints the
     table and where the report is.
     """

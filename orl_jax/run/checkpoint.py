@@ -50,8 +50,8 @@ class Location(NamedTuple):
 class Checkpoints:
     """The checkpoints of one stage of a run.
 
-    Saving copies the state and goes on writing in the background; leaving the `with` block waits
-    for it. A checkpoint appears under its name only when it is complete.
+    Saving copies the state and writes in the background; leaving the `with` block waits for that. A
+    checkpoint appears under its name only when it is complete.
 
     Args:
       workdir: of the run; the folder is made on the first save.

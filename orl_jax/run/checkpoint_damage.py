@@ -1,8 +1,8 @@
-"""Turns the failure to read a checkpoint, which Orbax tells at length, into one line.
+"""Turns a failure to read a checkpoint, which Orbax reports at length, into one line.
 
-Orbax reads all arrays at once. When one read fails the others are left under way: as they end, or
-as Python frees them, each prints a traceback of its own (an exception that nobody can catch, a task
-that nobody awaited). Here that aftermath is kept from the person, who needs to know which
+Orbax reads all arrays at once. When one read fails, the others keep running: as they end, or as
+Python frees them, each prints a traceback of its own (an exception that nobody can catch, a task
+that nobody awaited). That aftermath is suppressed here: what a person needs to know is which
 checkpoint it is and what to do.
 """
 
@@ -43,7 +43,7 @@ def readable(path: Path, trouble: str) -> Iterator[None]:
         first = " ".join(str(error).split("[tensorstore_spec")[0].split())[:300]
         raise UserError(
             f"the checkpoint {path} {trouble} ({type(error).__name__}: {first}); "
-            "check --config, or delete the folder to go on from an older checkpoint"
+            "check --config, or delete the folder to resume from an older checkpoint"
         ) from error
     sys.unraisablehook = hook
     asyncio.setLevel(level)
@@ -56,7 +56,7 @@ def _skip_aftermath(hook: Callable[[Any], object], unraisable: Any) -> None:
 
 
 def _drop_pending_reads(error: BaseException | None) -> None:
-    """Frees the coroutines that the failure left behind, in silence."""
+    """Frees the coroutines that the failure left behind, without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # "coroutine ... was never awaited"
         while error is not None:

@@ -10,7 +10,7 @@ STAGE = "stage"  # the kind of the spans, by which a trace's reader knows them
 
 
 class Clock:
-    """Adds up seconds by name, under the names of the metrics; each is a `span`, too.
+    """Adds up seconds by name, under the names of the metrics; each is also a `span`.
 
     Example: `with clock("rollout"): ...`, then `clock.seconds()["time/rollout"]`.
     """
@@ -32,7 +32,7 @@ class Clock:
 
 
 def span(name: str) -> jax.profiler.TraceAnnotation:
-    """A stage under its name in a trace, where one is taken; costs microseconds where none is.
+    """A named stage in a profiler's trace; costs microseconds when there is none.
 
     Example: `with span("encode"): media = encode(frames)`.
     """

@@ -11,14 +11,14 @@ class UserError(Exception):
 
 
 class Failure(Exception):
-    """What failed though nothing was wrong with the command: one line, exit status 1."""
+    """A failure although nothing was wrong with the command: one line, exit status 1."""
 
 
 class TrainingHalted(Failure):
-    """Training was stopped by an alarm of a monitor (`monitors.stop_on`), once it had saved.
+    """Training was stopped by a monitor's alarm (`monitors.stop_on`), after saving.
 
     Its message is one line for a person. Scripts print it without a traceback and exit with
-    status 1; the same command goes on training.
+    status 1; the same command resumes training.
 
     Example: `raise TrainingHalted(alarm.message)`.
     """

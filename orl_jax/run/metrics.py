@@ -68,7 +68,7 @@ class MetricsWriter:
             self._events.add_histogram(f"{self.stage}/{name}", values, step)
 
     def close(self) -> None:
-        """Writes out what is still held back."""
+        """Writes out what is still buffered."""
         if not self.active:
             return
         self._file.close()
@@ -118,11 +118,11 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def drop_rows_after(path: Path, stage: str, step: int) -> None:
-    """Takes the rows of a stage after `step` out of a file of rows, which may be missing.
+    """Removes the rows of a stage after `step` from a file of rows, which may be missing.
 
     After a restore they are written anew. Step 0 is a fresh start: all rows of the stage go.
     """
-    last = step or -1  # a fresh start writes step 0 anew, too
+    last = step or -1  # a fresh start also writes step 0 anew
     kept = [row for row in _read_rows(path) if row["stage"] != stage or row["step"] <= last]
     if path.exists():
         write_json_lines(path, kept)

@@ -2,7 +2,7 @@
 
 Every process runs the same program on its own devices, its own prompts and its own Oracle calls.
 What all must agree on (when to stop, what to log) is gathered here; only the first process writes.
-In a run of one process all of this is nothing.
+In a run of one process none of this does anything.
 """
 
 import json
@@ -19,14 +19,14 @@ from jax.experimental import multihost_utils
 
 from orl_jax.run.errors import UserError
 
-HEARTBEAT_SECONDS = 60  # how long a process may be silent until the others give up
+HEARTBEAT_SECONDS = 60  # how long a process may be silent before the others give up
 SHUTDOWN_SECONDS = 30  # how long a process that is done waits for the others
 LOST = (
-    "another process of this run is gone, or the network between them. What was saved last stands: "
-    "start all processes again with the same command, on as many machines as there are"
+    "another process of this run, or the network between them, is gone. The last checkpoint is "
+    "kept: start all processes again with the same command, on as many machines as there are"
 )
 
-# What collectives and JAX's coordination say then; other errors, as of memory, are their own.
+# What collectives and JAX's coordination report then; other errors, e.g. of memory, do not match.
 _NETWORK = re.compile(
     r"\bgloo\b|\bnccl|coordination service|connection (reset|closed)", re.IGNORECASE
 )
@@ -35,7 +35,7 @@ _NETWORK = re.compile(
 def join(
     coordinator: str | None = None, count: int | None = None, index: int | None = None
 ) -> None:
-    """Joins the run's other processes; before anything else of jax is used.
+    """Joins the run's other processes; call it before anything else uses jax.
 
     Args:
       coordinator: host:port of the first process. Without it JAX asks the cluster that it runs on
@@ -44,7 +44,7 @@ def join(
       index: of this one; 0 is the first.
 
     Raises:
-      UserError: no cluster was found and nothing else says who takes part; the others do not come.
+      UserError: no cluster was found and nothing else says who takes part; the others do not join.
     """
     try:
         jax.distributed.initialize(
@@ -75,7 +75,7 @@ def share() -> dict[str, int]:
 
 
 def gather(value: Any) -> list[Any]:
-    """What each process has to say, in their order; all processes must call it, in step.
+    """The values of all processes, in their order; all processes must call it, in step.
 
     Args:
       value: JSON.
@@ -98,12 +98,12 @@ def gather_rows(rows: Sequence[Any]) -> list[Any]:
 
 
 def wait() -> None:
-    """Returns when all processes have come here."""
+    """Returns when all processes have reached this call."""
     gather(None)
 
 
 def combine_metrics(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The metrics of all processes as one: times of the slowest, sums of rates, else means.
+    """The metrics of all processes combined: the slowest times, sums of rates, otherwise means.
 
     Example: `combine_metrics([{"time/oracle": 1.0, "kl": 0.2}, {"time/oracle": 3.0, "kl": 0.4}])`
     is `{"time/oracle": 3.0, "kl": 0.3}`.
@@ -124,7 +124,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def leave(status: int) -> None:
-    """Ends a process that has failed at once; others learn of it instead of waiting for it."""
+    """Ends a failed process at once, so that the others notice instead of waiting for it."""
     if status and status < 128 and jax.distributed.is_initialized() and jax.process_count() > 1:
         sys.stdout.flush()
         sys.stderr.flush()

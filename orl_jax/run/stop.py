@@ -22,8 +22,8 @@ class StopSignal:
     """Turns the first SIGTERM or SIGINT into a request that a loop reads between two steps.
 
     A second SIGINT raises `KeyboardInterrupt` at once. Processes forked inside (data workers) keep
-    the usual behaviour: SIGTERM ends them, and they leave SIGINT, which Ctrl-C sends to the whole
-    group, to the parent. Off the main thread, where Python can't install handlers, it does nothing.
+    the usual behaviour for SIGTERM, and ignore SIGINT, which Ctrl-C sends to the whole group and
+    the parent handles. Off the main thread, where Python can't install handlers, it does nothing.
 
     Example:
 

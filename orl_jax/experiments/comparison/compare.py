@@ -15,11 +15,11 @@ from orl_jax.run.files import write_json
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
-    """Runs every arm and seed of `config.compare` that has no result yet, and sums up.
+    """Runs every arm and seed of `config.compare` that has no result yet, and summarises.
 
     Raises:
       UserError: no section `compare`, a start that is no checkpoint, arms that break a rule.
-      Failure: runs failed; the others are summed up first, if there are any.
+      Failure: runs failed; the others, if any, are summarised first.
     """
     if "compare" not in config:
         raise UserError("the config has no section compare; take configs/compare.py:forms")

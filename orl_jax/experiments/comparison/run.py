@@ -1,4 +1,4 @@
-"""One run of a comparison: trained, evaluated, summed up in `result.json`.
+"""One run of a comparison: trained, evaluated, summarised in `result.json`.
 
 Imports jax, so only worker processes import it.
 """
@@ -25,7 +25,7 @@ LAST = ("kl", "entropy", "response/length_mean", "monitor/alarms")
 
 
 def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.0) -> None:
-    """Trains and evaluates one run, going on where an earlier session stopped.
+    """Trains and evaluates one run, resuming where an earlier session stopped.
 
     Args:
       config: the comparison's.
@@ -47,7 +47,7 @@ def run_job(config: ConfigDict, job: Job, cache: FrameCache, seconds: float = 0.
         **_history(job),
     }
     write_json(job.result, result)
-    jax.clear_caches()  # another arm is another program
+    jax.clear_caches()  # another arm compiles other programs
 
 
 def evaluate_start(config: ConfigDict, cache: FrameCache) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _history(job: Job) -> dict[str, Any]:
 
 
 def _alarms(job: Job) -> dict[str, int]:
-    """Of each monitor that spoke the step at which it first did."""
+    """The first step at which each monitor raised an alarm, for those that did."""
     path = pathlib.Path(job.folder) / "alarms.jsonl"
     alarms = [row for _, row in read_json_lines(path)] if path.is_file() else []
     return {alarm["name"]: alarm["step"] for alarm in reversed(alarms)}

@@ -1,8 +1,8 @@
 """Runs the jobs of a comparison in worker processes, as many at a time as there are cores.
 
-A worker is bound to its share of the cores, because two small programs on a core each do more than
-one after the other on two. What is done stays done: a job with a result is not run again, and one
-that was interrupted goes on from its checkpoint.
+A worker is bound to its share of the cores, because two small programs on a core each get more done
+than one after the other on two. Finished work is kept: a job with a result is not run again, and an
+interrupted one resumes from its checkpoint.
 """
 
 import json
@@ -29,7 +29,7 @@ def run_all(config: ConfigDict, jobs: Sequence[Job], workdir: str) -> dict[str, 
     """Runs every job that has no result yet; shows progress.
 
     Returns:
-      Of the jobs that failed, by folder, the error in one line. Others are not held up by them.
+      The failed jobs' errors in one line, by folder. They do not hold up the other jobs.
     """
     todo = [job for job in jobs if not job.result.is_file()]
     failed: dict[str, str] = {}
@@ -38,7 +38,7 @@ def run_all(config: ConfigDict, jobs: Sequence[Job], workdir: str) -> dict[str, 
         tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc="runs", unit="run") as bar,
     ):
         try:
-            for stage in ("rl", "sft"):  # controls take the seconds that RL took
+            for stage in ("rl", "sft"):  # controls take as many seconds as RL took
                 of_stage = [job for job in todo if job.stage == stage]
                 futures = {
                     executor.submit(_run, job, _seconds(config, job, jobs)): job for job in of_stage
@@ -48,7 +48,7 @@ def run_all(config: ConfigDict, jobs: Sequence[Job], workdir: str) -> dict[str, 
                     bar.update()
         except (KeyboardInterrupt, SystemExit):
             executor.shutdown(wait=True, cancel_futures=True)
-            logging.info("stopped; the same command goes on with the runs that are left")
+            logging.info("stopped; the same command resumes with the runs that are left")
             raise
     return failed
 
@@ -64,7 +64,7 @@ def evaluate_start(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 def _executor(config: ConfigDict, workdir: str, workers: int = 0) -> ProcessPoolExecutor:
     """Processes that each have a share of the cores; spawned, since jax does not survive a fork."""
-    os.environ["TQDM_DISABLE"] = "1"  # read where a worker imports tqdm; our own bar goes on
+    os.environ["TQDM_DISABLE"] = "1"  # read where a worker imports tqdm; our own bar stays
     cores = sorted(os.sched_getaffinity(0))
     count = workers or config.compare.workers or len(cores)
     context = multiprocessing.get_context("spawn")
@@ -91,7 +91,7 @@ def _start_worker(config: str, shares: Any, workdir: str) -> None:
 
 
 def _run(job: Job, seconds: float) -> str:
-    """In a worker. Returns the error, or nothing: some exceptions do not survive the way back."""
+    """Runs in a worker. Returns the error as text: some exceptions cannot be pickled."""
     from orl_jax.experiments.comparison.run import run_job
 
     if job.stage == "sft" and not seconds:
@@ -102,7 +102,7 @@ def _run(job: Job, seconds: float) -> str:
         run_job(_worker["config"], job, _worker["cache"], seconds)
     except StopRequested as stop:
         return str(stop)
-    except Exception as error:  # a run may fail in any way, and the others go on
+    except Exception as error:  # a run may fail in any way, and the others continue
         trace.parent.mkdir(parents=True, exist_ok=True)
         trace.write_text(traceback.format_exc())
         return " ".join(f"{type(error).__name__}: {error}".split())
@@ -116,7 +116,7 @@ def _evaluate_start() -> dict[str, Any]:
 
 
 def _seconds(config: ConfigDict, job: Job, jobs: Sequence[Job]) -> float:
-    """Of a control, what the arm `compare.control_of` took with the same seed; else 0."""
+    """For a control, how long the arm `compare.control_of` took with the same seed; else 0."""
     if job.stage != "sft":
         return 0.0
     wanted = (config.compare.control_of, job.seed)

@@ -17,9 +17,9 @@ def summarise(
     """The comparison's `results.json`.
 
     Args:
-      results: the runs' own.
+      results: the runs' own results.
       start: splits of the checkpoint that all began from.
-      split: the one that tables are about.
+      split: the split that the tables show.
       baseline: the arm that the others are compared with, seed by seed; None against itself.
 
     Returns:
@@ -90,7 +90,7 @@ def _mean_of(values: Any) -> float | None:
 
 
 def _alarms(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Of each monitor in how many runs it spoke, and the earliest step."""
+    """For each monitor with an alarm: in how many runs, and the earliest step."""
     names = sorted({name for run in runs for name in run["alarms"]})
     return {
         name: {
