@@ -17,7 +17,9 @@ from orl_jax.run import cli
 from orl_jax.run.errors import UserError
 
 ONLY = flags.DEFINE_list(
-    "only", [], "stages | prefix | vocabulary, separated by commas; by default all."
+    "only",
+    [],
+    "stages | prefix | vocabulary, separated by commas; by default stages.",
 )
 STAGES = flags.DEFINE_list(
     "stages", [], "video, encode, prefill, decode, rollout, score, update, step; by default all."

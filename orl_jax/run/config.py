@@ -1,7 +1,7 @@
-"""Holds a configuration to its rules (`orl_jax.run.rules`); its form as JSON.
+"""Checks a configuration against its rules (`orl_jax.run.rules`), writes and reads it as JSON.
 
-Key names and units stand in `configs/demo.py`. A section or key that a config lacks is not checked:
-a script that needs it finds out by itself. No jax is imported here: data workers stay light.
+Key names and units are in `configs/demo.py`. Sections and keys that a config lacks are not checked.
+No jax is imported here: data workers stay light.
 """
 
 import difflib
@@ -14,17 +14,18 @@ from ml_collections import ConfigDict
 
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
-from orl_jax.run.rules import DIVIDES, GIVE_NO_SCORES, NEED_SCORES, RULES, Rule
+from orl_jax.run.rule import Rule
+from orl_jax.run.rules import DIVIDES, GIVE_NO_SCORES, NEED_SCORES, RULES
 from orl_jax.run.upgrade import upgrade
 
 MISSING = object()
 
 
 def validate(config: ConfigDict) -> None:
-    """Refuses a configuration that breaks a rule, before any work is done. Changes nothing.
+    """Refuses a configuration that breaks a rule, before any work is done.
 
     Raises:
-      UserError: one line with the key, its value, the limit and an override that would do.
+      UserError: one line with the key, its value, the limit and an override that is valid.
 
     Example: with `rl.group_size = 1`, "config.rl.group_size is 1; it must be at least 2: one answer
     alone has no rank. For example --config.rl.group_size=5".
@@ -44,7 +45,7 @@ def validate(config: ConfigDict) -> None:
     if algorithm in NEED_SCORES and oracle in GIVE_NO_SCORES:
         raise UserError(
             f"config.rl.algorithm is {algorithm!r}, which needs scores, and config.oracle.name is "
-            f"{oracle!r}, which gives an order alone; choose --config.rl.algorithm=grpo_rank or "
+            f"{oracle!r}, which gives only an order; choose --config.rl.algorithm=grpo_rank or "
             "--config.oracle.name=reference"
         )
 
@@ -102,7 +103,7 @@ def up_to_date(config: ConfigDict) -> ConfigDict:
 
 
 def write(config: ConfigDict, workdir: str) -> None:
-    """Writes WORKDIR/config.json, whole or not at all; makes the folder."""
+    """Writes WORKDIR/config.json atomically; makes the folder."""
     write_atomic(Path(workdir) / "config.json", to_json(config) + "\n")
 
 
@@ -124,7 +125,7 @@ def lookup(config: ConfigDict, key: str) -> Any:
 
 
 def closest(name: str, names: list[str], prefix: str = "") -> str:
-    """A hint for a message: "; did you mean PREFIX…?" with the name most like it, or nothing."""
+    """A hint for a message, "; did you mean PREFIX…?" with the most similar name, or nothing."""
     found = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {prefix}{found[0]}?" if found else ""
 
@@ -148,7 +149,7 @@ def _holds(rule: Rule, value: Any) -> bool:
 
 
 def _nearest(value: Any, rule: Rule) -> Any:
-    """The name that was probably meant, else the rule's example; of several names the first."""
+    """The name that was probably meant, or the rule's example; the first of several names."""
     nearest = (difflib.get_close_matches(str(value), rule.names, n=1) or [rule.example])[0]
     return nearest[0] if isinstance(nearest, tuple) else nearest  # as one writes it in a shell
 

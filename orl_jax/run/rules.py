@@ -1,8 +1,8 @@
 """The limits of every key of a configuration; `orl_jax.run.config.validate` holds it to them."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+
+from orl_jax.run.rule import Rule, above, at_least, fraction, one_of, some_of
 
 # Names that belong to other rooms, written out because this room imports none of them. A test holds
 # them to their owners.
@@ -17,45 +17,6 @@ MONITORS = (
     "length_drift", "wrong_direction", "type_fall",
     "oracle_failing", "sampler_mismatch",
 )  # fmt: skip
-
-
-class Rule(NamedTuple):
-    """One key's limit: as a predicate, in words, and a value that keeps it."""
-
-    key: str
-    holds: Callable[[Any], bool]
-    limit: str
-    example: Any
-    names: tuple[str, ...] = ()
-
-
-def at_least(key: str, low: float, example: Any, why: str = "") -> Rule:
-    """The value is finite and not below `low`."""
-    return Rule(key, lambda v: math.isfinite(v) and v >= low, f"at least {low}{why}", example)
-
-
-def above(key: str, low: float, example: Any) -> Rule:
-    """The value is finite and greater than `low`."""
-    return Rule(key, lambda v: math.isfinite(v) and v > low, f"greater than {low}", example)
-
-
-def fraction(key: str, example: float) -> Rule:
-    """The value lies in [0, 1]."""
-    return Rule(key, lambda v: 0 <= v <= 1, "between 0 and 1", example)
-
-
-def one_of(key: str, names: tuple[str, ...]) -> Rule:
-    """The value is one of the names."""
-    return Rule(key, lambda v: v in names, f"one of {', '.join(names)}", names[0], names)
-
-
-def some_of(key: str, names: tuple[str, ...]) -> Rule:
-    """The value is a sequence of the names, or an empty one."""
-    known = frozenset(names)
-    limit = f"some of {', '.join(names)}"
-    return Rule(key, lambda v: not isinstance(v, str) and known >= set(v), limit, names[:1], names)
-
-
 STAGES = ("vision", "sft", "reward", "ranker", "rl")
 DTYPES = ("float32", "bfloat16")
 
