@@ -32,7 +32,7 @@ from orl_jax.run.checkpoint import Location
 from orl_jax.run.errors import UserError
 from orl_jax.weights.matching import Match, Target, arrays, grouped, match
 from orl_jax.weights.parts import Parts, find_parts, missing_parts
-from orl_jax.weights.peft import read_peft
+from orl_jax.weights.peft import PeftAdapter, read_peft
 from orl_jax.weights.streaming import Streamed, save
 
 STAGE = "imported"
@@ -59,11 +59,20 @@ def import_weights(config: ConfigDict, workdir: str) -> Location:
     place = Location(workdir, STAGE, 0)
     _check(config, place)
     parts = find_parts(config.weights, config.model.vision.select_layer)
-    config, adapters = with_adapters(resolve(config, parts, workdir))
+    config = resolve(config, parts, workdir)
+    settings, adapters = VlmSettings.from_config(config), {}
+    if config.weights.peft:
+        adapter = _read_adapter(config.weights.peft, parts, settings, config.seed)
+        config = with_lora(config, adapter.rank, adapter.alpha)
+        adapters = {path: _whole(value) for path, value in flatten(adapter.params).items()}
     tokenizer = load_tokenizer(parts.tokenizer) if parts.tokenizer else None
-    target = Target(
-        model_shapes(config, tokenizer), DTYPES[config.weights.dtype], _may_lack(tokenizer)
-    )
+    if tokenizer is not None:
+        lengths = (config.data.prompt_tokens, config.data.response_tokens)
+        PromptEncoder(tokenizer, settings.visual_tokens, *lengths).encode_prompt(
+            ""
+        )  # fits, or raises
+    shapes = model_shapes(settings, 1 if tokenizer is None else len(tokenizer))
+    target = Target(shapes, DTYPES[config.weights.dtype], _may_lack(tokenizer))
     found = match(parts.sources, target)
     _log_plan(found, parts)
     with tqdm(total=found.tensors, desc="import", unit="tensor", dynamic_ncols=True) as bar:
@@ -90,54 +99,42 @@ def resolve(config: ConfigDict, parts: Parts, workdir: str) -> ConfigDict:
     return out.lock()
 
 
-def with_adapters(config: ConfigDict) -> tuple[ConfigDict, dict[str, Streamed]]:
-    """The adapters of `weights.peft` by path, if it names any, and a config with their rank.
+def with_lora(config: ConfigDict, rank: int, alpha: float) -> ConfigDict:
+    """A copy of the config whose LoRA adapters have this rank and alpha."""
+    out = config.copy_and_resolve_references().unlock()
+    out.model.lora.update(rank=rank, alpha=float(alpha))
+    return out.lock()
 
-    They are kept in float32, as they are what is trained.
 
-    Raises:
-      UserError: no language model to adapt; what `read_peft` refuses.
-    """
-    folder = config.weights.get("peft")
-    if not folder:
-        return config, {}
-    if not (config.weights.language or config.weights.llava):
+def _read_adapter(folder: str, parts: Parts, settings: VlmSettings, seed: int) -> PeftAdapter:
+    """The adapter in `weights.peft`, for the imported language model."""
+    if "language" in missing_parts(parts):
         raise UserError(
             "config.weights.peft adapts a language model; name its folder, "
             "--config.weights.language=DIR"
         )
-    settings = VlmSettings.from_config(config)
-    model = settings.build(vocabulary=1, image_id=0, lora=False).language
-    adapter = read_peft(folder, model, seed=config.seed)
-    out = config.copy_and_resolve_references().unlock()
-    out.model.lora.update(rank=adapter.rank, alpha=float(adapter.alpha))
-    return out.lock(), {path: _whole(value) for path, value in flatten(adapter.params).items()}
+    model = settings.build(vocabulary=1, image_id=0, lora=False)
+    return read_peft(folder, model.language, seed=seed)
 
 
 def _whole(value: np.ndarray) -> Streamed:
+    """In float32, because adapters are trained."""
     value = np.asarray(value, np.float32)
     return Streamed(value.shape, value.dtype, lambda: iter([value]))
 
 
-def model_shapes(config: ConfigDict, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+def model_shapes(settings: VlmSettings, vocabulary: int) -> dict[str, Any]:
     """Our parameters without adapters, as shapes by path. Nothing is allocated.
 
     Args:
-      config: reads `model` and `data`.
-      tokenizer: its length is the vocabulary; without one, embeddings have one row.
+      settings: of the model; its kernels are taken whole, as in folders (stages quantise later).
+      vocabulary: number of rows of the embeddings.
 
-    Raises:
-      UserError: `data.prompt_tokens` is too small for the visual tokens.
+    Example: `model_shapes(settings, 32002)["language/embedding"].shape` is (32002, 4096).
     """
-    settings, data = VlmSettings.from_config(config), config.data
-    if tokenizer is not None:
-        lengths = (settings.visual_tokens, data.prompt_tokens, data.response_tokens)
-        PromptEncoder(tokenizer, *lengths).encode_prompt("")
-    vocabulary = 1 if tokenizer is None else len(tokenizer)
-    # Folders hold whole kernels; stages quantise what they load.
     model = settings.quantised("none").build(vocabulary=vocabulary, image_id=0, lora=False)
-    size = data.image_size
-    frames = jax.ShapeDtypeStruct((1, data.frames, size, size, 3), jnp.uint8)
+    size, count = settings.vision.image_size, settings.adapter.frames
+    frames = jax.ShapeDtypeStruct((1, count, size, size, 3), jnp.uint8)
     prompt = Prompt(*(jax.ShapeDtypeStruct((1, 2), dtype) for dtype in (jnp.int32, bool)))
     return flatten(jax.eval_shape(model.init, jax.random.key(0), frames, prompt)["params"])
 

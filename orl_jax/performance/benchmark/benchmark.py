@@ -10,6 +10,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.performance.benchmark import (
     curves,
     peer,
@@ -167,10 +168,20 @@ def _vocabulary(config: ConfigDict, _: Request) -> dict[str, Any]:
 
 
 def _curves(config: ConfigDict, request: Request) -> dict[str, Any]:
-    found = curves.measure(
-        config, jax.devices(), request.vocabulary, request.curves, request.repeats, _bar("point")
-    )
+    def shapes_of(sizes: dict[str, int]) -> Shapes:
+        return _shapes(sized(config, sizes), request)
+
+    found = curves.measure(shapes_of, request.curves, request.repeats, _bar("point"))
     return {"axes": found}
+
+
+def sized(config: ConfigDict, sizes: dict[str, int]) -> ConfigDict:
+    """The config with other sizes; every prompt has room for a video and some text."""
+    changed = config.copy_and_resolve_references().unlock()
+    changed.update_from_flattened_dict(sizes)
+    least = VlmSettings.from_config(changed).visual_tokens + 8
+    changed.data.prompt_tokens = max(changed.data.prompt_tokens, least)
+    return changed.lock()
 
 
 def _peer(config: ConfigDict, request: Request) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_exponent():
 
 
 def test_prompts_of_a_curve_have_room_for_a_video(held):
-    config = curves.sized(held.shapes.config, {**curves.BASE, "data.prompt_tokens": 4})
+    config = benchmark.sized(held.shapes.config, {**curves.BASE, "data.prompt_tokens": 4})
     assert config.data.prompt_tokens == 6 + 8 and config.rl.group_size == 4
 
 
