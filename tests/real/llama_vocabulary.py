@@ -1,4 +1,4 @@
-"""LLaMA-1 and -2's vocabulary from llama-tokenizer-js, as models ship it; and its own ids."""
+"""The vocabulary of LLaMA 1 and 2 from llama-tokenizer-js, as models ship it, and its own ids."""
 
 import base64
 import json
@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}  # ids 0, 1, 2
-BYTES_END = 3 + 256  # special tokens, then one token a byte
-RUN_SCORE = -1e9  # of runs of spaces: they have low ids, and are merged last
+BYTES_END = 3 + 256  # special tokens, then one token per byte
+RUN_SCORE = -1e9  # for runs of spaces: they have low ids and are merged last
 
 NODE = """
 import { readFileSync } from "node:fs";
@@ -25,14 +25,14 @@ console.log(JSON.stringify(texts.map((text) => tokenizer.encode(text, false, tru
 
 
 class Vocabulary(NamedTuple):
-    """The 32,000 pieces by id, and the pairs that are merged, the first of them first."""
+    """The 32,000 pieces by id, and the merged pairs in order of priority."""
 
     pieces: list[str]
     merges: list[tuple[str, str]]
 
 
 def read_vocabulary(package: pathlib.Path) -> Vocabulary:
-    """Pieces are lines in base64; a merge is two ids of 16 bits."""
+    """Pieces are lines in base64; a merge is a pair of 16-bit ids."""
     source = (package / "llama-tokenizer.js").read_text()
     vocabulary, merges = (
         base64.b64decode(re.search(rf'{name} = "([^"]+)"', source)[1])
@@ -58,7 +58,7 @@ def write_tokenizer_json(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
 
 
 def write_sentencepiece(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
-    """A folder as the baseline's checkpoints have it: `tokenizer.model`, no `tokenizer.json`.
+    """A folder like those of the baseline's checkpoints: `tokenizer.model`, no `tokenizer.json`.
 
     A piece's score is minus its rank, which its id tells but for runs of spaces.
     """
@@ -80,7 +80,7 @@ def write_sentencepiece(folder: pathlib.Path, vocabulary: Vocabulary) -> None:
 
 
 def node_ids(package: pathlib.Path, texts: list[str], folder: pathlib.Path) -> list[list[int]]:
-    """The package's own ids of texts, without `<s>`; `folder` gets the script and the texts."""
+    """Ids of texts by the package itself, without `<s>`; `folder` holds the script and texts."""
     script, file = folder / "encode.mjs", folder / "texts.json"
     script.write_text(NODE)
     file.write_text(json.dumps(texts))

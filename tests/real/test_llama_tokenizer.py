@@ -1,4 +1,4 @@
-"""LLaMA's real vocabulary: our ids are those of its own tokenizers and of the baseline."""
+"""LLaMA's real vocabulary: our ids match those of its own tokenizers and of the baseline."""
 
 import random
 import shutil
@@ -13,7 +13,7 @@ from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
 
 pytestmark = pytest.mark.real
 
-VISUAL = 626  # of 50 frames of 336 pixels
+VISUAL = 626  # visual tokens for 50 frames of 336 pixels
 QUESTION = "What does the man in the  red jacket do\nafter 12 seconds? 你好 🦙"
 ANSWER = "He  runs to the left, and then (at 0:12) he falls."
 # "A chat between a curious user … USER: ", as LLaVA-1.5 reads it; 29871 is the space at the end.
@@ -50,7 +50,7 @@ def scrap(rng: random.Random) -> str:
 
 
 def texts() -> list[str]:
-    """1,000, the first of them empty."""
+    """1,000 texts, the first one empty."""
     rng = random.Random(0)
     return [""] + ["".join(scrap(rng) for _ in range(rng.randint(1, 6))) for _ in range(999)]
 
@@ -62,7 +62,7 @@ def package():
 
 @pytest.fixture(scope="module")
 def original(package, tmp_path_factory) -> Callable[[list[str]], list[list[int]]]:
-    """The package's own ids of texts."""
+    """Ids of texts from the package's own tokenizer."""
     if shutil.which("node") is None:
         pytest.skip("llama-tokenizer-js: there is no node to run it")
     return lambda texts: node_ids(package, texts, tmp_path_factory.mktemp("node"))
@@ -85,37 +85,37 @@ def encoder(tokenizer) -> PromptEncoder:
     return PromptEncoder(tokenizer, VISUAL, 1024, 896)
 
 
-def test_ids_are_the_originals(tokenizer, original):
+def test_ids_match_the_original_tokenizer(tokenizer, original):
     for text, expected in zip(texts(), original(texts()), strict=True):
         assert tokenizer(text)["input_ids"] == [1, *expected], repr(text)
 
 
 def test_the_slow_tokenizer_agrees(package, original, tmp_path):
-    """The baseline's: sentencepiece itself."""
+    """The baseline uses sentencepiece itself."""
     sentencepiece = pytest.importorskip("sentencepiece")
     write_sentencepiece(tmp_path, read_vocabulary(package))
     slow = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
     assert slow.encode(texts()) == original(texts())
 
 
-def test_two_tokens_are_added_behind(tokenizer):
+def test_two_tokens_are_appended(tokenizer):
     assert len(tokenizer) == 32_002
     assert (tokenizer.pad_token, tokenizer.pad_token_id) == ("<pad>", 32_000)
     assert tokenizer.convert_ids_to_tokens([0, 1, 2, 32_001]) == ["<unk>", "<s>", "</s>", "<image>"]
     assert (tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
 
 
-def test_a_prompt_with_a_video_is_the_baselines(tokenizer, original):
-    """`tokenizer_image_token`: chunks around `<image>` apart, `<s>` once."""
+def test_a_prompt_with_a_video_matches_the_baseline(tokenizer, original):
+    """`tokenizer_image_token` tokenises the chunks around `<image>` separately, with one `<s>`."""
     ids, mask = encoder(tokenizer).encode_prompt(QUESTION)
     before, after = original(format_prompt(QUESTION).split("<image>"))
     assert ids[mask].tolist() == [1, *before, *[32_001] * VISUAL, *after]
     assert [1, *before] == OPENING
-    assert after[:2] == [29871, 13]  # a space that the tokenizer puts there, and the line break
+    assert after[:2] == [29871, 13]  # a space that the tokenizer inserts, and the line break
 
 
-def test_training_reads_what_the_baseline_reads(tokenizer, original):
-    """Prompt and answer, tokenised apart, are the whole conversation in one piece."""
+def test_training_sequences_match_the_baseline(tokenizer, original):
+    """Prompt and answer, tokenised separately, give the ids of the whole conversation."""
     encode = encoder(tokenizer)
     (prompt, asked), (response, answered) = (
         encode.encode_prompt(QUESTION),
@@ -126,7 +126,7 @@ def test_training_reads_what_the_baseline_reads(tokenizer, original):
     assert prompt[asked].tolist() + response[answered].tolist() == whole
 
 
-def test_answers_come_back(tokenizer):
+def test_answers_are_decoded_unchanged(tokenizer):
     encode = encoder(tokenizer)
     for text in texts():
         ids, _ = encode.encode_sampled(text, False, 896)

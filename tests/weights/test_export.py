@@ -15,6 +15,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from orl_jax.data.text.tokenizer import build_word_tokenizer
+from orl_jax.models.assembly import stored_config
 from orl_jax.run.errors import UserError
 from orl_jax.weights.exporting import Request, export
 from orl_jax.weights.names import PROJECTIONS
@@ -177,7 +178,9 @@ def test_the_adapter_has_our_names(tmp_path, checkpoint, params):
     with safe_open(folder / "adapter.safetensors", "np") as file:
         assert list(file.keys()) == ["adapter/project_in/kernel"]
         value = file.get_tensor("adapter/project_in/kernel")
-        assert json.loads(file.metadata()["settings"]) == {"name": "pool"}
+        settings = json.loads(file.metadata()["settings"])
+    assert settings["name"] == "pool"
+    assert settings == stored_config(str(checkpoint)).model.adapter.to_dict()
     np.testing.assert_array_equal(value, params["adapter"]["project_in"]["kernel"])
 
 

@@ -1,13 +1,13 @@
-"""The stages of one RL step on a config's shapes: how long each takes, of what it could take.
+"""The stages of one RL step with a config's shapes: the time of each, and its lower bound.
 
-video    one clip from its file to frames, in one thread of the host
+video    decodes one clip from its file to frames, in one thread of the host
 encode   frames to visual tokens
-prefill  the prompts to keys and values
-decode   one token for all answers
-rollout  prefill, then T times decode, as one program
-score    log-probabilities of one policy
-update   the whole update; with its reference it holds one score and one backward pass or more
-step     encode, rollout and update, with made-up ranks from the host; no video, no Oracle
+prefill  prompts to keys and values
+decode   one token for all responses
+rollout  prefill, then decode T times, as one program
+score    log-probabilities under one policy
+update   the whole update; with a reference, at least one score and one backward pass
+step     encode, rollout and update, with synthetic ranks from the host; no video, no Oracle
 """
 
 import dataclasses
@@ -28,9 +28,9 @@ from orl_jax.rl.batch import RolloutBatch
 from orl_jax.run.errors import UserError
 
 NAMES = ("video", "encode", "prefill", "decode", "rollout", "score", "update", "step")
-# Of stages that donate their first argument: where its next value is in what they return.
+# Stages that donate their first argument -> its next value in their result.
 _NEXT: dict[str, Callable[[Any], Any]] = {"decode": lambda out: out, "update": lambda out: out[0]}
-_PARTS = ("encode", "rollout", "update")  # of a step
+_PARTS = ("encode", "rollout", "update")  # the parts of "step"
 Call = Callable[[], Any]
 
 
@@ -40,11 +40,11 @@ class Stage:
 
     Attributes:
       timing: seconds.
-      count, unit: what it works through in a call.
+      count, unit: the amount of work in a call.
       cost: operations and bytes; None on the host.
       accessed: XLA's own count of bytes (`CompiledStep.accessed`).
       compilation: seconds.
-      bound: seconds that it takes at least (`roofline.bound`).
+      bound: lower bound in seconds (`roofline.bound`).
     """
 
     name: str
@@ -65,10 +65,10 @@ class Stage:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuses stages that there are not.
+    """Refuses unknown stages.
 
     Raises:
-      UserError: names the first, and all that there are.
+      UserError: names the first unknown one, and all known ones.
     """
     if unknown := [name for name in names if name not in NAMES]:
         raise UserError(f"there is no stage {unknown[0]!r}; choose some of {', '.join(NAMES)}")
@@ -100,7 +100,7 @@ def measure(name: str, held: RunArrays, peak: Peak, repeats: int, clip: str | No
 
 
 def call_of(name: str, held: RunArrays) -> Call:
-    """A stage as a function without arguments. What it donates it gets back from itself."""
+    """A stage as a function without arguments, which reuses its result for what it donates."""
     run = held.programs[name].run
     first, *rest = held.filled(steps.make(name, held).args)
     if name not in _NEXT:
@@ -116,7 +116,7 @@ def call_of(name: str, held: RunArrays) -> Call:
 
 
 def step_call(held: RunArrays) -> Call:
-    """A whole step as a function without arguments, which goes on from the state it left."""
+    """A whole step as a function without arguments, which continues from its last state."""
     encode, rollout, update = (held.programs[part].run for part in _PARTS)
     layout, kept = held.shapes.layout, [held.fresh(held.state.trained)]
     number = layout.replicate(jax.numpy.zeros((), jax.numpy.int32))
@@ -135,7 +135,7 @@ def step_call(held: RunArrays) -> Call:
 
 
 def _work(name: str, held: RunArrays) -> tuple[int, str]:
-    """What a call works through."""
+    """The amount of work in a call, and its unit."""
     config = held.shapes.config
     prompts, answers = config.rl.batch_size, config.rl.batch_size * config.rl.group_size
     read, said = prompts * config.data.prompt_tokens, answers * config.rl.max_response_tokens
