@@ -26,13 +26,13 @@ from orl_jax.training.state import TrainState, start
 
 @dataclasses.dataclass(frozen=True)
 class RunArrays(RunShapes):
-    """Arrays, each made when asked for.
+    """The arrays of a run, each made on first use.
 
     Attributes:
       shapes: of the config.
-      programs: of the same shapes.
-      pretrained: parameters; what they lack is drawn.
-      text: ids of the prompts [B, L]; None draws them, a video's tokens among them.
+      programs: for the same shapes.
+      pretrained: parameters; missing ones are random.
+      text: ids of the prompts [B, L]; None makes random prompts, each with a video.
 
     Example: `RunArrays(shapes, CompiledSteps(shapes)).media.shape`.
     """
@@ -63,7 +63,7 @@ class RunArrays(RunShapes):
         return self.fresh(trained)
 
     def fresh(self, trained: dict[str, Any]) -> TrainState:
-        """A state of its own, which may be donated; `trained` is copied."""
+        """A new state, which may be donated; `trained` is copied."""
         layout, config = self.shapes.layout, self.shapes.config
         optimizer = self.shapes.optimizer(config.rl)
         copied = jax.tree.map(lambda leaf: leaf.copy(), trained)
@@ -71,7 +71,7 @@ class RunArrays(RunShapes):
 
     @cached_property
     def banned(self) -> jax.Array:
-        """Padding, media and the end token."""
+        """The padding, media and end tokens."""
         tokens = self.shapes.tokens
         banned = np.zeros(tokens.vocabulary_size, bool)
         banned |= getattr(tokens, "banned_ids", False)
@@ -85,13 +85,13 @@ class RunArrays(RunShapes):
 
     @cached_property
     def frames(self) -> jax.Array:
-        """Noise."""
+        """Frames of noise."""
         shape = self.shapes.video(self.shapes.config.rl.batch_size).shape
         return self.shapes.layout.rows(self._random.integers(0, 256, shape, np.uint8))
 
     @cached_property
     def prompt(self) -> Prompt:
-        """Ids, those of a video first, and a mask that is true everywhere."""
+        """Prompts that start with a video's tokens, without padding."""
         ids = self.text
         if ids is None:
             ids = self._ids(*self.shapes.prompt(self.shapes.config.rl.batch_size).ids.shape)
@@ -100,14 +100,14 @@ class RunArrays(RunShapes):
 
     @cached_property
     def media(self) -> jax.Array:
-        """What the encoder makes of the frames; zeros beside a given text, which holds no video."""
+        """The encoder's output for the frames; zeros for given texts, which have no video."""
         if self.text is not None:
             planned = RunShapes(self.shapes).media
             return self.shapes.layout.rows(np.zeros(planned.shape, planned.dtype))
         return self.programs["encode"].run(self.state.trained, self.frozen, self.frames)
 
     def judgement(self, rows: int) -> Judgement:
-        """On the host, of an Oracle that takes no time."""
+        """The judgement, on the host, of an Oracle that takes no time."""
         group = self.shapes.config.rl.group_size
         ranks = np.tile(np.arange(1, group + 1, dtype=np.float32), (rows, 1))
         return Judgement(ranks, group - ranks, np.ones(rows, bool))
@@ -124,17 +124,17 @@ class RunArrays(RunShapes):
 
     @cached_property
     def sampled(self) -> tuple[VLM, dict[str, Any]]:
-        """The policy as a rollout has it."""
+        """The policy in the form that a rollout uses."""
         model, _ = super().sampled
         return model, jax.jit(lambda params: decoding_form(self.model, params)[1])(self.params)
 
     @property
     def begun(self) -> Any:
-        """Made anew each time: a decoding step takes its place, and its caches are large."""
+        """Made on every access: a decoding step donates it, and its caches are large."""
         return self.programs["prefill"].run(self.params, self.media, self.prompt)
 
     def filled(self, args: Any) -> Any:
-        """Arguments of a step; what is a shape still, such as the step's number, is zeros."""
+        """The arguments of a step; remaining shapes, such as the step's number, become zeros."""
 
         def fill(leaf: Any) -> jax.Array:
             if isinstance(leaf, jax.Array):

@@ -1,4 +1,4 @@
-"""What a run of the stage "rl" holds on its devices between steps, as shapes with their places."""
+"""What a run of the stage "rl" holds on its devices between steps, as shapes with shardings."""
 
 import dataclasses
 from functools import cached_property, partial
@@ -24,7 +24,7 @@ Shape = jax.ShapeDtypeStruct
 
 @dataclasses.dataclass(frozen=True)
 class RunShapes:
-    """The arrays of a config's RL run, each made when asked for.
+    """The arrays of a config's RL run, each computed on first use.
 
     Attributes:
       shapes: of the config.
@@ -48,7 +48,7 @@ class RunShapes:
 
     @cached_property
     def state(self) -> TrainState:
-        """Trained parameters, reference and optimiser; PPO's value model, too."""
+        """Trained parameters, reference and optimiser; for PPO, also the value model."""
         policy, section = self._split[0], self.shapes.config.rl
         trained = policy
         if section.algorithm == "ppo":
@@ -57,7 +57,7 @@ class RunShapes:
 
     @cached_property
     def adapter_trained(self) -> bool:
-        """Whether media are features that the adapter is yet to read."""
+        """Whether media are features that the adapter still has to process."""
         return any(path.startswith("adapter/") for path in flatten(self._split[0]))
 
     @cached_property
@@ -67,7 +67,7 @@ class RunShapes:
 
     @property
     def always(self) -> tuple[Any, ...]:
-        """What is there whatever runs."""
+        """Everything that is alive at all times."""
         return self.state, self.frozen, self.banned
 
     @cached_property
@@ -82,36 +82,36 @@ class RunShapes:
 
     @cached_property
     def frames(self) -> Shape:
-        """Of a step's videos."""
+        """The frames of a step's videos."""
         return self.shapes.video(self.shapes.config.rl.batch_size)
 
     @cached_property
     def prompt(self) -> Prompt:
-        """Of a step."""
+        """The prompts of a step."""
         return self.shapes.prompt(self.shapes.config.rl.batch_size)
 
     @cached_property
     def media(self) -> Shape:
-        """What the encoder makes of the frames."""
+        """The encoder's output for the frames."""
         encode = partial(learner.encode, self.model, self.adapter_trained)
         media = self.shapes.result(encode, self.state.trained, self.frozen, self.frames)
         return self.shapes.rows(media.shape, media.dtype)
 
     @property
     def while_sampling(self) -> tuple[Any, ...]:
-        """What is there during a rollout, whose caches aside."""
+        """Everything that is alive during a rollout, apart from its caches."""
         return self.always, self.frames, self.media, self.prompt
 
     @cached_property
     def batch(self) -> RolloutBatch:
-        """What the update reads of a rollout."""
+        """What the update reads from a rollout."""
         section, rows = self.shapes.config.rl, self.shapes.rows
         group = (section.batch_size, section.group_size)
         tokens = (*group, section.max_response_tokens)
         responses = Responses(
             rows(tokens, jnp.int32), rows(tokens, bool), rows(tokens, jnp.float32)
         )
-        numbers = (rows(group, jnp.float32) for _ in range(2))  # each has bytes of its own
+        numbers = (rows(group, jnp.float32) for _ in range(2))  # distinct objects: each counts
         judgement = Judgement(*numbers, rows(group[:1], bool))
         return RolloutBatch(self.media, self.prompt, responses, judgement)
 
@@ -127,7 +127,7 @@ class RunShapes:
 
     @cached_property
     def sampled(self) -> tuple[VLM, dict[str, Any]]:
-        """The policy as a rollout has it, see `decoding_form`: the model and its parameters.
+        """The model and its parameters in the form that a rollout uses; see `decoding_form`.
 
         Where these are the policy's own, a run holds them once.
         """
@@ -145,14 +145,14 @@ class RunShapes:
 
     @cached_property
     def begun(self) -> Any:
-        """What it returns, where that lives in a rollout."""
+        """The result of `begin`, with its shardings in a rollout."""
         tree = self.shapes.result(self.begin, self.params, self.media, self.prompt)
         return self.shapes.placed(tree, jax.tree.map(self._place, tree))
 
     def _place(self, leaf: Any) -> jax.sharding.NamedSharding:
-        """Caches are cut by rows and heads, what has rows by these; others are whole.
+        """Caches are sharded by rows and heads, other batches by rows; the rest is replicated.
 
-        A cache has six axes, or five where each layer's is an array of its own.
+        A cache has six axes, or five where each layer has its own array.
         """
         layout = self.shapes.layout
         axes: tuple[Any, ...] = ()

@@ -1,4 +1,4 @@
-"""The arrays of a run as shapes with their places: nothing is allocated."""
+"""The arrays of a run as shapes with shardings; nothing is allocated."""
 
 import contextlib
 import dataclasses
@@ -27,14 +27,14 @@ from orl_jax.training.optimizer import learning_rate, make_optimizer
 from orl_jax.training.state import TrainState
 
 LLAMA_VOCABULARY = 32002  # LLaMA's 32,000 tokens, padding and <image>
-OPENING_TOKENS = 38  # of LLaMA's tokenizer, what stands before the video in every prompt
+OPENING_TOKENS = 38  # before the video in every prompt, with LLaMA's tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """What a plan reads of a `PromptEncoder`, where no tokenizer is at hand.
+    """A stand-in for a `PromptEncoder` where no tokenizer is available.
 
-    Attributes: as the encoder's, and `opening`, tokens before the question.
+    Attributes: those of the encoder, and `opening`, the number of tokens before the question.
     """
 
     vocabulary_size: int
@@ -45,31 +45,31 @@ class Tokens:
 
     @property
     def pad_id(self) -> int:
-        """The last but one, as `load_tokenizer` adds it."""
+        """The last id but one, where `load_tokenizer` adds it."""
         return self.vocabulary_size - 2
 
     @property
     def image_id(self) -> int:
-        """The last."""
+        """The last id."""
         return self.vocabulary_size - 1
 
     def encode_prompt(self, _: str) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask of some prompt."""
+        """Ids and mask of a prompt."""
         return np.zeros(self.prompt_length, np.int32), np.ones(self.prompt_length, bool)
 
     def encode_opening(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask of what all prompts begin with."""
+        """Ids and mask of the common beginning of all prompts."""
         return np.zeros(self.opening, np.int32), np.ones(self.opening, bool)
 
 
 def tokens_of(config: ConfigDict, vocabulary: int) -> Any:
-    """The config's prompt encoder, or a stand-in where its tokenizer is not at hand.
+    """The config's prompt encoder, or a stand-in where its tokenizer is not available.
 
     Args:
       vocabulary: number of tokens of the stand-in.
 
     Raises:
-      UserError: prompts that a video does not go into.
+      UserError: prompts that are too short for a video.
     """
     data, video = config.data, VlmSettings.from_config(config).visual_tokens
     if video >= data.prompt_tokens:
@@ -86,12 +86,12 @@ def tokens_of(config: ConfigDict, vocabulary: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """A config's arrays.
+    """The shapes of a config's arrays. A plan or a benchmark makes them; they read its config.
 
     Attributes:
       config: the whole config.
-      tokens: a prompt encoder, or what stands in for one.
-      devices: to lay the arrays on.
+      tokens: a prompt encoder, or a stand-in for one.
+      devices: that hold the arrays.
     """
 
     config: ConfigDict
@@ -100,16 +100,16 @@ class Shapes:
 
     @cached_property
     def layout(self) -> Layout:
-        """Of `config.mesh`.
+        """The layout of `config.mesh`.
 
         Raises:
-          UserError: a mesh that does not take all devices.
+          UserError: a mesh that does not use all devices.
         """
         return Layout(make_mesh(dict(self.config.mesh), self.devices))
 
     @cached_property
     def settings(self) -> VlmSettings:
-        """Of the model."""
+        """The settings of the model."""
         return VlmSettings.from_config(self.config)
 
     @cached_property
@@ -124,7 +124,7 @@ class Shapes:
         """The model.
 
         Args:
-          quantisation: another one than the config's, of all parts.
+          quantisation: replaces the config's, for all parts.
         """
         settings = self.settings.quantised(quantisation) if quantisation else self.settings
         tokens = self.tokens
@@ -133,20 +133,20 @@ class Shapes:
         )
 
     def params(self, model: VLM) -> dict[str, Any]:
-        """All parameters as a run holds them: frozen ones of `model.param_dtype`, codes."""
+        """All parameters as in a run: frozen ones in `model.param_dtype`, or quantised codes."""
         assembly = self._assembled(model)
         draw = partial(assemblies.draw_params, assembly)
         tree = unflatten_dict(jax.eval_shape(draw, jax.random.key(0)), sep="/")
         return self.placed(tree, self.layout.params(tree))
 
     def split(self, model: VLM, rules: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Trained parameters, float32, and frozen ones."""
+        """Trained parameters, in float32, and frozen ones."""
         trained, frozen = partition(self.params(model), rules)
         tree = jax.eval_shape(masters, trained)
         return self.placed(tree, self.layout.params(tree)), frozen
 
     def state(self, trained: dict[str, Any], section: ConfigDict, *, reference: bool) -> TrainState:
-        """A stage's state before its first step, as `training.state.start` makes it.
+        """A stage's state before its first step, like that of `training.state.start`.
 
         Args:
           section: of the stage, for its optimiser.
@@ -165,26 +165,26 @@ class Shapes:
         return make_optimizer(section, learning_rate(section, max(section.steps, 1)))
 
     def value_model(self, policy: dict[str, Any]) -> dict[str, Any]:
-        """What PPO trains beside the policy: a copy of it and a head."""
+        """PPO's value model: a copy of the policy and a head."""
         head = jax.eval_shape(partial(initial_head, self.config.model.language.width))
         copy = jax.tree.map(lambda leaf: leaf.update(), policy)
         places = jax.tree.map(lambda _: self.layout.whole, head)
         return {**copy, "head": self.placed(head, places)}
 
     def placed(self, tree: Any, places: Any) -> Any:
-        """Shapes with shardings."""
+        """Adds shardings to shapes."""
         return jax.tree.map(
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             tree, places,
         )  # fmt: skip
 
     def result(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Shapes of what `function` returns."""
+        """The shapes of a function's result."""
         with self.mesh_set():
             return jax.eval_shape(function, *args)
 
     def mesh_set(self) -> contextlib.AbstractContextManager[Any]:
-        """As `Layout.jit` has it while a function is traced."""
+        """The mesh context in which `Layout.jit` traces a function."""
         mesh = self.layout.mesh
         return jax.set_mesh(mesh) if mesh.size > 1 else contextlib.nullcontext()
 
@@ -200,18 +200,18 @@ class Shapes:
         return Prompt(self.rows(shape, jnp.int32), self.rows(shape, bool))
 
     def rows(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        """A batch, cut by its rows."""
+        """A batch, sharded by rows."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self.layout.batch)
 
     def whole(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
-        """An array that every device holds whole."""
+        """A replicated array."""
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self.layout.whole)
 
 
 def bytes_per_device(tree: Any) -> int:
-    """Bytes that one device holds of arrays, or of shapes with their shardings.
+    """Bytes that one device holds of arrays, or of shapes with shardings.
 
-    An array that comes up several times counts once.
+    An array that occurs several times counts once.
     """
     leaves = {id(leaf): leaf for leaf in jax.tree.leaves(tree)}.values()
     return sum(

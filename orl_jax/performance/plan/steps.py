@@ -4,8 +4,8 @@
 here the same functions get shapes. Whole steps are programs that a run compiles; parts are pieces
 of one, compiled alone to show what they need. In the order of a run:
 
-    initialise  draws all parameters, where nothing is imported
-    quantise    turns a checkpoint's largest kernel into codes while the others wait
+    initialise  draws all parameters at random, where nothing is imported
+    quantise    quantises a checkpoint's largest kernel while the others are in memory
     sft         one update of the stage "sft"
     encode      frames to media
     rollout     prompts to sampled answers: prefill, then up to T times decode
@@ -43,14 +43,14 @@ ROWS = ("rl.batch_size", "rl.micro_batch", "sft.batch_size", "evaluation.batch_s
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One function to compile.
+    """A function to compile.
 
     Attributes:
-      name: see the module.
+      name: see the module docstring.
       function: jitted.
       args: shapes with shardings.
-      alive: what a run holds meanwhile, the arguments among it.
-      part_of: the whole step that it is a piece of; "" of whole steps.
+      alive: everything that a run holds meanwhile, including the arguments.
+      part_of: the whole step that contains it; "" for whole steps.
       turns: how often that step runs it at most.
     """
 
@@ -63,7 +63,7 @@ class Step:
 
 
 def names(resident: RunShapes) -> list[str]:
-    """Of all steps that a config has, parts behind their whole."""
+    """The names of a config's steps; parts follow the whole step."""
     return [name for name in MAKERS if name != "quantise" or resident.codes]
 
 
@@ -71,7 +71,7 @@ def make(name: str, resident: RunShapes) -> Step:
     """One step by its name.
 
     Raises:
-      UserError: rows that don't divide over the devices; rules that train nothing.
+      UserError: batch sizes that the devices do not divide; rules that train nothing.
     """
     config, layout = resident.shapes.config, resident.shapes.layout
     for key in ROWS:
@@ -81,7 +81,7 @@ def make(name: str, resident: RunShapes) -> Step:
 
 
 def _initialise(resident: RunShapes) -> Step:
-    """As `assembly.initial_params` with nothing given."""
+    """`assembly.initial_params` without pretrained parameters."""
     shapes = resident.shapes
     draw = partial(assemblies.draw_params, shapes.assembly)
     params = flatten(shapes.params(resident.model))
@@ -94,7 +94,7 @@ def _initialise(resident: RunShapes) -> Step:
 
 
 def _quantise(resident: RunShapes) -> Step:
-    """The largest kernel's turn in `quantise_like`: all others are still there, and all codes."""
+    """`quantise_like` at the largest kernel, with all other kernels and codes in memory."""
     shapes, stored = resident.shapes, flatten(resident.frozen)
     path = max(resident.codes, key=lambda path: resident.codes[path].size)
     prefix = path.removesuffix("codes")
@@ -111,7 +111,7 @@ def _quantise(resident: RunShapes) -> Step:
 
 
 def _sft(resident: RunShapes) -> Step:
-    """As `sft.train`: a batch of videos with their questions."""
+    """The step of `sft.train`, for a batch of videos with their questions."""
     shapes, settings = resident.shapes, resident.shapes.config.sft
     model = shapes.model(lora=settings.lora)
     trained, frozen = shapes.split(model, settings.trainable)
@@ -166,7 +166,7 @@ def _prefill(resident: RunShapes) -> Step:
 
 
 def _decode(resident: RunShapes) -> Step:
-    """`sampler.decode_token`, its state donated."""
+    """`sampler.decode_token` with a donated state."""
     shapes, settings = resident.shapes, resident.shapes.config.rl
     prefix, state = resident.begun
     model, params = resident.sampled
@@ -185,7 +185,7 @@ def _decode(resident: RunShapes) -> Step:
 
 
 def _validate(resident: RunShapes) -> Step:
-    """As `Evaluator` does while RL trains; its two programs as one, every video another."""
+    """`Evaluator` during RL, with its two programs as one and a different video per row."""
     shapes, rows = resident.shapes, resident.shapes.config.evaluation.batch_size
     settings = decoding(shapes.config, shapes.tokens)
 
