@@ -101,7 +101,9 @@ def _oracle(settings: ConfigDict) -> Oracle:
             f"--oracle={ORACLE.value} is a trained model, for example "
             f"--oracle_checkpoint=runs/demo/checkpoints/{TRAINED[ORACLE.value].stage}"
         )
-    return make_oracle(section, device_oracles(settings, FrameCache(settings.data.cache_mb)))
+    data = settings.data
+    on_device = device_oracles(data.folder, FrameCache(data.cache_mb), settings.mesh)
+    return make_oracle(section, on_device)
 
 
 def _show_samples(chat: Chat, oracle: Oracle | None, question: str) -> None:

@@ -1,5 +1,6 @@
 """How training asks its Oracle: at once, or in the background while the device works."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,32 +14,55 @@ from orl_jax.run import processes
 from orl_jax.run.errors import TrainingHalted
 
 
+@dataclasses.dataclass(frozen=True)
+class AskingSettings:
+    """How an Oracle is asked.
+
+    Attributes:
+      policy: of a failing Oracle: "skip" its groups | "raise".
+      halt_above: training halts where a larger share of the groups has no ranking; 1 never halts.
+      pause_seconds: before the groups without a ranking are asked about once more.
+      background: whether it is asked in a thread of its own, from `Asker.begin` on; else when the
+        answer is needed.
+    """
+
+    policy: str = "skip"
+    halt_above: float = 1.0
+    pause_seconds: float = 30.0
+    background: bool = False
+
+    @classmethod
+    def of(cls, oracle: ConfigDict) -> "AskingSettings":
+        """Of `config.oracle`: in the background where something runs meanwhile."""
+        background = bool(oracle.lag or oracle.overlap)
+        return cls(oracle.policy, oracle.halt_above, oracle.pause_seconds, background)
+
+
 class Answer(NamedTuple):
-    """The Oracle's rankings of a step's groups, and what it tells of itself for the metrics."""
+    """The Oracle's rankings of a step's groups, and metrics about itself."""
 
     rankings: list[Ranking]
     stats: dict[str, float]
 
 
 class Asker:
-    """Asks an Oracle about one step's groups after the other; close it, or use it with `with`.
+    """Asks an Oracle about the groups of one step after another; close it, or use it with `with`.
 
     Args:
       oracle: is called from one thread at a time.
-      section: `config.oracle`; reads `policy`, `halt_above` and `pause_seconds`.
-      background: whether it is asked in a thread of its own, from `begin` on; else in `answer`.
+      settings: see `AskingSettings`.
     """
 
-    def __init__(self, oracle: Oracle, section: ConfigDict, background: bool = False) -> None:
+    def __init__(self, oracle: Oracle, settings: AskingSettings = AskingSettings()) -> None:
         self._oracle = oracle
-        self._section = section
-        self._thread = ThreadPoolExecutor(1, "oracle") if background else None
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1, "oracle") if settings.background else None
 
     def begin(self, requests: Sequence[RankRequest]) -> Callable[[], Answer]:
         """Asks; what it returns waits for the answer, and is to be called by the main thread.
 
-        That raises `TrainingHalted` where too many groups have no ranking (`oracle.halt_above`),
-        and what `ask` raises.
+        That raises `TrainingHalted` where too many groups have no ranking
+        (`AskingSettings.halt_above`), and what `ask` raises.
 
         Example: `asker.begin(requests)().rankings`.
         """
@@ -48,7 +72,7 @@ class Asker:
         return lambda: self._checked(requests, asked.result())
 
     def close(self) -> None:
-        """Drops what has not been begun; what is being asked ends by itself."""
+        """Drops questions that have not been asked yet; one that has been asked ends by itself."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -59,14 +83,13 @@ class Asker:
         self.close()
 
     def _ask(self, requests: Sequence[RankRequest]) -> Answer:
-        rankings = ask(self._oracle, requests, self._section.policy)
+        rankings = ask(self._oracle, requests, self._settings.policy)
         return Answer(rankings, self._stats())
 
     def _checked(self, requests: Sequence[RankRequest], answer: Answer) -> Answer:
-        limit = self._section.get("halt_above", 1.0)
+        limit, pause = self._settings.halt_above, self._settings.pause_seconds
         if _invalid_share(answer.rankings) <= limit:
             return answer
-        pause = self._section.pause_seconds
         logging.warning("asking the Oracle again in %g seconds", pause)
         time.sleep(pause)
         rankings = self._again(requests, answer.rankings)
@@ -80,7 +103,7 @@ class Asker:
 
     def _again(self, requests: Sequence[RankRequest], rankings: list[Ranking]) -> list[Ranking]:
         """In the Oracle's thread where it has one: it may be busy with the next step's groups."""
-        arguments: tuple[Any, ...] = (self._oracle, requests, rankings, self._section.policy)
+        arguments: tuple[Any, ...] = (self._oracle, requests, rankings, self._settings.policy)
         if self._thread is None:
             return ask_again(*arguments)
         return self._thread.submit(ask_again, *arguments).result()

@@ -1,10 +1,13 @@
 """What an update step takes of a rollout, and what it makes of each response."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from orl_jax.models.sequences import Prompt, Responses
+from orl_jax.oracles import Ranking
 
 
 class Judgement(NamedTuple):
@@ -19,6 +22,18 @@ class Judgement(NamedTuple):
     ranks: Float[Array, "B G"]
     scores: Float[Array, "B G"]
     valid: Bool[Array, " B"]
+
+    @classmethod
+    def of(cls, rankings: Sequence[Ranking]) -> "Judgement":
+        """Of one ranking a group, on the host.
+
+        Example: `Judgement.of([Ranking.from_scores([1.0, 3.0])]).ranks` is [[1, 0]].
+        """
+        return cls(
+            ranks=np.array([r.ranks for r in rankings], np.float32),
+            scores=np.array([r.scores or (0.0,) * len(r.ranks) for r in rankings], np.float32),
+            valid=np.array([r.valid for r in rankings]),
+        )
 
 
 class RolloutBatch(NamedTuple):

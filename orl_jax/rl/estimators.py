@@ -1,4 +1,4 @@
-"""Which advantage a group's responses get: the algorithms `grpo_rank` and `grpo`, by their forms.
+"""The advantages of a group's responses: the algorithms `grpo_rank` and `grpo`, by their forms.
 
 grpo_rank  reads the Oracle's ranks: signed | printed (`ops.advantages`), linear (GOPO)
 grpo       reads the Oracle's scores: standardised | centred (Dr. GRPO) | leave_one_out (RLOO)
@@ -8,6 +8,7 @@ import dataclasses
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from orl_jax.ops import advantages as forms
 from orl_jax.ops.ranking import ranks
@@ -36,6 +37,12 @@ class Estimator:
     mix: float = 0.25
     discount: str = "log2"
 
+    @classmethod
+    def of(cls, rl: ConfigDict) -> "Estimator":
+        """Of `config.rl`: `rl.grpo.form` with the algorithm grpo, else `rl.advantage`."""
+        form = rl.grpo.form if rl.algorithm == "grpo" else rl.advantage.form
+        return cls(rl.algorithm, form, mix=rl.advantage.mix, discount=rl.advantage.discount)
+
     def __call__(self, old_log_prob: Float[Array, "B G T"], batch: RolloutBatch) -> Ranked:
         """Predicted ranks by descending log-probability, then penalties and advantages."""
         log_probs, predicted, penalties = predict(old_log_prob, batch, self.form, self.discount)
@@ -61,8 +68,8 @@ def predict(
 ) -> tuple[Float[Array, "B G"], Float[Array, "B G"], Float[Array, "B G"]]:
     """Log-probabilities of the responses, their predicted ranks, and the penalties of these.
 
-    Penalties are a measure for the log in every algorithm: of the printed form where that is used,
-    else of the signed one.
+    Every algorithm logs the penalties as a measure: those of the printed form where that is used,
+    else those of the signed one.
     """
     log_probs = jnp.sum(old_log_prob * batch.responses.mask, axis=-1)
     predicted = ranks(log_probs)

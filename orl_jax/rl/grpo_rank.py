@@ -4,19 +4,19 @@ Inside the one jitted function: log-probabilities of the old, the reference and 
 at the sampling temperature, predicted ranks, advantages, clipped loss with KL and entropy terms,
 update. GRPO (arXiv 2402.03300) is the same step with advantages from scores; see `estimators.py`.
 
-Deviations from the paper: `form="signed"` (the default) mends the sign of the printed advantage,
+Deviations from the paper: `form="signed"` (the default) corrects the sign of the printed advantage,
 which pushes the wrong way; ties share gains; a group without a valid ranking is left out of every
-sum. KL and entropy coefficients, clip range and optimiser are not published: ours.
+sum. KL and entropy coefficients, clip range and optimiser are not published: these are ours.
 """
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from orl_jax.models.params import combine
@@ -30,48 +30,92 @@ from orl_jax.training.state import TrainState, apply_gradients
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The numbers of a step that are fixed when it is compiled. Names as in `config.rl`."""
+class PolicyLossSettings:
+    """The loss: policy loss + kl_coefficient * KL - entropy_coefficient * entropy.
 
-    temperature: float
-    form: str
-    mix: float
-    discount: str
-    clip_low: float
-    clip_high: float
-    kl_coefficient: float
-    kl_estimator: str
-    entropy_coefficient: float
-    normalisation: str
-    updates_per_rollout: int
-    micro_batch: int
-    vocabulary_chunk: int
-    adapter_trained: bool = False
-    algorithm: str = "grpo_rank"
+    Attributes:
+      clip_low, clip_high: the importance ratio is clipped to [1 - clip_low, 1 + clip_high].
+      kl_coefficient: weight of the KL to the reference.
+      kl_estimator: "k1" | "k2" | "k3" | "exact" (over the vocabulary).
+      entropy_coefficient: weight of the entropy.
+      normalisation: of means over tokens: "token" | "sequence" | "constant"; see `ops.losses`.
+    """
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coefficient: float = 0.02
+    kl_estimator: str = "k3"
+    entropy_coefficient: float = 0.0
+    normalisation: str = "token"
 
     @classmethod
-    def from_config(cls, config: ConfigDict, *, adapter_trained: bool) -> "Settings":
-        """Reads `config.rl` and `config.model.vocabulary_chunk`."""
-        own = {field.name for field in dataclasses.fields(cls)}
-        values = {key: value for key, value in config.rl.items() if key in own}
-        advantage = dict(config.rl.advantage)
-        if config.rl.algorithm == "grpo":
-            advantage["form"] = config.rl.grpo.form
+    def of(cls, rl: ConfigDict) -> "PolicyLossSettings":
+        """Of `config.rl`."""
         return cls(
-            **values,
-            **advantage,
-            vocabulary_chunk=config.model.vocabulary_chunk,
-            adapter_trained=adapter_trained,
+            clip_low=rl.clip_low,
+            clip_high=rl.clip_high,
+            kl_coefficient=rl.kl_coefficient,
+            kl_estimator=rl.kl_estimator,
+            entropy_coefficient=rl.entropy_coefficient,
+            normalisation=rl.normalisation,
         )
+
+
+class Scored(NamedTuple):
+    """A rollout with what stays the same over its updates; all have rows [B, ...].
+
+    Attributes:
+      batch: the rollout.
+      reference: log-probabilities [B, G, T] under the reference; with the exact KL, hidden states
+        [B, G, T, D].
+      old_log_prob: under the policy that sampled; None where that is the current one.
+    """
+
+    batch: RolloutBatch
+    reference: Float[Array, "B G ..."]
+    old_log_prob: Float[Array, "B G T"] | None
+
+
+class Constants(NamedTuple):
+    """What all micro-batches share.
+
+    Attributes:
+      frozen: parameters.
+      banned: tokens that are never sampled.
+      reference_kernel: the reference's projection to logits.
+      denominator: of means over the tokens of the whole batch.
+      tokens: of the whole batch.
+    """
+
+    frozen: dict[str, Any]
+    banned: Bool[Array, " V"]
+    reference_kernel: Float[Array, "D V"]
+    denominator: Float[Array, "..."]
+    tokens: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
 class GrpoRank:
-    """The step of a model, optimiser and settings; `jax.jit` of `step` compiles once."""
+    """The step of GRPO_rank or GRPO; `jax.jit` of `step` compiles once.
 
-    model: VLM
+    Attributes:
+      scorer: gives log-probabilities.
+      estimator: gives advantages.
+      optimizer: of the trained parameters.
+      loss: see `PolicyLossSettings`.
+      updates_per_rollout: updates on the whole rollout, one after the other.
+
+    Example:
+
+        algorithm = GrpoRank(Scorer(model, temperature=1.0), Estimator(), optax.adam(1e-3))
+        state, metrics, ranked = jax.jit(algorithm.step)(state, frozen, banned, batch)
+    """
+
+    scorer: Scorer
+    estimator: Estimator
     optimizer: optax.GradientTransformation
-    settings: Settings
+    loss: PolicyLossSettings = PolicyLossSettings()
+    updates_per_rollout: int = 1
 
     def step(
         self,
@@ -86,119 +130,101 @@ class GrpoRank:
           state: `trained` are the adapters, `reference` their frozen copy.
           frozen: all other parameters.
           banned: tokens that are never sampled.
-          batch: whole groups; see `RolloutBatch`.
+          batch: whole groups with their judgement.
 
         Returns:
           The new state, the metrics of the last update by the names that `metrics.jsonl` has, and
           what was made of each response.
         """
-        scorer, exact = self._scorer(), self.settings.kl_estimator == "exact"
-        ref_params = combine(frozen, state.reference)
-
-        def log_prob(params: dict[str, Any], part: RolloutBatch) -> Array:
-            return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
-
-        def ref_hidden(part: RolloutBatch) -> Array:
-            return scorer.states(ref_params, part).hidden
-
-        reference = scorer.without_gradient(
-            ref_hidden if exact else partial(log_prob, ref_params), batch
-        )
-        # With one update, the old policy is the current one and is scored with it.
-        old = batch.old_log_prob
-        if old is None and self.settings.updates_per_rollout > 1:
-            params = combine(frozen, state.trained)
-            old = scorer.without_gradient(partial(log_prob, params), batch)
-        ref_kernel = self.model.apply({"params": ref_params}, method=VLM.vocabulary_kernel)
-        loss = partial(self._loss, scorer, frozen, banned, ref_kernel)
-        gradient = partial(self._gradient, loss, batch, reference, old)
+        scored = self._score(state, frozen, banned, batch)
+        constants = self._constants(state, frozen, banned, batch)
 
         def update(state: TrainState, _: None) -> tuple[TrainState, tuple]:
-            grads, metrics, ranked, old = gradient(state.trained)
+            grads, metrics, ranked, old = self._gradient(constants, scored, state.trained)
             metrics["grad_norm"] = optax.tree.norm(grads)
             return apply_gradients(state, grads, self.optimizer), (metrics, ranked, old)
 
-        state, history = jax.lax.scan(update, state, length=self.settings.updates_per_rollout)
+        state, history = jax.lax.scan(update, state, length=self.updates_per_rollout)
         metrics, ranked, old = jax.tree.map(lambda values: values[-1], history)
         metrics |= rl_metrics.of_ranks(ranked, batch.judgement)
         metrics |= rl_metrics.of_sampler(batch.responses, old)
         return state._replace(step=state.step + 1), metrics, ranked
 
-    def _scorer(self) -> Scorer:
-        own = {field.name for field in dataclasses.fields(Scorer)} - {"model"}
-        return Scorer(self.model, **{name: getattr(self.settings, name) for name in own})
+    def _score(
+        self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RolloutBatch
+    ) -> Scored:
+        scorer, reference = self.scorer, combine(frozen, state.reference)
+        if self.loss.kl_estimator == "exact":
+            found = scorer.without_gradient(
+                lambda part: scorer.states(reference, part).hidden, batch
+            )
+        else:
+            found = scorer.policy_log_prob(reference, banned, batch)
+        # With one update, the old policy is the current one and is scored with it.
+        old = batch.old_log_prob
+        if old is None and self.updates_per_rollout > 1:
+            old = scorer.policy_log_prob(combine(frozen, state.trained), banned, batch)
+        return Scored(batch, found, old)
 
-    def _estimator(self) -> Estimator:
-        own = [field.name for field in dataclasses.fields(Estimator)]
-        return Estimator(**{name: getattr(self.settings, name) for name in own})
+    def _constants(
+        self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RolloutBatch
+    ) -> Constants:
+        params, mask = combine(frozen, state.reference), batch.kept()
+        kernel = self.scorer.model.apply({"params": params}, method=VLM.vocabulary_kernel)
+        denominator = mask_denominator(mask, self.loss.normalisation)
+        return Constants(frozen, banned, kernel, denominator, mask_denominator(mask))
 
     def _gradient(
-        self,
-        loss: Any,
-        batch: RolloutBatch,
-        reference: Array,
-        old: Array | None,
-        trained: dict[str, Any],
+        self, constants: Constants, scored: Scored, trained: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Array], Ranked, Array]:
         """Gradient of the whole batch's loss, added up over micro-batches of whole groups.
 
         Also its metrics, what was made of the responses, and the old log-probabilities.
         """
-        mask = batch.kept()
-        denominator = mask_denominator(mask, self.settings.normalisation)
-        gradient = jax.value_and_grad(
-            partial(loss, denominator, mask_denominator(mask)), has_aux=True
-        )
+        gradient = jax.value_and_grad(partial(self._loss, constants), has_aux=True)
 
-        def accumulate(total: Any, part: Any) -> tuple[Any, tuple[Ranked, Array]]:
-            (_, (metrics, *seen)), grads = gradient(trained, *part)
+        def accumulate(total: Any, part: Scored) -> tuple[Any, tuple[Ranked, Array]]:
+            (_, (metrics, *seen)), grads = gradient(trained, part)
             summed = jax.tree.map(jnp.add, total, (grads, metrics))
             ratio_max = jnp.maximum(total[1]["ratio/max"], metrics["ratio/max"])
             summed[1]["ratio/max"] = ratio_max  # the one metric that does not add up
             return summed, tuple(seen)
 
-        parts = self._scorer().split((batch, reference, old))
+        parts = self.scorer.split(scored)
         (_, (metrics, *_)), grads = jax.eval_shape(
-            gradient, trained, *jax.tree.map(lambda x: x[0], parts)
+            gradient, trained, jax.tree.map(lambda x: x[0], parts)
         )
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, metrics))
         (grads, metrics), seen = jax.lax.scan(accumulate, zeros, parts)
-        ranked, old = self._scorer().join(seen)
+        ranked, old = self.scorer.join(seen)
         return grads, metrics, ranked, old
 
     @jax.named_scope("loss")
     def _loss(
-        self,
-        scorer: Scorer,
-        frozen: dict[str, Any],
-        banned: Array,
-        ref_kernel: Array,
-        denominator: Array,
-        tokens: Array,
-        trained: dict[str, Any],
-        batch: RolloutBatch,
-        reference: Array,
-        old: Array | None,
+        self, constants: Constants, trained: dict[str, Any], part: Scored
     ) -> tuple[Array, tuple[dict[str, Array], Ranked, Array]]:
-        """policy loss + kl_coefficient * KL - entropy_coefficient * entropy, of one micro-batch.
+        """Policy loss, KL and entropy of one micro-batch; see `PolicyLossSettings`.
 
         Every term and metric is this micro-batch's share of the whole batch's mean. Groups are
-        whole in it, so their advantages are found here.
+        whole in it, so their advantages are computed here.
         """
-        settings, mask = self.settings, batch.kept()
-        states = scorer.states(combine(frozen, trained), batch)
-        current = scorer.log_probs(states, banned, batch)
+        settings, batch = self.loss, part.batch
+        mask, denominator = batch.kept(), constants.denominator
+        states = self.scorer.states(combine(constants.frozen, trained), batch)
+        current = self.scorer.log_probs(states, constants.banned, batch)
+        old = part.old_log_prob
         old = jax.lax.stop_gradient(current.log_prob) if old is None else old
-        ranked = self._estimator()(old, batch)
+        ranked = self.estimator(old, batch)
         policy = clipped_policy_loss(
             current.log_prob, old, ranked.advantages, mask,
             clip_low=settings.clip_low, clip_high=settings.clip_high,
             normalisation=settings.normalisation, denominator=denominator,
         )  # fmt: skip
         if settings.kl_estimator == "exact":
-            divergence = scorer.exact_kl(states, States(reference, ref_kernel), banned)
+            reference = States(part.reference, constants.reference_kernel)
+            divergence = self.scorer.exact_kl(states, reference, constants.banned)
         else:
-            divergence = kl_estimate(current.log_prob, reference, settings.kl_estimator, mask)
+            divergence = kl_estimate(current.log_prob, part.reference, settings.kl_estimator, mask)
         kl, entropy = (
             masked_mean(values, mask, settings.normalisation, denominator)
             for values in (divergence, current.entropy)
@@ -207,5 +233,5 @@ class GrpoRank:
             entropy = jax.lax.stop_gradient(entropy)
         loss = policy.loss + settings.kl_coefficient * kl - settings.entropy_coefficient * entropy
         metrics = {"loss": loss, "policy_loss": policy.loss, "kl": kl, "entropy": entropy}
-        metrics |= rl_metrics.of_ratio(policy, tokens)
+        metrics |= rl_metrics.of_ratio(policy, constants.tokens)
         return loss, jax.lax.stop_gradient((metrics, ranked, old))

@@ -1,64 +1,103 @@
 """One RL step: encode and sample, ask the Oracle, update.
 
-The device's part is three jitted functions; the Oracle is asked on the host between them, and every
+The device's part is jitted (`device_policy`); the Oracle is asked on the host in between, and every
 crossing is explicit. What runs while it thinks (`config.oracle`):
 
     default     nothing
     overlap     the next step's videos are decoded and encoded; the results are the same
-    lag = 1     they are, and the next step's answers are sampled, too. These are then by the policy
-                before this step's update: one update old when they are trained on. So the policy
-                that sampled them scores them, and the importance ratio is to its probabilities.
+    lag = 1     also, the next step's responses are sampled. These are then by the policy before
+                this step's update: one update old when they are trained on. So the policy that
+                sampled them scores them, and the importance ratio is to its probabilities.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+import optax
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from orl_jax.models import assembly as assemblies
-from orl_jax.models.params import combine, flatten, masters, partition, policy_of
-from orl_jax.models.sampler import sample
-from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.models.vlm import VLM
+from orl_jax.models.params import policy_of
+from orl_jax.models.sequences import Prompt
 from orl_jax.oracles import Ranking
 from orl_jax.oracles.requests import Text, make_requests
-from orl_jax.rl.algorithms import (
-    make_log_prob,
-    make_step,
-    total_steps,
-    trained_parameters,
-    updates_a_step,
-)
+from orl_jax.rl import rl_metrics
 from orl_jax.rl.asking import Answer, Asker
-from orl_jax.rl.batch import Judgement, Ranked, RolloutBatch
+from orl_jax.rl.batch import Judgement, RolloutBatch
+from orl_jax.rl.device_policy import DevicePolicy
 from orl_jax.rl.rollout_table import rollout_rows, write_rollouts
-from orl_jax.rl.score_oracle import reward_model
 from orl_jax.run import processes
 from orl_jax.run.clock import Clock, span
 from orl_jax.run.config import check_whole_groups
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import MetricsWriter
 from orl_jax.run.rules import NEED_SCORES
-from orl_jax.training.optimizer import learning_rate, make_optimizer
-from orl_jax.training.state import Ahead, TrainState, shardings, start
+from orl_jax.training.state import Ahead, TrainState
 
 Batch = dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class LearnerSettings:
+    """What a step does besides sampling and updating.
+
+    Attributes:
+      batch_size: B, prompts in a step.
+      items: prompts in an epoch.
+      steps: of the whole stage.
+      updates: of the optimiser in a step.
+      videos: folder of the videos that the Oracle is asked about.
+      rollouts_every: steps between tables of rollouts.
+      reference_refresh: "never" | "epoch": when the reference becomes the current policy.
+      needs_scores: the algorithm that needs an Oracle's scores, or "".
+      oracle: its name, for messages.
+      overlap, lag: see the module.
+    """
+
+    batch_size: int
+    items: int
+    steps: int
+    updates: int
+    videos: str
+    rollouts_every: int
+    reference_refresh: str = "never"
+    needs_scores: str = ""
+    oracle: str = ""
+    overlap: bool = False
+    lag: bool = False
+
+    @classmethod
+    def of(cls, config: ConfigDict, *, items: int, steps: int, updates: int) -> "LearnerSettings":
+        """Of `config.rl`, `config.oracle` and `config.data.folder`."""
+        rl, oracle = config.rl, config.oracle
+        return cls(
+            batch_size=rl.batch_size,
+            items=items,
+            steps=steps,
+            updates=updates,
+            videos=config.data.folder,
+            rollouts_every=rl.rollouts_every,
+            reference_refresh=rl.reference_refresh,
+            needs_scores=rl.algorithm if rl.algorithm in NEED_SCORES else "",
+            oracle=oracle.name,
+            overlap=oracle.overlap,
+            lag=bool(oracle.lag),
+        )
+
+
 class PendingRollout(NamedTuple):
-    """A rollout about which the Oracle has been asked.
+    """A rollout that the Oracle has been asked about.
 
     Attributes:
       items: data items of the prompts.
       batch: the rollout, without a judgement yet.
-      lengths: tokens of each response, on the host [B, G].
-      texts: of each prompt its responses.
+      lengths: tokens of each response of this process, on the host [B, G].
+      texts: of each prompt of this process its responses.
       answer: waits for the Oracle.
     """
 
@@ -70,78 +109,44 @@ class PendingRollout(NamedTuple):
 
 
 class Learner:
-    """The jitted functions of a run and what they need; `advance` is one RL step.
+    """The steps of a run, one after another.
 
-    Attributes:
-      encode: (trained, frozen, frames) -> media.
-      rollout: (state, frozen, banned, media, prompt, number) -> `Responses`, with the noise of the
-        step `number`.
-      score: (state, frozen, banned, batch) -> log-probabilities of sampled tokens [B, G, T].
-      update: the step of `config.rl.algorithm`.
-      items: prompts in an epoch.
-      steps: of the whole stage.
+    Args:
+      policy: is updated.
+      schedule: its learning rate by update, for the metrics.
+      asker: asks the Oracle.
+      settings: see `LearnerSettings`.
+      workdir: gets the tables of rollouts.
     """
 
     def __init__(
         self,
-        config: ConfigDict,
-        assembly: assemblies.Assembly,
-        params: dict[str, Any],
+        policy: DevicePolicy,
+        schedule: optax.Schedule,
         asker: Asker,
+        settings: LearnerSettings,
         workdir: str,
-        items: int,
     ) -> None:
-        rl = config.rl
-        self.config = config
-        self.asker = asker
-        self.items = items
-        self.encoder = assembly.encoder
-        self.layout = assembly.layout
-        self.layout.check_rows("rl.batch_size", rl.batch_size)
-        self.layout.check_rows("rl.micro_batch", rl.micro_batch)
-        self.workdir = pathlib.Path(workdir)
-        policy, self.frozen = partition(params, rl.trainable)
-        policy = masters(policy)
-        self.trained = trained_parameters(
-            config, policy, assembly.model.language.width, self.layout, reward_model(config)
-        )
-        self.banned = assemblies.banned_tokens(assembly)
-        self.updates = updates_a_step(config)
-        self.steps = total_steps(rl, items)
-        self.schedule = learning_rate(rl, self.steps * self.updates)
-        self.optimizer = make_optimizer(rl, self.schedule)
-        self._lag, self._overlap = config.oracle.get("lag", 0), config.oracle.get("overlap", False)
-        self._pending: PendingRollout | None = None  # of the next step, where it was sampled ahead
-        self._media: Array | None = None  # likewise
-        self._compile(assembly.model, any(path.startswith("adapter/") for path in flatten(policy)))
-
-    def _compile(self, model: VLM, adapter_trained: bool) -> None:
-        """Makes the jitted functions; they compile when they are first called."""
-        rows, whole, jit = self.layout.batch, self.layout.whole, self.layout.jit
-        step = make_step(
-            self.config, model, self.optimizer,
-            adapter_trained=adapter_trained, end_id=self.encoder.end_id,
-        )  # fmt: skip
-        log_prob = make_log_prob(self.config, model, adapter_trained=adapter_trained)
-        self.encode = jit(partial(encode, model, adapter_trained), out_shardings=rows)
-        self.rollout = jit(partial(self._rollout, model, adapter_trained), out_shardings=rows)
-        self.score = jit(log_prob, out_shardings=rows)
-        places = shardings(self.start()._replace(ahead=None))
-        self.update = jit(step, donate_argnums=0, out_shardings=(places, whole, rows))
+        self.policy = policy
+        self.settings = settings
+        self.schedule = schedule
+        self._asker = asker
+        self._workdir = pathlib.Path(workdir)
+        self._pending: PendingRollout | None = None  # of the next step, if sampled ahead
+        self._media: Array | None = None  # likewise, if only encoded ahead
 
     def start(self) -> TrainState:
-        """The state before the first step: the reference is a copy of what is trained."""
-        seed, layout, rl = self.config.seed, self.layout, self.config.rl
-        state = start(self.trained, self.optimizer, seed, layout, with_reference=True)
-        if not self._lag:
+        """The state before the first step."""
+        state, settings = self.policy.start(), self.settings
+        if not settings.lag:
             return state
-        here = rl.batch_size // jax.process_count()
-        nothing = Ahead.none(here, rl.group_size, rl.max_response_tokens)
-        number = layout.replicate(nothing.step)
+        layout, sampling = self.policy.layout, self.policy.sampling
+        here = settings.batch_size // jax.process_count()
+        nothing = Ahead.none(here, sampling.group_size, sampling.max_tokens)
         rows = layout.rows((nothing.responses, nothing.old_log_prob))
-        return state._replace(ahead=Ahead(number, *rows))
+        return state._replace(ahead=Ahead(layout.replicate(nothing.step), *rows))
 
-    def advance(
+    def rl_step(
         self,
         state: TrainState,
         batch: Batch,
@@ -162,12 +167,10 @@ class Learner:
             with clock("oracle"):
                 answer = pending.answer()
             with clock("score"):
-                judgement = self.layout.rows(self._judgement(answer.rankings))
+                rollout = self._judged(pending.batch, answer.rankings)
             with clock("update"):
-                state, values, ranked = self._update(
-                    state, pending.batch._replace(judgement=judgement)
-                )
-        if (step + 1) % self.config.rl.rollouts_every == 0 or step == 0:
+                state, values, ranked = self.policy.updated(state, rollout)
+        if (step + 1) % self.settings.rollouts_every == 0 or step == 0:
             table = rollout_rows(step + 1, pending.items, pending.texts, answer.rankings, ranked)
             self._show(step + 1, processes.gather_rows(table), metrics)
         values |= self._host_metrics(step, pending, answer) | clock.seconds()
@@ -175,7 +178,7 @@ class Learner:
         return self._refresh_reference(state, step + 1), values
 
     def _take(self, state: TrainState, step: int, batch: Batch) -> PendingRollout:
-        """The batch with responses: of the state, where they were sampled before it was saved."""
+        """The batch with responses: those of the state, where they were sampled ahead of it."""
         prompt, media = self._see(state, batch)
         ahead = state.ahead
         if ahead is None or int(jax.device_get(ahead.step)) != step:
@@ -192,30 +195,31 @@ class Learner:
     ) -> TrainState:
         """Does what the next step can do without this one's update; the last step has no next."""
         self._pending = self._media = None
-        if following is None or step + 1 >= self.steps or not (self._lag or self._overlap):
+        lag, last = self.settings.lag, step + 1 >= self.settings.steps
+        if following is None or last or not (lag or self.settings.overlap):
             return state
         with span("data"):
             batch = following()
         with clock("rollout"):
             prompt, media = self._see(state, batch)
-            if not self._lag:
+            if not lag:
                 self._media = media
                 return state
             self._pending = self._respond(state, step + 1, batch["items"], prompt, media)
-        number = self.layout.replicate(np.asarray(step + 1, np.int32))
+        number = self.policy.layout.replicate(np.asarray(step + 1, np.int32))
         rollout = self._pending.batch
         return state._replace(ahead=Ahead(number, rollout.responses, rollout.old_log_prob))
 
     def _see(self, state: TrainState, batch: Batch) -> tuple[Prompt, Array]:
         """Prompts and media on the device."""
-        prompt = self.layout.rows(Prompt(batch["prompt_ids"], batch["prompt_mask"]))
+        rows = self.policy.layout.rows
+        prompt = rows(Prompt(batch["prompt_ids"], batch["prompt_mask"]))
         if "media" in batch:  # of an earlier encoding: `config.data.features`
-            return prompt, self.layout.rows(batch["media"])
-        media = self._media
-        if media is None:
-            with span("encode"):
-                media = self.encode(state.trained, self.frozen, self.layout.rows(batch["frames"]))
-        return prompt, media
+            return prompt, rows(batch["media"])
+        if self._media is not None:
+            return prompt, self._media
+        with span("encode"):
+            return prompt, self.policy.see(state, batch["frames"])
 
     def _respond(
         self,
@@ -226,105 +230,51 @@ class Learner:
         media: Array,
     ) -> PendingRollout:
         """Samples responses by the policy of `state` with a step's noise, and asks about them."""
-        number = self.layout.replicate(np.asarray(step, np.int32))
-        responses = self.rollout(state, self.frozen, self.banned, media, prompt, number)
-        rollout = RolloutBatch(media, prompt, responses)
-        if self._lag:
-            old = self.score(state, self.frozen, self.banned, rollout)
-            rollout = rollout._replace(old_log_prob=old)
-        return self._ask(items, rollout)
+        scored = self.settings.lag
+        return self._ask(items, self.policy.respond(state, step, prompt, media, scored=scored))
 
     def _ask(self, items: Sequence[Batch], rollout: RolloutBatch) -> PendingRollout:
-        responses = rollout.responses
-        ids, mask = self.layout.local_rows((responses.ids, responses.mask))
-        check_whole_groups(ids.shape[0] * ids.shape[1], self.config.rl.group_size)
-        texts = [[self.encoder.decode(row) for row in group] for group in ids]
-        requests = make_requests(items, texts, self.config.data.folder)
-        answer = self.asker.begin(requests)
-        return PendingRollout(items, rollout, mask.sum(axis=-1), texts, answer)
+        texts = self.policy.texts(rollout.responses)
+        check_whole_groups(sum(map(len, texts)), self.policy.sampling.group_size)
+        lengths = self.policy.layout.local_rows(rollout.responses.mask).sum(axis=-1)
+        answer = self._asker.begin(make_requests(items, texts, self.settings.videos))
+        return PendingRollout(items, rollout, lengths, texts, answer)
 
-    def _update(
-        self, state: TrainState, batch: RolloutBatch
-    ) -> tuple[TrainState, dict[str, Any], Ranked]:
-        ahead, state = state.ahead, state._replace(ahead=None)  # no part of the update
-        state, values, ranked = self.update(state, self.frozen, self.banned, batch)
-        values, ranked = jax.device_get(values), self.layout.local_rows(ranked)
-        return state._replace(ahead=ahead), values, ranked
+    def _judged(self, rollout: RolloutBatch, rankings: list[Ranking]) -> RolloutBatch:
+        """The rollout with what the Oracle says about it."""
+        if self.settings.needs_scores and any(r.valid and not r.scores for r in rankings):
+            raise UserError(
+                f"config.rl.algorithm is {self.settings.needs_scores}, which needs scores, and the "
+                f"Oracle {self.settings.oracle} gives only an order; choose grpo_rank, or an "
+                "Oracle that gives scores"
+            )
+        judgement = self.policy.layout.rows(Judgement.of(rankings))
+        return rollout._replace(judgement=judgement)
 
     def _show(self, step: int, rows: list[dict[str, Any]], metrics: MetricsWriter) -> None:
         """The table of a rollout and its distributions, of the prompts of all processes."""
         if not processes.is_writer():
             return
-        write_rollouts(self.workdir / "rollouts" / f"{step}.jsonl", rows)
+        write_rollouts(self._workdir / "rollouts" / f"{step}.jsonl", rows)
         for name in ("advantages", "penalties"):
             metrics.histogram(step, name, [row[name] for row in rows])
 
-    def _rollout(
-        self,
-        model: VLM,
-        adapter_trained: bool,
-        state: TrainState,
-        frozen: dict[str, Any],
-        banned: Array,
-        media: Array,
-        prompt: Prompt,
-        number: Int[Array, ""],
-    ) -> Responses:
-        params = combine(frozen, policy_of(state.trained))
-        if adapter_trained:
-            media = model.apply({"params": params}, media, method=VLM.adapt)
-        rl, key = self.config.rl, state._replace(step=number).step_key()
-        return sample(
-            model, params, media, prompt, banned, key,
-            group_size=rl.group_size, max_tokens=rl.max_response_tokens,
-            temperature=rl.temperature, end_id=self.encoder.end_id, pad_id=self.encoder.pad_id,
-        )  # fmt: skip
-
-    def _judgement(self, rankings: list[Ranking]) -> Judgement:
-        """On the host."""
-        algorithm = self.config.rl.algorithm
-        if algorithm in NEED_SCORES and any(r.valid and not r.scores for r in rankings):
-            raise UserError(
-                f"config.rl.algorithm is {algorithm}, which needs scores, and the Oracle "
-                f"{self.config.oracle.name} gives an order alone; choose grpo_rank, or an Oracle "
-                "that gives scores"
-            )
-        ranks = np.array([r.ranks for r in rankings], np.float32)
-        scores = np.array([r.scores or (0.0,) * len(r.ranks) for r in rankings], np.float32)
-        return Judgement(ranks, scores, np.array([r.valid for r in rankings]))
-
     def _host_metrics(self, step: int, pending: PendingRollout, answer: Answer) -> dict[str, float]:
-        texts, rankings = pending.texts, answer.rankings
-        distinct = [len({text for text, _ in group}) / len(group) for group in texts]
+        last_update = np.asarray((step + 1) * self.settings.updates - 1)
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            rate = float(self.schedule(np.asarray((step + 1) * self.updates - 1)))
+            rate = float(self.schedule(last_update))
         return {
             "learning_rate": rate,
-            "oracle/valid_fraction": float(np.mean([r.valid for r in rankings])),
-            "oracle/seconds": float(sum(r.seconds for r in rankings)),
+            **rl_metrics.of_rankings(answer.rankings),
             **answer.stats,
-            "response/length_mean": float(pending.lengths.mean()),
-            "response/truncated_fraction": float(np.mean([[t for _, t in g] for g in texts])),
-            "response/distinct_fraction": float(np.mean(distinct)),
+            **rl_metrics.of_texts(pending.texts, pending.lengths),
         }
 
     def _refresh_reference(self, state: TrainState, step: int) -> TrainState:
-        """Takes the trained parameters as the new reference where an epoch begins, by policy."""
-        epoch = (step * self.config.rl.batch_size) // self.items
-        before = ((step - 1) * self.config.rl.batch_size) // self.items
-        if self.config.rl.reference_refresh == "epoch" and epoch > before:
+        """Takes the trained parameters as the new reference where an epoch begins."""
+        settings = self.settings
+        epoch = (step * settings.batch_size) // settings.items
+        before = ((step - 1) * settings.batch_size) // settings.items
+        if settings.reference_refresh == "epoch" and epoch > before:
             return state._replace(reference=jax.tree.map(jnp.copy, policy_of(state.trained)))
         return state
-
-
-def encode(
-    model: VLM,
-    adapter_trained: bool,
-    trained: dict[str, Any],
-    frozen: dict[str, Any],
-    frames: Array,
-) -> Float[Array, "B ..."]:
-    """Visual tokens; features where the adapter is trained and must stay in the update's graph."""
-    variables = {"params": combine(frozen, policy_of(trained))}
-    features = model.apply(variables, frames, method=VLM.encode)
-    return features if adapter_trained else model.apply(variables, features, method=VLM.adapt)

@@ -1,21 +1,21 @@
-"""One PPO step on scalar scores: VLM-RLAIF (arXiv 2402.03746), the rival of GRPO_rank.
+"""One PPO step on scalar scores: VLM-RLAIF (arXiv 2402.03746), the baseline of GRPO_rank.
 
 Per-token rewards (fixed KL penalty, the score at the end token), a value model with the policy's
 backbone and adapters of its own, GAE, clipped policy and value losses.
 
 Deviations from yonseivnl/vlm-rlaif at 610cac7, each deliberate:
 
-* Everything has a response mask: KL, advantages, their whitening, and both losses. There, padding
-  up to the window is in every mean.
+* KL, advantages, their whitening and both losses are masked to the responses. There, padding up to
+  the window is in every mean.
 * The score stands at the last token of the answer, not at the end of the padded window.
 * The KL in the reward is k1, unclamped. There it is clamped at 0 from below, which is biased.
 * Scores are used as they are. There they are multiplied by a hard-coded 10.
-* No truncation at the first "?"; what is cut off is what has no end token, and `truncated_reward`
-  (there -8) is added to its score.
+* No truncation at the first "?"; a response counts as cut off where it has no end token, and
+  `truncated_reward` (there -8) is then added to its score.
 * The value head starts as the reward model's head where `value_from` names one. There it starts at
   zero although the backbone's adapters are the reward model's.
 * Policy and value are one loss and one optimiser. There they are two backward passes.
-* G answers a prompt share the prompt's computation; there is one answer a prompt.
+* The G answers to a prompt share the prompt's computation. There, a prompt has one answer.
 * A group without a valid ranking (hence without scores) is left out of every sum.
 """
 
@@ -41,7 +41,7 @@ from orl_jax.training.state import TrainState, apply_gradients
 
 
 class Constants(NamedTuple):
-    """What stays fixed over the updates of a rollout; all [B, G, T]."""
+    """What stays the same over the updates of a rollout; all [B, G, T]."""
 
     advantages: Float[Array, "B G T"]
     returns: Float[Array, "B G T"]
@@ -52,7 +52,20 @@ class Constants(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PpoSettings:
-    """The numbers of a step that are fixed when it is compiled. Names as in `config.rl`."""
+    """The loss: policy loss + value_coefficient * value loss - entropy_coefficient * entropy.
+
+    Attributes:
+      clip_low, clip_high: the importance ratio is clipped to [1 - clip_low, 1 + clip_high].
+      entropy_coefficient: weight of the entropy.
+      updates_per_rollout: passes over a rollout.
+      minibatches: updates in each pass.
+      gamma: discount of later tokens.
+      lam: of generalised advantage estimation.
+      value_clip: how far values may move from the old ones.
+      value_coefficient: weight of the value loss.
+      kl_reward: KL penalty in every token's reward.
+      truncated_reward: added to the score of a response without an end token.
+    """
 
     clip_low: float
     clip_high: float
@@ -67,18 +80,34 @@ class PpoSettings:
     truncated_reward: float
 
     @classmethod
-    def from_config(cls, config: ConfigDict) -> "PpoSettings":
-        """Reads `config.rl` and `config.rl.ppo`."""
-        own = {field.name for field in dataclasses.fields(cls)}
-        both = dict(config.rl.items()) | dict(config.rl.ppo.items())
-        return cls(**{name: value for name, value in both.items() if name in own})
+    def of(cls, rl: ConfigDict) -> "PpoSettings":
+        """Of `config.rl` with its section `ppo`."""
+        return cls(
+            clip_low=rl.clip_low,
+            clip_high=rl.clip_high,
+            entropy_coefficient=rl.entropy_coefficient,
+            updates_per_rollout=rl.updates_per_rollout,
+            minibatches=rl.ppo.minibatches,
+            gamma=rl.ppo.gamma,
+            lam=rl.ppo.lam,
+            value_clip=rl.ppo.value_clip,
+            value_coefficient=rl.ppo.value_coefficient,
+            kl_reward=rl.ppo.kl_reward,
+            truncated_reward=rl.ppo.truncated_reward,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Ppo:
-    """The step of a scorer, optimiser and settings; `jax.jit` of `step` compiles once.
+    """The step of PPO; `jax.jit` of `step` compiles once.
 
     `state.trained` holds the policy's parameters and "value": a copy of them with a "head".
+
+    Attributes:
+      scorer: gives log-probabilities.
+      optimizer: of the trained parameters.
+      settings: see `PpoSettings`.
+      end_id: of the end-of-sequence token.
     """
 
     scorer: Scorer
@@ -111,7 +140,7 @@ class Ppo:
             parts = jax.tree.map(lambda x: strided(x[order], size), (batch, constants))
             return jax.lax.scan(update, state, parts)
 
-        # A number that the sampler, which folds in the index of a token, never comes to.
+        # A number that the sampler, which folds in the index of a token, never reaches.
         key = jax.random.fold_in(state.step_key(), 2**31 - 1)
         after, history = jax.lax.scan(
             one_pass, state, jax.random.split(key, self.settings.updates_per_rollout)
@@ -129,15 +158,11 @@ class Ppo:
         """Log-probabilities, values, rewards, and from these advantages and returns."""
         scorer, settings = self.scorer, self.settings
 
-        def log_prob(params: dict[str, Any], part: RolloutBatch) -> Array:
-            return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
-
-        policy = combine(frozen, policy_of(state.trained))
         old = batch.old_log_prob
         if old is None:
-            old = scorer.without_gradient(partial(log_prob, policy), batch)
-        reference = combine(frozen, state.reference)
-        ref = scorer.without_gradient(partial(log_prob, reference), batch)
+            policy = combine(frozen, policy_of(state.trained))
+            old = scorer.policy_log_prob(policy, banned, batch)
+        ref = scorer.policy_log_prob(combine(frozen, state.reference), banned, batch)
         values = scorer.without_gradient(
             partial(self._values, frozen, state.trained["value"]), batch
         )

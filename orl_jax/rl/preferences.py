@@ -1,14 +1,14 @@
 """Answers of a policy to training questions, put in order by an Oracle.
 
-What a trained ranker and VLM-RLAIF's reward model learn from: whole groups with their order, and of
-every prompt one pair, at random among those that the Oracle does not tie.
+A trained ranker and VLM-RLAIF's reward model learn from these: whole groups with their order, and
+one pair of every prompt, drawn at random among those that the Oracle does not tie.
 """
 
+import dataclasses
 import logging
 import math
 import pathlib
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,7 @@ from orl_jax.models.vlm import VLM
 from orl_jax.oracles import Ranking, ask, make_oracle
 from orl_jax.oracles.groups import to_row
 from orl_jax.oracles.requests import Text, make_requests
+from orl_jax.rl.device_policy import Sampling
 from orl_jax.rl.score_oracle import device_oracles
 from orl_jax.run import processes
 from orl_jax.run.files import write_json_lines
@@ -46,31 +47,31 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     Raises:
       UserError: missing data, tokenizer or checkpoint.
     """
-    settings = config.preferences
+    settings, videos = config.preferences, VideoSettings.of(config.data)
     path = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     assembly, params = assemblies.restore(config, path)
+    cache = FrameCache(config.data.cache_mb)
     oracle = make_oracle(
-        settings.oracle.to_dict(), device_oracles(config, FrameCache(config.data.cache_mb))
+        settings.oracle.to_dict(), device_oracles(videos.folder, cache, config.mesh)
     )
-    layout = assembly.layout
-    respond = layout.jit(partial(_respond, config, assembly), out_shardings=layout.batch)
-    banned = assemblies.banned_tokens(assembly)
+    encoder = assembly.encoder
+    sampling = Sampling(
+        settings.samples, config.rl.max_response_tokens, encoder.end_id, encoder.pad_id
+    )
+    respond = _responder(assembly, params, sampling, settings.temperature, settings.seed)
     rng = np.random.default_rng(settings.seed + jax.process_index())
     lines: list[dict[str, Any]] = []
     groups: list[dict[str, Any]] = []
-    with (
-        _loader(config, assembly) as batches,
-        tqdm(total=settings.prompts, desc="pairs", disable=not processes.is_writer()) as bar,
-    ):
+    loader = pipeline.make_loader(
+        open_split(videos.folder, "train"), videos, encoder=encoder,
+        batch_size=settings.batch_size, seed=settings.seed, answers=None, **processes.share(),
+    )  # fmt: skip
+    bar = tqdm(total=settings.prompts, desc="pairs", disable=not processes.is_writer())
+    with loader as batches, bar:
         for index in range(math.ceil(settings.prompts / settings.batch_size)):
             batch = next(batches)
-            prompt = Prompt(batch["prompt_ids"], batch["prompt_mask"])
-            inputs = layout.rows((batch["frames"], prompt))
-            number = layout.replicate(np.asarray(index, np.int32))
-            ids = layout.local_rows(respond(params, banned, *inputs, number))
-            texts = [[assembly.encoder.decode(row) for row in group] for group in ids]
-            texts = with_distractors(texts, batch["items"], settings.get("distractors", 0))
-            requests = make_requests(batch["items"], texts, config.data.folder)
+            texts = with_distractors(respond(batch, index), batch["items"], settings.distractors)
+            requests = make_requests(batch["items"], texts, videos.folder)
             rankings = ask(oracle, requests, settings.oracle.policy)
             for item, group, request, ranking in zip(
                 batch["items"], texts, requests, rankings, strict=True
@@ -78,16 +79,23 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
                 lines += _pair(item, group, ranking, rng)
                 groups.append({**to_row(request, ranking), "video": item["video"]})
             bar.update(settings.batch_size)
+    asked = math.ceil(settings.prompts / settings.batch_size) * settings.batch_size
+    return _write(workdir, lines, groups, asked)
+
+
+def _write(
+    workdir: str, lines: list[dict[str, Any]], groups: list[dict[str, Any]], prompts: int
+) -> pathlib.Path:
+    """Writes the pairs and groups of all processes; returns the file of the pairs."""
     file = pathlib.Path(workdir) / "preferences.jsonl"
     lines, groups = processes.gather_rows(lines), processes.gather_rows(groups)
     if processes.is_writer():
         write_json_lines(file, lines)
         write_json_lines(file.with_name("groups.jsonl"), groups)
-    asked = math.ceil(settings.prompts / settings.batch_size) * settings.batch_size
+    answers = sum(len(group["responses"]) for group in groups)
     logging.info(
-        "%d pairs of %d prompts (%d answers ranked) are in %s",
-        len(lines), asked, asked * settings.samples, file,
-    )  # fmt: skip
+        "%d pairs of %d prompts (%d answers ranked) are in %s", len(lines), prompts, answers, file
+    )
     return file
 
 
@@ -125,34 +133,37 @@ def _pair(
     return [preference(item, [group[place] for place in order], order.index(better))]
 
 
-def _respond(
-    config: ConfigDict,
+def _responder(
     assembly: assemblies.Assembly,
     params: dict[str, Any],
-    banned: jax.Array,
-    frames: jax.Array,
-    prompt: Prompt,
-    index: jax.Array,
-) -> jax.Array:
-    """Ids [B, samples, T]."""
-    settings, encoder = config.preferences, assembly.encoder
-    visual = assembly.model.apply({"params": params}, frames, method=VLM.see)
-    key = jax.random.fold_in(jax.random.key(settings.seed), index)
-    return sample(
-        assembly.model, params, visual, prompt, banned, key,
-        group_size=settings.samples, max_tokens=config.rl.max_response_tokens,
-        temperature=settings.temperature, end_id=encoder.end_id, pad_id=encoder.pad_id,
-    ).ids  # fmt: skip
+    sampling: Sampling,
+    temperature: float,
+    seed: int,
+) -> Callable[[dict[str, Any], int], list[list[Text]]]:
+    """(batch, its number) -> of each prompt of this process its sampled answers."""
+    model, encoder, layout = assembly.model, assembly.encoder, assembly.layout
+    banned = assemblies.banned_tokens(assembly)
 
+    def draw(
+        params: dict[str, Any],
+        banned: jax.Array,
+        frames: jax.Array,
+        prompt: Prompt,
+        number: jax.Array,
+    ) -> jax.Array:
+        visual = model.apply({"params": params}, frames, method=VLM.see)
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        how = dataclasses.asdict(sampling)
+        drawn = sample(model, params, visual, prompt, banned, key, temperature=temperature, **how)
+        return drawn.ids
 
-def _loader(config: ConfigDict, assembly: assemblies.Assembly) -> Any:
-    videos = VideoSettings.of(config.data)
-    return pipeline.make_loader(
-        open_split(videos.folder, "train"),
-        videos,
-        encoder=assembly.encoder,
-        batch_size=config.preferences.batch_size,
-        seed=config.preferences.seed,
-        answers=None,
-        **processes.share(),
-    )
+    compiled = layout.jit(draw, out_shardings=layout.batch)
+
+    def respond(batch: dict[str, Any], index: int) -> list[list[Text]]:
+        prompt = Prompt(batch["prompt_ids"], batch["prompt_mask"])
+        frames, prompt = layout.rows((batch["frames"], prompt))
+        number = layout.replicate(np.asarray(index, np.int32))
+        ids = layout.local_rows(compiled(params, banned, frames, prompt, number))
+        return [[encoder.decode(row) for row in group] for group in ids]
+
+    return respond

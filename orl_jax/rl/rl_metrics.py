@@ -1,14 +1,20 @@
-"""What an RL step says about ranks, groups and the sampler; names as in `metrics.jsonl`.
+"""What an RL step says about ranks, groups, the sampler and texts; names as in `metrics.jsonl`.
 
-Means are over groups with a valid ranking (0 where there is none). Computed inside the jitted step.
+Means of the jitted step are over groups with a valid ranking (0 where there is none); `of_rankings`
+and `of_texts` are computed on the host.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from orl_jax.models.sequences import Responses
 from orl_jax.ops.losses import PolicyLoss
 from orl_jax.ops.ranking import kendall_tau, ndcg, tie_fraction
+from orl_jax.oracles import Ranking
+from orl_jax.oracles.requests import Text
 from orl_jax.rl.batch import Judgement, Ranked
 
 
@@ -71,4 +77,27 @@ def of_sampler(responses: Responses, scored: Float[Array, "B G T"]) -> dict[str,
     return {
         "sampler/logprob_gap_mean": gap.sum() / jnp.maximum(mask.sum(), 1),
         "sampler/logprob_gap_max": gap.max(),
+    }
+
+
+def of_rankings(rankings: Sequence[Ranking]) -> dict[str, float]:
+    """How often the Oracle gave a ranking, and the seconds that it took."""
+    return {
+        "oracle/valid_fraction": float(np.mean([r.valid for r in rankings])),
+        "oracle/seconds": float(sum(r.seconds for r in rankings)),
+    }
+
+
+def of_texts(texts: Sequence[Sequence[Text]], lengths: np.ndarray) -> dict[str, float]:
+    """How long responses are, how many were cut off, how many of a group are different.
+
+    Args:
+      texts: of each prompt its responses.
+      lengths: tokens of each response [B, G].
+    """
+    distinct = [len({text for text, _ in group}) / len(group) for group in texts]
+    return {
+        "response/length_mean": float(lengths.mean()),
+        "response/truncated_fraction": float(np.mean([[t for _, t in g] for g in texts])),
+        "response/distinct_fraction": float(np.mean(distinct)),
     }

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition, policy_of
@@ -30,7 +31,8 @@ from orl_jax.run import processes
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.training import loop
-from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, shardings, start
 
 VALIDATION = "validation/accuracy"
@@ -58,8 +60,8 @@ class Kind(NamedTuple):
     """What differs between the models of scores.
 
     Attributes:
-      stage: names the checkpoints and rows of `metrics.jsonl`.
-      section: of the config.
+      stage: names the checkpoints and the rows of `metrics.jsonl`.
+      section: of the configuration.
       items: what it learns from; see `orl_jax.rl.answers`.
       loss: see `Loss`.
     """
@@ -125,28 +127,33 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     adapters = masters(adapters)
     head = initial_head(model.language.width)
     trained = {**adapters, "heads": {HEAD: layout.replicate(head)}}
-    schedule = learning_rate(settings, settings.steps)
-    optimizer = make_optimizer(settings, schedule)
+    how = OptimizerSettings.of(settings)
+    schedule = make_schedule(how, settings.steps)
+    optimizer = make_optimizer(how, schedule)
     state = start(trained, optimizer, config.seed, layout)
     step = layout.jit(
         make_step(model, optimizer, schedule, kind.loss),
         donate_argnums=0,
-        out_shardings=(shardings(state), layout.whole),
+        out_shardings=(shardings(trained, optimizer, layout), layout.whole),
     )
-    cache = FrameCache(config.data.cache_mb)
+    load = partial(
+        make_loader, assembly.encoder, VideoSettings.of(config.data), config.rl.max_response_tokens,
+        FrameCache(config.data.cache_mb),
+    )  # fmt: skip
+    rows = {"batch_size": settings.batch_size, "seed": config.seed, **processes.share()}
     judge = layout.jit(partial(scores, model), out_shardings=layout.batch)
 
     def on_devices(batch: dict[str, Any]) -> Answers:
         return layout.rows(Answers.from_batch(batch))
 
-    def advance(
+    def score_step(
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
         return step(state, frozen, on_devices(batch), layout.rows(batch["ranks"]))
 
     def validate(state: TrainState) -> dict[str, float]:
         right = []
-        with make_loader(config, assembly, held_out, cache, kind.section, epochs=1) as batches:
+        with load(held_out, Plan(pad_last=True, shuffle=False, epochs=1, **rows)) as batches:
             for batch in batches:
                 found = layout.local_rows(judge(state.trained, frozen, on_devices(batch)))
                 right += pairs_right(found[batch["valid"]], batch["ranks"][batch["valid"]])
@@ -155,7 +162,7 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     stage = loop.Stage(
         name=kind.stage,
         sections=(kind.section,),
-        advance=advance,
+        train_step=score_step,
         validate=validate,
         steps=settings.steps,
         seconds=settings.seconds,
@@ -163,8 +170,8 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
         validate_every=settings.validate_every,
         base=assemblies.base_reference(workdir, base),
     )
-    with make_loader(config, assembly, training, cache, kind.section) as batches:
-        state = loop.run(stage, config, workdir, state, batches)
+    with load(training, Plan(**rows)) as batches:
+        state = loop.run(stage, Saving.of(config), workdir, state, batches)
     if processes.is_writer():
         _report(workdir, kind, len(training), len(held_out))
     return state
@@ -215,24 +222,19 @@ def split_by_video(
 
 
 def make_loader(
-    config: ConfigDict,
-    assembly: assemblies.Assembly,
-    items: Sequence[dict[str, Any]],
+    encoder: PromptEncoder,
+    videos: VideoSettings,
+    response_length: int,
     cache: FrameCache,
-    section: str,
-    epochs: int | None = None,
+    items: Sequence[dict[str, Any]],
+    plan: Plan,
 ) -> Loader:
-    """Items for training, for ever; with `epochs` for validation, in order, the last batch full."""
-    videos = VideoSettings.of(config.data)
+    """Batches of items with G answers each, in the order that `plan` says."""
     reader = OrderReader(
         videos=videos,
         group_size=group_size(items),
-        response_length=config.rl.max_response_tokens,
-        encoder=assembly.encoder,
+        response_length=response_length,
+        encoder=encoder,
         cache=None if videos.workers else cache,
     )
-    plan = Plan(
-        config[section].batch_size, config.seed, shuffle=epochs is None, epochs=epochs,
-        pad_last=epochs is not None, **processes.share(),
-    )  # fmt: skip
     return Loader(items, reader, plan)

@@ -1,15 +1,14 @@
-"""Trained models as Oracles: a ranker, whose order counts, a reward model, whose scores count, too.
+"""Trained models as Oracles: a ranker, of which only the order counts, and a reward model.
 
 They live on the device and so outside `orl_jax.oracles`; `device_oracles` hands them to
-`make_oracle`. Sharded as the policy is, and asked in one batched call a step.
+`make_oracle`. They are sharded as the policy is, and asked in one batched call a step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.video import ClipFormat
@@ -46,9 +45,9 @@ class ScoreOracle:
       checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
       folder: of the data; its tokenizer is used where the checkpoint names none of its own.
       cache: decoded frames, shared with the policy's loader.
-      mesh: the section `mesh` of the config.
-      tie_margin: neighbours in the order whose scores are no further apart are tied, where the
-        scores themselves do not count; in log-odds of being better.
+      mesh: sizes of the device mesh by axis; None has all devices along `data`.
+      tie_margin: where only the order counts, neighbours in it whose scores are no further apart
+        are tied; in log-odds of being better.
 
     Raises:
       UserError: it is missing, or no model of scores.
@@ -60,7 +59,7 @@ class ScoreOracle:
         checkpoint: str,
         folder: str,
         cache: FrameCache,
-        mesh: dict[str, int] | None = None,
+        mesh: Mapping[str, int] | None = None,
         tie_margin: float = 0.0,
     ) -> None:
         settings = stored_config(checkpoint, mesh).unlock()
@@ -88,7 +87,7 @@ class ScoreOracle:
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         """One ranking per request; invalid where its video cannot be read."""
         examples = [self._reader(_item(request)) for request in requests]
-        # Keeps the shape, so that nothing compiles anew and no other process waits for this one.
+        # Keeps the shape: nothing is compiled again, and no other process waits for this one.
         stand_in = self._reader.empty(requests[0].size)
         rows = [example if "frames" in example else stand_in for example in examples]
         batch = {name: np.stack([row[name] for row in rows]) for name in stand_in}
@@ -136,33 +135,34 @@ def _unreadable(example: dict[str, Any], request: RankRequest) -> Ranking:
 
 
 def device_oracles(
-    config: ConfigDict, cache: FrameCache
+    folder: str, cache: FrameCache, mesh: Mapping[str, int] | None = None
 ) -> dict[str, Callable[[dict[str, Any]], ScoreOracle]]:
-    """Oracles that need the device, by name, for `make_oracle`."""
+    """Oracles that need the device, by name, for `make_oracle`.
+
+    Args:
+      folder: of the data.
+      cache: decoded frames, shared with the policy's loader.
+      mesh: sizes of the device mesh by axis; None has all devices along `data`.
+    """
 
     def make(name: str, section: dict[str, Any]) -> ScoreOracle:
-        checkpoint = _checkpoint(name, section)
-        margin = section.get("tie_margin", 0.0)
-        place = (config.data.folder, cache, dict(config.mesh))
-        return ScoreOracle(TRAINED[name], checkpoint, *place, tie_margin=margin)
+        checkpoint = checked_checkpoint(name, section.get("checkpoint", ""))
+        return ScoreOracle(
+            TRAINED[name], checkpoint, folder, cache, mesh, section.get("tie_margin", 0.0)
+        )
 
     return {name: partial(make, name) for name in TRAINED}
 
 
-def reward_model(config: ConfigDict) -> str:
-    """Where PPO's value model starts: its own key, else the Oracle's checkpoint, else ""."""
-    if config.rl.algorithm != "ppo":
-        return ""
-    if config.rl.ppo.value_from:
-        return config.rl.ppo.value_from
-    is_oracle = REWARD in (config.oracle.name, config.oracle.inner)
-    return _checkpoint(REWARD, config.oracle.to_dict()) if is_oracle else ""
+def checked_checkpoint(name: str, checkpoint: str) -> str:
+    """The checkpoint of a trained Oracle.
 
-
-def _checkpoint(name: str, section: dict[str, Any]) -> str:
-    if not section.get("checkpoint"):
+    Raises:
+      UserError: it is "".
+    """
+    if not checkpoint:
         raise UserError(
             f"oracle.name is {name}, but oracle.checkpoint is empty; for example "
             f"--config.oracle.checkpoint=runs/demo/checkpoints/{TRAINED[name].stage}"
         )
-    return section["checkpoint"]
+    return checkpoint

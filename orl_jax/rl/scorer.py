@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Float
+from ml_collections import ConfigDict
 
 from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
@@ -33,7 +34,7 @@ class Scorer:
       temperature: of sampling and of all log-probabilities.
       vocabulary_chunk: positions projected to logits at a time; 0 is all.
       micro_batch: prompts at a time; 0 is all.
-      adapter_trained: whether `media` are features that the adapter is yet to read.
+      adapter_trained: whether `media` are features that the adapter has yet to read.
     """
 
     model: VLM
@@ -41,6 +42,17 @@ class Scorer:
     vocabulary_chunk: int = 0
     micro_batch: int = 0
     adapter_trained: bool = False
+
+    @classmethod
+    def of(cls, config: ConfigDict, model: VLM, *, adapter_trained: bool) -> "Scorer":
+        """Of `config.rl` and `config.model.vocabulary_chunk`."""
+        return cls(
+            model=model,
+            temperature=config.rl.temperature,
+            vocabulary_chunk=config.model.vocabulary_chunk,
+            micro_batch=config.rl.micro_batch,
+            adapter_trained=adapter_trained,
+        )
 
     def states(self, params: dict[str, Any], batch: RolloutBatch) -> States:
         """Of the positions that predict the response tokens."""
@@ -56,6 +68,16 @@ class Scorer:
         if not self.adapter_trained:
             return batch.media
         return self.model.apply({"params": params}, batch.media, method=VLM.adapt)
+
+    def policy_log_prob(
+        self, params: dict[str, Any], banned: Bool[Array, " V"], batch: RolloutBatch
+    ) -> Float[Array, "B G T"]:
+        """Of the sampled tokens under the policy `params`, as constants."""
+
+        def log_prob(part: RolloutBatch) -> Array:
+            return self.log_probs(self.states(params, part), banned, part).log_prob
+
+        return self.without_gradient(log_prob, batch)
 
     def log_probs(
         self, states: States, banned: Bool[Array, " V"], batch: RolloutBatch
@@ -76,7 +98,7 @@ class Scorer:
     def split(self, tree: Any) -> Any:
         """[B, ...] -> [micro-batches, prompts of one, ...]; groups stay whole.
 
-        A micro-batch takes every so-manieth row: where the rows are cut over devices, each has its
+        A micro-batch takes strided rows: where the rows are cut over devices, each device has its
         share of every micro-batch.
         """
         return jax.tree.map(lambda x: strided(x, self.micro_batch or x.shape[0]), tree)

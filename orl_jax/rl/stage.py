@@ -1,15 +1,17 @@
-"""Oracle-RLAIF: the stage "rl" of GRPO_rank or a rival, from its SFT checkpoint to its end.
+"""Oracle-RLAIF: the stage "rl" with GRPO_rank, GRPO or PPO, from its SFT checkpoint to its end.
 
-    next prompts -> encode the videos once -> prefill once a prompt, decode G responses -> responses
-    to the host -> Oracle -> ranks to the device -> `GrpoRank.step` (or `Ppo.step`)
+    next prompts -> encode the videos once -> prefill each prompt once, decode G responses
+    -> responses to the host -> Oracle -> ranks to the device -> `GrpoRank.step` (or `Ppo.step`)
 
-`Learner` is one step of it; here it is put together and handed to the loop of all stages.
+`Learner` is one step of it. Here `config.rl` is read, its parts are put together, and the loop of
+all stages runs them.
 """
 
 import contextlib
 import logging
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -23,17 +25,26 @@ from orl_jax.data.source import Items, open_split
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.models import assembly as assemblies
-from orl_jax.models.params import combine, policy_of
+from orl_jax.models.params import combine, flatten, masters, partition, policy_of
 from orl_jax.oracles import make_oracle
-from orl_jax.rl.asking import Asker
-from orl_jax.rl.learner import Learner
-from orl_jax.rl.score_oracle import TRAINED, device_oracles
-from orl_jax.rl.seeing import seen_videos
+from orl_jax.rl.algorithms import (
+    make_algorithm,
+    total_steps,
+    updates_per_step,
+    with_value_model,
+)
+from orl_jax.rl.asking import Asker, AskingSettings
+from orl_jax.rl.device_policy import DevicePolicy, Sampling
+from orl_jax.rl.feature_cache import precompute_features
+from orl_jax.rl.learner import Learner, LearnerSettings
+from orl_jax.rl.score_oracle import REWARD, TRAINED, checked_checkpoint, device_oracles
 from orl_jax.run import processes
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.training import loop
-from orl_jax.training.monitors import Monitors
+from orl_jax.training.monitors import Limits, Monitors
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState
 
 
@@ -50,7 +61,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     """
     cache = FrameCache(config.data.cache_mb) if cache is None else cache
     with opened(config, workdir, cache) as (stage, state, batches):
-        state = loop.run(stage, config, workdir, state, batches)
+        state = loop.run(stage, Saving.of(config), workdir, state, batches)
     if processes.is_writer():
         _warn_of_no_signal(workdir)
     return state
@@ -64,7 +75,7 @@ def opened(
 
     Args, raises: see `train`.
     """
-    with make_asker(config, cache) as asker:  # first: what is wrong with it needs no model
+    with make_asker(config, cache) as asker:  # first: its faults show without a model
         with _opened(config, workdir, asker, cache) as opening:
             yield opening
 
@@ -80,23 +91,22 @@ def _opened(
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
     evaluator = Evaluator(config, assembly, cache)
-    learner = Learner(config, assembly, params, asker, workdir, len(items))
+    learner = make_learner(config, assembly, params, asker, workdir, len(items))
+    policy, frozen = learner.policy, learner.policy.frozen
     with (
-        seen_videos(config, learner, params, items) as features,
+        _features(config, policy, params, items) as features,
         make_loader(config, assembly, items, cache, features) as batches,
     ):
         ahead = LookAhead(batches)
         stage = loop.Stage(
             name="rl",
-            advance=lambda *args: learner.advance(*args, following=ahead.peek),
-            validate=lambda state: evaluator.validation(
-                combine(learner.frozen, policy_of(state.trained))
-            ),
-            steps=learner.steps,
+            train_step=lambda *args: learner.rl_step(*args, following=ahead.peek),
+            validate=lambda state: evaluator.validation(combine(frozen, policy_of(state.trained))),
+            steps=learner.settings.steps,
             seconds=rl.seconds,
             validate_every=rl.validate_every,
             base=assemblies.base_reference(workdir, base),
-            monitors=Monitors(config.monitors),
+            monitors=Monitors(Limits.of(config.monitors)),
             sections=("rl", "oracle"),
         )
         yield stage, learner.start(), ahead
@@ -112,6 +122,76 @@ def _warn_of_no_signal(workdir: str) -> None:
         )  # fmt: skip
 
 
+def make_learner(
+    config: ConfigDict,
+    assembly: assemblies.Assembly,
+    params: dict[str, Any],
+    asker: Asker,
+    workdir: str,
+    items: int,
+) -> Learner:
+    """The parts of `config.rl`, put together.
+
+    Args:
+      config: reads `rl`, `oracle`, `model.vocabulary_chunk`, `data.folder`, `seed`.
+      assembly: the model with adapters, the encoder of its prompts, and the layout.
+      params: of the whole model.
+      asker: asks the Oracle.
+      workdir: gets the tables of rollouts.
+      items: prompts in an epoch.
+
+    Raises:
+      UserError: rules that train nothing; rows that don't divide over the devices; a reward model
+        that does not fit.
+    """
+    rl, layout, encoder = config.rl, assembly.layout, assembly.encoder
+    layout.check_rows("rl.batch_size", rl.batch_size)
+    layout.check_rows("rl.micro_batch", rl.micro_batch)
+    trained, frozen = partition(params, rl.trainable)
+    adapter_trained = any(path.startswith("adapter/") for path in flatten(trained))
+    trained = masters(trained)
+    if rl.algorithm == "ppo":
+        width = assembly.model.language.width
+        trained = with_value_model(trained, width, layout, value_model_start(config))
+    steps, updates = total_steps(rl, items), updates_per_step(rl)
+    settings = OptimizerSettings.of(rl)
+    schedule = make_schedule(settings, steps * updates)
+    algorithm = make_algorithm(
+        config, assembly.model, make_optimizer(settings, schedule),
+        adapter_trained=adapter_trained, end_id=encoder.end_id,
+    )  # fmt: skip
+    sampling = Sampling.of(rl, encoder)
+    policy = DevicePolicy(assembly, algorithm, sampling, trained, frozen, config.seed)
+    around = LearnerSettings.of(config, items=items, steps=steps, updates=updates)
+    return Learner(policy, schedule, asker, around, workdir)
+
+
+def value_model_start(config: ConfigDict) -> str:
+    """The checkpoint that PPO's value model starts from: its own key, else the Oracle's, else "".
+
+    Raises:
+      UserError: the Oracle is a reward model without a checkpoint.
+    """
+    oracle = config.oracle
+    if config.rl.ppo.value_from:
+        return config.rl.ppo.value_from
+    is_reward_model = REWARD in (oracle.name, oracle.inner)
+    return checked_checkpoint(REWARD, oracle.checkpoint) if is_reward_model else ""
+
+
+def _features(
+    config: ConfigDict, policy: DevicePolicy, params: dict[str, Any], items: Items
+) -> contextlib.AbstractContextManager[Features | None]:
+    """The visual tokens of all videos, where `config.data.features` names a folder for them."""
+    if not config.data.features:
+        return contextlib.nullcontext()
+    model = {part: config.model[part].to_dict() for part in ("vision", "adapter")}
+    return precompute_features(
+        config.data.features, policy, params, items, VideoSettings.of(config.data),
+        batch_size=config.rl.batch_size, model=model,
+    )  # fmt: skip
+
+
 def make_asker(config: ConfigDict, cache: FrameCache) -> Asker:
     """The Oracle of the config, asked in the background where something runs meanwhile.
 
@@ -122,15 +202,15 @@ def make_asker(config: ConfigDict, cache: FrameCache) -> Asker:
       UserError: what `make_oracle` refuses; an Oracle on the device that several processes would
         ask in the background, where their order of calls is not the same.
     """
-    section = config.oracle
-    background = bool(section.get("lag", 0) or section.get("overlap", False))
-    named = {section.name, section.inner, *section.get("members", ())}
-    if background and jax.process_count() > 1 and named & set(TRAINED):
+    section, settings = config.oracle, AskingSettings.of(config.oracle)
+    named = {section.name, section.inner, *section.members}
+    if settings.background and jax.process_count() > 1 and named & set(TRAINED):
         raise UserError(
             f"oracle.name is {section.name}, which runs on the device; with several processes it "
             "can't be asked in the background: --config.oracle.lag=0 --config.oracle.overlap=False"
         )
-    return Asker(make_oracle(section.to_dict(), device_oracles(config, cache)), section, background)
+    on_device = device_oracles(config.data.folder, cache, config.mesh)
+    return Asker(make_oracle(section.to_dict(), on_device), settings)
 
 
 def make_loader(

@@ -1,49 +1,34 @@
-"""The one loop of all stages, as dull as it can be: next batch, advance, log, validate, save.
+"""The one loop of all stages, as dull as it can be: next batch, step, log, validate, save.
 
 It stops after `steps`, after `seconds`, or on SIGTERM or SIGINT; in each case with a checkpoint
-from which the same command goes on exactly where it stopped. A stage's monitors see every row that
-is logged; an alarm among `monitors.stop_on` stops it, too. Several processes go through it in step:
-they agree after every step whether to stop, and the first one writes for all.
+from which the same command resumes exactly where it stopped. A stage's monitors see every row that
+is logged; an alarm among `monitors.stop_on` also stops it. Several processes go through the loop in
+step: they agree after every step whether to stop, and the first one writes for all.
 """
 
 import dataclasses
-import json
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.data.look_ahead import Batches
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.clock import span
-from orl_jax.run.config import to_json, write
-from orl_jax.run.errors import TrainingHalted, UserError
-from orl_jax.run.metrics import MetricsWriter, drop_rows_after, read_metrics
-from orl_jax.run.rules import ORACLE_MEANS
+from orl_jax.run.errors import TrainingHalted
+from orl_jax.run.metrics import MetricsWriter
 from orl_jax.run.stop import StopRequested, StopSignal
-from orl_jax.run.upgrade import upgrade
-from orl_jax.training.monitors import Alarm, Monitors
+from orl_jax.training.monitors import Monitors
+from orl_jax.training.rows import Rows
+from orl_jax.training.saving import Saving, check_same_settings, restore
 from orl_jax.training.state import TrainState
 
-ALARMS = "alarms.jsonl"
-# What may differ when a stage is gone on with: how long it runs, and what it shows of it.
-MAY_CHANGE = (
-    "steps",
-    "epochs",
-    "seconds",
-    "log_every",
-    "validate_every",
-    "rollouts_every",
-    "init_from",
-)
 Metrics = Mapping[str, Any]
+TrainStep = Callable[[TrainState, dict[str, Any], MetricsWriter], tuple[TrainState, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +37,18 @@ class Stage:
 
     Attributes:
       name: "vision", "sft", …, "rl"; names the checkpoints and the rows of `metrics.jsonl`.
-      sections: of the config that it trains by; what they say may not change when it is gone on
-        with. Empty is the one of its name.
-      advance: takes the state and a batch; returns the new state and metrics (device or host
+      train_step: takes the state and a batch; returns the new state and metrics (device or host
         scalars).
       validate: returns metrics of the validation split; called every `validate_every` steps.
-      steps, seconds: where it ends; 0 seconds means by steps alone.
+      steps, seconds: where it ends; 0 seconds means by steps only.
       base: the checkpoint that the stage began from, for `Checkpoints.save`.
       monitors: watch its rows; what they say is logged, and kept in WORKDIR/alarms.jsonl.
+      sections: of the configuration that it is trained by, which may not change when it is resumed;
+        empty is the section of its name.
     """
 
     name: str
-    advance: Callable[[TrainState, dict[str, Any], "MetricsWriter"], tuple[TrainState, Metrics]]
+    train_step: TrainStep
     validate: Callable[[TrainState], Metrics] | None
     steps: int
     seconds: float = 0.0
@@ -75,13 +60,13 @@ class Stage:
 
 
 def run(
-    stage: Stage, config: ConfigDict, workdir: str, state: TrainState, batches: Batches
+    stage: Stage, saving: Saving, workdir: str, state: TrainState, batches: Batches
 ) -> TrainState:
     """Runs a stage to its end, from its newest checkpoint if there is one.
 
     Args:
       stage: see `Stage`.
-      config: reads `checkpoint.{every_steps,keep}`; stored in every checkpoint.
+      saving: when to save, and the configuration to save.
       workdir: gets `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and, with
         monitors, `alarms.jsonl`.
       state: the state before the first update; its structure also tells how to restore.
@@ -91,105 +76,125 @@ def run(
       The state after the last update; it is saved.
 
     Raises:
-      UserError: the checkpoint to go on from was trained with other settings.
+      UserError: the checkpoint to resume from was trained with other settings.
       StopRequested: after saving, on SIGTERM or SIGINT.
-      TrainingHalted: after saving, on an alarm that stops. Run again, the stage goes on; that alarm
-        halts it again only once it has cleared and begins anew. Also where a step itself raises it:
-        then the state and the data are those before that step.
+      TrainingHalted: after saving, on an alarm that stops. The stage can then be resumed; that
+        alarm halts it again only once it has cleared and begins anew. Also where a step itself
+        raises it: then the state and the data are those before that step.
     """
-    with Checkpoints(workdir, stage.name, config.checkpoint.keep) as checkpoints:
-        state, elapsed = _restore(checkpoints, stage, config, state, batches)
+    with Checkpoints(workdir, stage.name, saving.keep) as checkpoints:
+        elapsed = 0.0
+        if checkpoints.latest_step() is not None:
+            check_same_settings(checkpoints, stage.sections or (stage.name,), saving.config)
+            state, elapsed = restore(checkpoints, state, batches)
         if processes.is_writer():
-            write(config, workdir)
+            saving.write_config(workdir)
         start = int(jax.device_get(state.step))
-        clock = time.monotonic() - elapsed
-
-        def save(step: int, place: dict[str, Any] | None = None) -> None:
-            extra = {
-                "config": config.to_dict(),
-                "base": stage.base,
-                "data": batches.merge_states(processes.gather(place or batches.get_state())),
-                "seconds": time.monotonic() - clock,
-            }
-            checkpoints.save(step, state.saved(), extra)
-
         with (
             StopSignal() as stop,
             MetricsWriter(workdir, stage.name, start, processes.is_writer()) as metrics,
             _bar(stage, start) as bar,  # closed before any error is reported below it
         ):
-            rows = _Rows(metrics, stage, workdir, start)
-            step = start
-            if start == 0:
-                _validate(stage, state, 0, rows)
-            late = _out_of_time(stage, clock)
-            while step < stage.steps and not late:
-                place = batches.get_state()
-                try:
-                    state, step = _one_step(stage, state, step, batches, rows, bar), step + 1
-                except TrainingHalted:  # before its update: the batch is to be read again
-                    save(step, place)
-                    raise
-                bar.update(_progress(stage, step, clock) - bar.n)
-                signum, late = _agree(stop.requested, _out_of_time(stage, clock))
-                reason = rows.halted or (signum and StopRequested(signum))
-                if reason or step % config.checkpoint.every_steps == 0:
-                    save(step)
-                if reason:
-                    checkpoints.wait()
-                    raise reason
-            if step > start or start == 0:
-                save(step)
-            _report_bad_videos(batches)
-    return state
+            rows = Rows(metrics, stage.name, stage.monitors, workdir, start)
+            loop = _Loop(stage, saving, checkpoints, batches, rows, bar, elapsed)
+            return loop.run(state, start, stop)
 
 
-def _agree(signum: int | None, late: bool) -> tuple[int | None, bool]:
-    """The signal that any process has got, and whether the first one's time is over."""
-    said = processes.gather((signum, late))
-    return next((number for number, _ in said if number), None), said[0][1]
+class _Loop:
+    """The loop itself; see `run`."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        saving: Saving,
+        checkpoints: Checkpoints,
+        batches: Batches,
+        rows: Rows,
+        bar: tqdm,
+        elapsed: float,
+    ) -> None:
+        self._stage = stage
+        self._saving = saving
+        self._checkpoints = checkpoints
+        self._batches = batches
+        self._rows = rows
+        self._bar = bar
+        self._begun = time.monotonic() - elapsed
+
+    def run(self, state: TrainState, start: int, stop: StopSignal) -> TrainState:
+        """From the step `start` to the end."""
+        step = start
+        if start == 0:
+            self._validate(state, 0)
+        late = self._late()
+        while step < self._stage.steps and not late:
+            state, step = self._one_step(state, step), step + 1
+            signum, late = _agree(stop.requested, self._late())
+            reason = self._rows.halted or (signum and StopRequested(signum))
+            if reason or step % self._saving.every_steps == 0:
+                self._save(state, step)
+            if reason:
+                self._checkpoints.wait()
+                raise reason
+        if step > start or start == 0:
+            self._save(state, step)
+        if self._batches.bad_videos:
+            logging.warning("%d unreadable videos were skipped", self._batches.bad_videos)
+        return state
+
+    def _one_step(self, state: TrainState, step: int) -> TrainState:
+        batches, stage = self._batches, self._stage
+        place, waited = batches.get_state(), batches.wait_seconds
+        try:
+            state, values = traced_step(stage, state, step, batches, self._rows.metrics)
+        except TrainingHalted:  # before its update: the batch is to be read again
+            self._save(state, step, place)
+            raise
+        step += 1
+        if step % stage.log_every == 0 or step == stage.steps:
+            self._log(step, values, batches.wait_seconds - waited)
+        if stage.validate_every and (step % stage.validate_every == 0 or step == stage.steps):
+            self._validate(state, step)
+        self._bar.update(self._progress(step) - self._bar.n)
+        return state
+
+    def _log(self, step: int, values: Metrics, waited: float) -> None:
+        values = jax.device_get(dict(values)) | {
+            "data/bad_videos": self._batches.bad_videos,
+            "data/wait_seconds": waited,
+            "time/data": waited,
+        }
+        if jax.process_count() > 1:
+            numbers = {name: float(value) for name, value in values.items()}
+            values = processes.combine_metrics(processes.gather(numbers))
+        self._rows.write(step, values)
+        self._bar.set_postfix(loss=f"{float(values['loss']):.3f}", refresh=False)
+
+    def _validate(self, state: TrainState, step: int) -> None:
+        if self._stage.validate is not None and self._stage.validate_every:
+            self._rows.write_validation(step, self._stage.validate(state))
+
+    def _save(self, state: TrainState, step: int, place: dict[str, Any] | None = None) -> None:
+        """With the data's position, or an earlier one."""
+        batches = self._batches
+        extra = {
+            "config": self._saving.config,
+            "base": self._stage.base,
+            "data": batches.merge_states(processes.gather(place or batches.get_state())),
+            "seconds": time.monotonic() - self._begun,
+        }
+        self._checkpoints.save(step, state.saved(), extra)
+
+    def _progress(self, step: int) -> int:
+        spent = round(min(time.monotonic() - self._begun, self._stage.seconds))
+        return spent if self._stage.seconds else step
+
+    def _late(self) -> bool:
+        seconds = self._stage.seconds
+        return bool(seconds) and time.monotonic() - self._begun >= seconds
 
 
-def _restore(
-    checkpoints: Checkpoints, stage: Stage, config: ConfigDict, state: TrainState, batches: Batches
-) -> tuple[TrainState, float]:
-    """The newest checkpoint's state, data position and seconds spent; or the beginning."""
-    if checkpoints.latest_step() is None:
-        return state, 0.0
-    _check_same_settings(checkpoints, stage.sections or (stage.name,), config)
-    restored, extra = checkpoints.restore(like=state.saved())
-    batches.set_state(extra["data"])
-    logging.info("going on from step %d of %s", restored["step"], checkpoints.folder)
-    return TrainState.restored(restored), extra["seconds"]
-
-
-def _check_same_settings(
-    checkpoints: Checkpoints, sections: Sequence[str], config: ConfigDict
-) -> None:
-    """Refuses to go on with a run of another algorithm, Oracle, rate, …: it would be neither."""
-    stored, now = upgrade(checkpoints.restore_extra()["config"]), json.loads(to_json(config))
-    for section in sections:
-        for key, value, other in _differences(stored.get(section, {}), now.get(section, {})):
-            if key.rpartition(".")[2] not in (*MAY_CHANGE, *ORACLE_MEANS):
-                raise UserError(
-                    f"{checkpoints.folder} was trained with {section}.{key}={value!r}, the config "
-                    f"says {other!r}; choose another --workdir"
-                )
-
-
-def _differences(
-    stored: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """Dotted keys that both have, with values that differ; a key that one lacks is a new one."""
-    for key, value in stored.items():
-        other = now.get(key, value)
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            yield from _differences(value, other, f"{prefix}{key}.")
-        elif other != value:
-            yield f"{prefix}{key}", value, other
-
-
-def advance(
+def traced_step(
     stage: Stage, state: TrainState, step: int, batches: Batches, metrics: MetricsWriter
 ) -> tuple[TrainState, Metrics]:
     """The next batch, and a step on it; both under their names in a profiler's trace.
@@ -199,7 +204,7 @@ def advance(
       state: after `step` steps.
       step: counts from 0; the trace has `step + 1`, as the metrics do.
       batches: the training data.
-      metrics: for what `stage.advance` writes itself.
+      metrics: for what `stage.train_step` writes itself.
 
     Returns:
       The state after the step, and its metrics.
@@ -207,89 +212,13 @@ def advance(
     with jax.profiler.StepTraceAnnotation(stage.name, step_num=step + 1):
         with span("data"):
             batch = next(batches)
-        return stage.advance(state, batch, metrics)
+        return stage.train_step(state, batch, metrics)
 
 
-def _one_step(
-    stage: Stage,
-    state: TrainState,
-    step: int,
-    batches: Batches,
-    rows: "_Rows",
-    bar: tqdm,
-) -> TrainState:
-    waited = batches.wait_seconds
-    state, values = advance(stage, state, step, batches, rows.metrics)
-    step += 1
-    if step % stage.log_every == 0 or step == stage.steps:
-        values = jax.device_get(dict(values)) | {
-            "data/bad_videos": batches.bad_videos,
-            "data/wait_seconds": batches.wait_seconds - waited,
-            "time/data": batches.wait_seconds - waited,
-        }
-        if jax.process_count() > 1:
-            numbers = {name: float(value) for name, value in values.items()}
-            values = processes.combine_metrics(processes.gather(numbers))
-        rows.write(step, values)
-        bar.set_postfix(loss=f"{float(values['loss']):.3f}", refresh=False)
-    if stage.validate_every and (step % stage.validate_every == 0 or step == stage.steps):
-        _validate(stage, state, step, rows)
-    return state
-
-
-def _validate(stage: Stage, state: TrainState, step: int, rows: "_Rows") -> None:
-    if stage.validate is not None and stage.validate_every:
-        rows.write_validation(step, stage.validate(state))
-
-
-class _Rows:
-    """Writes the rows of a stage, each of which its monitors, if it has any, see first.
-
-    Attributes:
-      metrics: what they are written to; it has dropped the rows after the step `start`.
-      halted: what to raise, once an alarm has begun that stops the stage.
-    """
-
-    def __init__(self, metrics: MetricsWriter, stage: Stage, workdir: str, start: int):
-        self.metrics = metrics
-        self.halted: TrainingHalted | None = None
-        self._stage = stage.name
-        self._monitors = stage.monitors
-        self._alarms = Path(workdir) / ALARMS
-        if self._monitors is not None:
-            if metrics.active:
-                drop_rows_after(self._alarms, stage.name, start)
-            processes.wait()  # until the first process has dropped the rows that were not saved
-            self._monitors.replay(read_metrics(workdir, stage.name))
-
-    def write(self, step: int, values: Metrics) -> None:
-        """A row of a training step."""
-        self._watch(step, values)
-        alarms = {} if self._monitors is None else {"monitor/alarms": self._monitors.active}
-        self.metrics.write(step, {**values, **alarms})
-
-    def write_validation(self, step: int, values: Metrics) -> None:
-        """A row of a validation, which has names of its own."""
-        self._watch(step, values)
-        self.metrics.write(step, values)
-
-    def _watch(self, step: int, values: Metrics) -> None:
-        if self._monitors is None:
-            return
-        for alarm in self._monitors.observe(step, values):
-            if self.metrics.active:
-                logging.warning("%s", alarm.message)
-                self._keep(alarm)
-            if alarm.name in self._monitors.stop_on and self.halted is None:
-                self.halted = TrainingHalted(
-                    f"{alarm.message} Saved at step {step}; the same command goes on from there."
-                )
-
-    def _keep(self, alarm: Alarm) -> None:
-        row = {"stage": self._stage, "step": alarm.step, **alarm._asdict()}
-        row["value"] = alarm.value if math.isfinite(alarm.value) else None
-        with self._alarms.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+def _agree(signum: int | None, late: bool) -> tuple[int | None, bool]:
+    """The signal that any process has got, and whether the first one's time is over."""
+    said = processes.gather((signum, late))
+    return next((number for number, _ in said if number), None), said[0][1]
 
 
 def _bar(stage: Stage, start: int) -> tqdm:
@@ -298,17 +227,3 @@ def _bar(stage: Stage, start: int) -> tqdm:
     if stage.seconds:
         return tqdm(total=round(stage.seconds), desc=stage.name, unit="s", disable=quiet)
     return tqdm(total=stage.steps, initial=start, desc=stage.name, unit="step", disable=quiet)
-
-
-def _progress(stage: Stage, step: int, clock: float) -> int:
-    spent = round(min(time.monotonic() - clock, stage.seconds))
-    return spent if stage.seconds else step
-
-
-def _out_of_time(stage: Stage, clock: float) -> bool:
-    return bool(stage.seconds) and time.monotonic() - clock >= stage.seconds
-
-
-def _report_bad_videos(batches: Batches) -> None:
-    if batches.bad_videos:
-        logging.warning("%d unreadable videos were skipped", batches.bad_videos)

@@ -1,12 +1,13 @@
 """Watches the metrics of RL and says when training goes wrong. No jax and no files here.
 
-    row -> `History` (what the windows need) -> one check a monitor -> the alarms that begin
+    row -> `History` (what the windows need) -> one check per monitor -> the alarms that begin
 
-The failures are those that Oracle-RLAIF names (advantages that collapse or explode, drift, loss on
-some task types; arXiv 2510.02561) and those that its printed form, failing Oracles and mismatched
-samplers cause. Names: `docs/metrics.md`. Thresholds: the section `monitors` of `configs/demo.py`.
+The failures are those that Oracle-RLAIF names (advantages that collapse or explode, drift, lower
+accuracy on some task types; arXiv 2510.02561) and those caused by its printed form, by failing
+Oracles and by mismatched samplers. Names: `docs/metrics.md`. Thresholds: `Limits`.
 """
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,43 @@ AVERAGED = (NO_SIGNAL, SIZE, LENGTH, VALID, "kl", "entropy")
 NEED_A_RANKING = ("kl", "entropy", "advantage/", "group/")
 
 
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When training is said to go wrong; 0 switches a monitor off. `configs/demo.py` has values.
+
+    Attributes:
+      window: logged steps that means are taken over.
+      no_signal_fraction, advantage_floor: of advantage_collapse, means over the window.
+      advantage_limit: of advantage_explosion.
+      kl_limit: of policy_drift, nats a token.
+      entropy_share: of entropy_collapse, of the first window's mean.
+      length_factor: of length_drift, against the first window's mean, either way.
+      direction_floor: of wrong_direction, a correlation; -1 switches it off.
+      type_fall: of type_fall, a share.
+      valid_floor: of oracle_failing, a share.
+      gap_limit: of sampler_mismatch, nats.
+      stop_on: names of monitors whose alarms should stop training.
+    """
+
+    window: int
+    no_signal_fraction: float
+    advantage_floor: float
+    advantage_limit: float
+    kl_limit: float
+    entropy_share: float
+    length_factor: float
+    direction_floor: float
+    type_fall: float
+    valid_floor: float
+    gap_limit: float
+    stop_on: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, section: ConfigDict) -> "Limits":
+        """Of `config.monitors`, whose keys are these."""
+        return cls(**section.to_dict())
+
+
 class Alarm(NamedTuple):
     """What was seen, its limit in the same units, and one line with what to make of it."""
 
@@ -38,7 +76,7 @@ class Alarm(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a check sees, in numbers and words; `subject` tells several readings of it apart."""
+    """What a check sees, in numbers and words; `subject` distinguishes its several readings."""
 
     value: float
     limit: float
@@ -68,7 +106,7 @@ class History:
     def add(self, values: Mapping[str, Any]) -> None:
         """Takes in a row; its names may be any."""
         skipped = NEED_A_RANKING if values.get(VALID) == 0 else ()
-        # All that isn't finite is infinite: `metrics.jsonl` doesn't tell it apart, either.
+        # Whatever is not finite counts as infinite: `metrics.jsonl` does not distinguish either.
         self.row = {
             name: float(value) if math.isfinite(value) else math.inf
             for name, value in values.items()
@@ -104,7 +142,7 @@ def _above(value: float | None, limit: float, what: str) -> list[Reading]:
 
 
 def _below(value: float | None, limit: float, what: str, subject: str = "") -> list[Reading]:
-    """Nothing to say without a value. A limit of 0 turns off what can't be negative."""
+    """Nothing to say without a value. A limit of 0 switches off what can't be negative."""
     if value is None:
         return []
     words = f"{what} is {value:.3g}, below {limit:.3g}"
@@ -112,32 +150,32 @@ def _below(value: float | None, limit: float, what: str, subject: str = "") -> l
 
 
 def _one(readings: list[Reading]) -> list[Reading]:
-    """Of several signs of one failure, the one that is beyond its limit, if there is one."""
+    """Of several signs of one failure the one that is beyond its limit, else any."""
     return sorted(readings, key=lambda reading: not reading.beyond)[:1]
 
 
-def _advantage_collapse(history: History, limits: ConfigDict) -> list[Reading]:
+def _advantage_collapse(history: History, limits: Limits) -> list[Reading]:
     return _one(
         _above(history.mean(NO_SIGNAL), limits.no_signal_fraction, history.averaged(NO_SIGNAL))
         + _below(history.mean(SIZE), limits.advantage_floor, history.averaged(SIZE))
     )
 
 
-def _advantage_explosion(history: History, limits: ConfigDict) -> list[Reading]:
+def _advantage_explosion(history: History, limits: Limits) -> list[Reading]:
     ends = [abs(history.row[n]) for n in ("advantage/max", "advantage/min") if n in history.row]
     return _above(max(ends, default=None), limits.advantage_limit, "the largest advantage")
 
 
-def _policy_drift(history: History, limits: ConfigDict) -> list[Reading]:
+def _policy_drift(history: History, limits: Limits) -> list[Reading]:
     return _above(history.mean("kl"), limits.kl_limit, history.averaged("kl", "nats a token, "))
 
 
-def _entropy_collapse(history: History, limits: ConfigDict) -> list[Reading]:
+def _entropy_collapse(history: History, limits: Limits) -> list[Reading]:
     floor = limits.entropy_share * history.first.get("entropy", 0.0)
     return _below(history.mean("entropy"), floor, history.averaged("entropy", "nats a token, "))
 
 
-def _length_drift(history: History, limits: ConfigDict) -> list[Reading]:
+def _length_drift(history: History, limits: Limits) -> list[Reading]:
     first, factor = history.first.get(LENGTH), limits.length_factor
     if first is None or not factor:
         return []
@@ -145,12 +183,12 @@ def _length_drift(history: History, limits: ConfigDict) -> list[Reading]:
     return _one(_above(now, first * factor, what) + _below(now, first / factor, what))
 
 
-def _wrong_direction(history: History, limits: ConfigDict) -> list[Reading]:
+def _wrong_direction(history: History, limits: Limits) -> list[Reading]:
     tied = history.row.get(NO_SIGNAL, 0.0) >= 1  # then there is no order to go against
     return [] if tied else _below(history.row.get(DIRECTION), limits.direction_floor, DIRECTION)
 
 
-def _type_fall(history: History, limits: ConfigDict) -> list[Reading]:
+def _type_fall(history: History, limits: Limits) -> list[Reading]:
     fall = limits.type_fall or math.inf  # 0 is off
     return [
         reading
@@ -159,11 +197,11 @@ def _type_fall(history: History, limits: ConfigDict) -> list[Reading]:
     ]
 
 
-def _oracle_failing(history: History, limits: ConfigDict) -> list[Reading]:
+def _oracle_failing(history: History, limits: Limits) -> list[Reading]:
     return _below(history.mean(VALID), limits.valid_floor, history.averaged(VALID))
 
 
-def _sampler_mismatch(history: History, limits: ConfigDict) -> list[Reading]:
+def _sampler_mismatch(history: History, limits: Limits) -> list[Reading]:
     name = "sampler/logprob_gap_mean"
     return _above(history.row.get(name), limits.gap_limit, f"{name} (nats)")
 
@@ -185,7 +223,7 @@ ADVICE = {
     "rl.entropy_coefficient, take harder prompts or a finer Oracle, or stop here",
     "advantage_explosion": "A few answers rule the update: look for outliers in rollouts/, or take "
     "rl.algorithm=grpo_rank with rl.advantage.form=signed, whose advantages are bounded",
-    "policy_drift": "The policy has left its reference: lower rl.learning_rate or raise "
+    "policy_drift": "The policy is far from its reference: lower rl.learning_rate or raise "
     "rl.kl_coefficient (of ppo: rl.ppo.kl_reward)",
     "entropy_collapse": "The policy says nearly the same whatever it samples: raise "
     "rl.entropy_coefficient or rl.kl_coefficient, or lower rl.learning_rate",
@@ -202,34 +240,34 @@ NAMES = tuple(CHECKS)
 
 
 class Monitors:
-    """The monitors of a run: shows them each row, and tells which alarms begin with it.
+    """The monitors of a run: they see each row and say which alarms begin with it.
 
     An alarm begins once, and again only after it has cleared. A row without a monitor's metrics
-    (rows of validation, other algorithms) leaves it as it was. A value that is not finite counts as
-    above every limit.
+    (rows of validation, other algorithms) leaves the monitor as it was. A value that is not finite
+    counts as above every limit.
 
     Args:
-      settings: the section `monitors` of the configuration.
+      limits: see `Limits`.
 
     Attributes:
       stop_on: names of monitors whose alarms should stop training.
 
     Example:
 
-        monitors = Monitors(config.monitors)
+        monitors = Monitors(Limits.of(config.monitors))
         monitors.replay(read_metrics("runs/demo", "rl"))
         for alarm in monitors.observe(7, {"advantage/oracle_correlation": -0.4}):
             print(alarm.message)
     """
 
-    def __init__(self, settings: ConfigDict):
-        self.stop_on = tuple(settings.stop_on)
-        self._settings = settings
+    def __init__(self, limits: Limits):
+        self.stop_on = tuple(limits.stop_on)
+        self._limits = limits
         self.replay([])
 
     @property
     def active(self) -> int:
-        """How many alarms are on; a task type that has fallen counts one."""
+        """How many alarms are on; each task type that has fallen counts."""
         return len(self._on)
 
     def observe(self, step: int, values: Mapping[str, Any]) -> list[Alarm]:
@@ -239,13 +277,13 @@ class Monitors:
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Starts anew with the rows of the steps so far, as `read_metrics` gives them."""
-        self._history = History(self._settings.window)
+        self._history = History(self._limits.window)
         self._on: set[tuple[str, str]] = set()
         for row in rows:
             self.observe(row["step"], {name: row[name] for name in row if name != "stage"})
 
     def _begun(self, name: str, step: int) -> Iterator[Alarm]:
-        for value, limit, beyond, seen, subject in CHECKS[name](self._history, self._settings):
+        for value, limit, beyond, seen, subject in CHECKS[name](self._history, self._limits):
             if not beyond:
                 self._on.discard((name, subject))
             elif (name, subject) not in self._on:

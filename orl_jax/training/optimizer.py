@@ -1,5 +1,6 @@
 """The optimiser of every stage: AdamW with a clipped gradient norm and a warm-up."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -11,40 +12,69 @@ from ml_collections import ConfigDict
 from orl_jax.models.params import flatten
 
 
-def learning_rate(config: ConfigDict, steps: int) -> optax.Schedule:
-    """The schedule of a stage's section: linear warm-up, then cosine to a tenth or constant.
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """What a stage's optimiser is made from.
+
+    Attributes:
+      learning_rate: at the end of the warm-up.
+      warmup_steps: updates of a linear warm-up from 0.
+      schedule: after the warm-up: "cosine", to a tenth | "constant".
+      weight_decay: of AdamW.
+      max_grad_norm: gradients with a larger norm are scaled down to it.
+      rates: pairs (regex, factor) that scale the learning rate of parameters by their path.
+    """
+
+    learning_rate: float
+    warmup_steps: int = 0
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    rates: Sequence[tuple[str, float]] = ()
+
+    @classmethod
+    def of(cls, section: ConfigDict) -> "OptimizerSettings":
+        """Of a stage's section."""
+        return cls(
+            learning_rate=section.learning_rate,
+            warmup_steps=section.warmup_steps,
+            schedule=section.schedule,
+            weight_decay=section.weight_decay,
+            max_grad_norm=section.max_grad_norm,
+            rates=section.rates,
+        )
+
+
+def make_schedule(settings: OptimizerSettings, updates: int) -> optax.Schedule:
+    """The learning rate by update: linear warm-up, then cosine to a tenth or constant.
 
     Args:
-      config: a stage's section, with `learning_rate`, `warmup_steps` and `schedule`.
-      steps: of the whole stage.
+      settings: of the stage.
+      updates: of the whole stage; a warm-up that is longer is cut.
+
+    Example: `make_schedule(OptimizerSettings(1e-3, warmup_steps=10), 100)(10)` is 1e-3.
     """
-    warmup = min(config.warmup_steps, max(steps - 1, 0))
-    if config.schedule == "constant":
+    peak = settings.learning_rate
+    warmup = min(settings.warmup_steps, max(updates - 1, 0))
+    if settings.schedule == "constant":
         return optax.join_schedules(
-            [
-                optax.linear_schedule(0.0, config.learning_rate, warmup),
-                optax.constant_schedule(config.learning_rate),
-            ],
-            [warmup],
+            [optax.linear_schedule(0.0, peak, warmup), optax.constant_schedule(peak)], [warmup]
         )
     return optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, warmup, max(steps, warmup + 1), 0.1 * config.learning_rate
+        0.0, peak, warmup, max(updates, warmup + 1), 0.1 * peak
     )
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW under a schedule; see `learning_rate`.
-
-    Args:
-      config: a stage's section; reads `max_grad_norm`, `weight_decay` and, where present,
-        `rates`: pairs (regex, factor) that scale the learning rate of parameters by their path.
-    """
+def make_optimizer(
+    settings: OptimizerSettings, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """AdamW under a schedule; see `make_schedule`."""
     parts = [
-        optax.clip_by_global_norm(config.max_grad_norm),
-        optax.adamw(schedule, weight_decay=config.weight_decay),
+        optax.clip_by_global_norm(settings.max_grad_norm),
+        optax.adamw(schedule, weight_decay=settings.weight_decay),
     ]
-    if config.get("rates"):
-        parts.append(scale_by_path(config.rates))
+    if settings.rates:
+        parts.append(scale_by_path(settings.rates))
     return optax.chain(*parts)
 
 

@@ -32,7 +32,8 @@ from orl_jax.run import processes
 from orl_jax.run.clock import span
 from orl_jax.training import loop
 from orl_jax.training.curriculum import Curriculum
-from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, shardings, start
 
 
@@ -127,19 +128,20 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)
     trained = masters(trained)
-    schedule = learning_rate(settings, settings.steps)
-    optimizer = make_optimizer(settings, schedule)
+    how = OptimizerSettings.of(settings)
+    schedule = make_schedule(how, settings.steps)
+    optimizer = make_optimizer(how, schedule)
     state = start(trained, optimizer, config.seed, layout)
     step = layout.jit(
         make_step(assembly.model, optimizer, schedule, config.model.vocabulary_chunk),
         donate_argnums=0,
-        out_shardings=(shardings(state), layout.whole),
+        out_shardings=(shardings(trained, optimizer, layout), layout.whole),
     )
     banned = assemblies.banned_tokens(assembly)
     cache = FrameCache(config.data.cache_mb) if cache is None else cache
     evaluator = Evaluator(config, assembly, cache)
 
-    def advance(
+    def sft_step(
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
         with span("update"):
@@ -148,7 +150,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
 
     stage = loop.Stage(
         name="sft",
-        advance=advance,
+        train_step=sft_step,
         validate=lambda state: evaluator.validation(combine(frozen, state.trained)),
         steps=settings.steps,
         seconds=settings.seconds,
@@ -157,13 +159,13 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         base=assemblies.base_reference(workdir, base) if base else "",
     )
     with make_curriculum(config, assembly, cache) as batches:
-        return loop.run(stage, config, workdir, state, batches)
+        return loop.run(stage, Saving.of(config), workdir, state, batches)
 
 
 def make_curriculum(
     config: ConfigDict, assembly: assemblies.Assembly, cache: FrameCache
 ) -> Curriculum:
-    """One loader a phase of `config.sft.curriculum`: pairs (share of steps, (lowest, highest))."""
+    """A loader for each phase of `config.sft.curriculum`: (share of steps, (lowest, highest))."""
     items = open_split(config.data.folder, "train")
     everything = [items[index] for index in range(len(items))]
     shares = list(itertools.accumulate(share for share, _ in config.sft.curriculum))

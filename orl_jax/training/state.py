@@ -105,15 +105,27 @@ def start(
     if layout is None:
         moments = optimizer.init(trained)
         return TrainState(jnp.asarray(step), trained, reference, moments, jnp.asarray(key))
-    places = layout.optimizer_state(optimizer, trained)
-    moments = layout.jit(optimizer.init, out_shardings=places)(trained)
+    where = layout.optimizer_state(optimizer, trained)
+    moments = layout.jit(optimizer.init, out_shardings=where)(trained)
     step, key = layout.replicate((step, key))
     return TrainState(step, trained, reference, moments, key)
 
 
-def shardings(state: TrainState) -> TrainState:
-    """Where the leaves of a state live: an update leaves them there."""
-    return jax.tree.map(lambda leaf: leaf.sharding, state)
+def shardings(
+    trained: dict[str, Any],
+    optimizer: optax.GradientTransformation,
+    layout: Layout,
+    *,
+    with_reference: bool = False,
+) -> TrainState:
+    """Where the leaves of what `start` returns live, without making them.
+
+    An update leaves them there, so these are its output shardings.
+    """
+    own = jax.tree.map(lambda leaf: leaf.sharding, trained)
+    reference = policy_of(own) if with_reference else {}
+    moments = layout.optimizer_state(optimizer, trained)
+    return TrainState(layout.whole, own, reference, moments, layout.whole)
 
 
 def apply_gradients(

@@ -28,7 +28,8 @@ from orl_jax.models import assembly as assemblies
 from orl_jax.models.vlm import VLM
 from orl_jax.run import processes
 from orl_jax.training import loop
-from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, shardings, start
 
 
@@ -132,29 +133,31 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     trained = {name: params[name] for name in ("vision", "adapter")}
     trained["heads"] = layout.replicate(heads)
     first = settings.encoder_steps
-    schedules = [learning_rate(settings, steps) for steps in (first, settings.steps - first)]
+    how = OptimizerSettings.of(settings)
+    schedules = [make_schedule(how, steps) for steps in (first, settings.steps - first)]
     schedule = optax.join_schedules(schedules, [first])
-    optimizer = make_optimizer(settings, schedule)
+    optimizer = make_optimizer(how, schedule)
     state = start(trained, optimizer, config.seed, layout)
     encoder_step, adapter_step = (
         layout.jit(
             make_step(partial(loss, model), optimizer, schedule),
             donate_argnums=0,
-            out_shardings=(shardings(state), layout.whole),
+            out_shardings=(shardings(trained, optimizer, layout), layout.whole),
         )
         for loss in (encoder_loss, adapter_loss)
     )
 
-    def advance(
+    def vision_step(
         state: TrainState, batch: dict[str, Any], _: Any
     ) -> tuple[TrainState, dict[str, Array]]:
         clips = Clips(*(layout.rows(batch[name]) for name in Clips._fields))
         in_encoder_phase = int(jax.device_get(state.step)) < first
         return (encoder_step if in_encoder_phase else adapter_step)(state, clips)
 
-    stage = loop.Stage("vision", advance, None, steps=settings.steps, log_every=settings.log_every)
+    steps, log_every = settings.steps, settings.log_every
+    stage = loop.Stage("vision", vision_step, validate=None, steps=steps, log_every=log_every)
     with make_loader(config, assembly) as batches:
-        return loop.run(stage, config, workdir, state, batches)
+        return loop.run(stage, Saving.of(config), workdir, state, batches)
 
 
 def make_loader(config: ConfigDict, assembly: assemblies.Assembly) -> Loader:

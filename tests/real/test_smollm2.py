@@ -21,7 +21,7 @@ from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.oracles import Ranking
 from orl_jax.rl.asking import Asker
-from orl_jax.rl.learner import Learner
+from orl_jax.rl.stage import make_learner
 from orl_jax.run.metrics import MetricsWriter
 from orl_jax.weights.importing import import_weights
 
@@ -116,11 +116,10 @@ def test_five_responses_about_a_real_video_and_one_rl_step(imported):
         def rank(self, requests):
             return [Ranking.from_scores([len(text) for text in r.responses]) for r in requests]
 
-    asker = Asker(Longest(), config.oracle)
-    learner = Learner(config, assembly, params, asker, workdir, items=1)
+    learner = make_learner(config, assembly, params, Asker(Longest()), workdir, items=1)
     with MetricsWriter(workdir, "rl", 0) as metrics:
-        before = jax.tree.map(np.asarray, learner.trained)
-        state, values = learner.advance(learner.start(), batch, metrics)
+        before = jax.tree.map(np.asarray, learner.policy.trained)
+        state, values = learner.rl_step(learner.start(), batch, metrics)
     assert values["sampler/logprob_gap_max"] < 1e-3
     assert np.isfinite([values["loss"], values["grad_norm"]]).all() and values["grad_norm"] > 0
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, state.trained)

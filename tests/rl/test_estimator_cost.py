@@ -13,9 +13,9 @@ from orl_jax.models.params import partition
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.rl import rl_metrics
+from orl_jax.rl.algorithms import make_algorithm
 from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.estimators import Estimator
-from orl_jax.rl.grpo_rank import GrpoRank, Settings
 from orl_jax.training.state import start
 
 B, G, L, T, V = 64, 5, 36, 9, 91
@@ -62,8 +62,8 @@ def test_ranking_and_advantages_take_less_than_a_hundredth_of_the_update():
     trained, frozen = partition(params, config.rl.trainable)
     optimizer = optax.adam(1e-3)
     state = start(trained, optimizer, 0, with_reference=True)
-    settings = Settings.from_config(config, adapter_trained=False)
-    step = jax.jit(GrpoRank(model, optimizer, settings).step)
+    algorithm = make_algorithm(config, model, optimizer, adapter_trained=False, end_id=2)
+    step = jax.jit(algorithm.step)
     update = seconds(step, state, frozen, jnp.zeros(V, bool), batch)
 
     def rank(old, batch):

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 from flax.traverse_util import unflatten_dict
-from ml_collections import ConfigDict
 from tiny_model import (
     BANNED,
     FRAMES,
@@ -26,29 +25,31 @@ from orl_jax.models.params import combine, flatten, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
 from orl_jax.ops.ranking import ranks
+from orl_jax.rl.algorithms import make_algorithm
 from orl_jax.rl.batch import Judgement, RolloutBatch
-from orl_jax.rl.grpo_rank import GrpoRank, Settings
-from orl_jax.training.optimizer import make_optimizer
+from orl_jax.rl.estimators import Estimator
+from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
+from orl_jax.rl.ppo import PpoSettings
+from orl_jax.rl.scorer import Scorer
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
 from orl_jax.training.state import start
 
 B, G, T = 4, 3, 4
 LORA = ((".*/lora_[ab]", "train"), (".*", "freeze"))
-SETTINGS = {
-    "temperature": 0.7, "form": "signed", "mix": 0.25, "discount": "log2",
-    "clip_low": 0.2, "clip_high": 0.2, "kl_coefficient": 0.1, "kl_estimator": "k3",
-    "entropy_coefficient": 0.05, "normalisation": "token", "updates_per_rollout": 1,
-    "micro_batch": 2, "vocabulary_chunk": 5,
-}  # fmt: skip
+LOSS = PolicyLossSettings(
+    clip_low=0.2, clip_high=0.2, kl_coefficient=0.1, kl_estimator="k3", entropy_coefficient=0.05,
+    normalisation="token",
+)  # fmt: skip
+SIGNED = Estimator(form="signed", mix=0.25, discount="log2")
 RATE = 0.1
 SGD = optax.sgd(RATE)  # a step is then the gradient, times the rate
-ADAM = make_optimizer(
-    ConfigDict({"max_grad_norm": 1.0, "weight_decay": 0.0}), optax.constant_schedule(0.02)
-)
+ADAM = make_optimizer(OptimizerSettings(0.02), optax.constant_schedule(0.02))
 
 
-def make_step(optimizer=SGD, donate=(), **changes):
-    settings = Settings(**(SETTINGS | changes))
-    return jax.jit(GrpoRank(make_vlm(), optimizer, settings).step, donate_argnums=donate)
+def make_step(optimizer=SGD, donate=(), estimator=SIGNED, updates=1, **scorer):
+    given = {"temperature": 0.7, "micro_batch": 2, "vocabulary_chunk": 5} | scorer
+    algorithm = GrpoRank(Scorer(make_vlm(), **given), estimator, optimizer, LOSS, updates)
+    return jax.jit(algorithm.step, donate_argnums=donate)
 
 
 @pytest.fixture(scope="module")
@@ -275,9 +276,8 @@ def test_the_signed_form_lifts_the_best_and_sinks_the_worst(step):
 
 def test_the_printed_form_pushes_the_other_way_and_compiles_once():
     # Two updates per rollout under the real optimiser, donated, as the stage runs it.
-    step = make_step(
-        ADAM, donate=0, form="printed", discount="printed", updates_per_rollout=2, micro_batch=0
-    )
+    printed = Estimator(form="printed", discount="printed")
+    step = make_step(ADAM, donate=0, estimator=printed, updates=2, micro_batch=0)
     state, frozen = make_state(ADAM)
     batch = opposed(step, state, frozen)
     state, history, best, worst = trace(step, state, frozen, batch, 3)
@@ -290,13 +290,28 @@ def test_the_printed_form_pushes_the_other_way_and_compiles_once():
 
 
 def test_settings_are_those_of_the_config():
-    config = demo.get_config()
-    settings = Settings.from_config(config, adapter_trained=True)
-    assert settings == Settings(
-        temperature=1.0, form="signed", mix=0.25, discount="log2", clip_low=0.2, clip_high=0.2,
-        kl_coefficient=0.02, kl_estimator="k3", entropy_coefficient=0.0, normalisation="token",
-        updates_per_rollout=1, micro_batch=0, vocabulary_chunk=0, adapter_trained=True,
+    config = demo.get_config().unlock()
+    config.model.vocabulary_chunk = 7
+    config.rl.update(
+        temperature=0.9, micro_batch=8, clip_low=0.1, clip_high=0.3, kl_coefficient=0.5,
+        kl_estimator="exact", entropy_coefficient=0.25, normalisation="constant",
+        updates_per_rollout=2,
     )  # fmt: skip
+    config.rl.advantage.update(form="printed", mix=0.75, discount="product")
+    model, given = make_vlm(), {"adapter_trained": True, "end_id": 2}
+    assert make_algorithm(config, model, SGD, **given) == GrpoRank(
+        Scorer(model, 0.9, vocabulary_chunk=7, micro_batch=8, adapter_trained=True),
+        Estimator("grpo_rank", "printed", mix=0.75, discount="product"),
+        SGD,
+        PolicyLossSettings(0.1, 0.3, 0.5, "exact", 0.25, "constant"),
+        updates_per_rollout=2,
+    )
+    config.rl.algorithm = "grpo"
+    assert make_algorithm(config, model, SGD, **given).estimator.form == "standardised"
+    config.rl.algorithm = "ppo"
+    ppo = make_algorithm(config, model, SGD, **given)
+    expected = PpoSettings(0.1, 0.3, 0.25, 2, 2, 1.0, 1.0, 0.2, 0.1, 0.1, 0.0)
+    assert (ppo.settings, ppo.end_id, ppo.scorer.temperature) == (expected, 2, 0.9)
 
 
 def test_keys_of_steps_differ():

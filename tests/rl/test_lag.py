@@ -12,7 +12,7 @@ import pytest
 from orl_jax.models import assembly as assemblies
 from orl_jax.oracles import ORACLES, Ranking, ReferenceOracle
 from orl_jax.rl import stage as rl
-from orl_jax.rl.asking import Asker
+from orl_jax.rl.asking import Asker, AskingSettings
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import MetricsWriter, read_metrics
@@ -52,19 +52,21 @@ def by_hand(config, workdir, steps):
     pretrained = assemblies.load_params(config.rl.init_from, assembly.layout)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = rl.open_split(config.data.folder, "train")
-    asker = Asker(ReferenceOracle(), config.oracle)
-    learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
+    learner = rl.make_learner(
+        config, assembly, params, Asker(ReferenceOracle()), workdir, len(items)
+    )
+    policy, frozen, banned = learner.policy, learner.policy.frozen, learner.policy.banned
     states, found = [learner.start()], []
     with rl.make_loader(config, assembly, items, rl.FrameCache(16)) as batches:
         for step in range(steps):
             # before update `step`, by the policy before update `step - 1`
             sampler = jax.tree.map(np.array, states[max(step - 1, 0)])
             pending = learner._take(sampler, step, next(batches))
-            judgement = learner.layout.rows(learner._judgement(pending.answer().rankings))
-            old = learner.score(sampler, learner.frozen, learner.banned, pending.batch)
-            batch = pending.batch._replace(judgement=judgement, old_log_prob=old)
+            rollout = learner._judged(pending.batch, pending.answer().rankings)
+            old = policy.score(sampler, frozen, banned, rollout)
+            batch = rollout._replace(old_log_prob=old)
             state = jax.tree.map(lambda x: jax.device_put(np.array(x)), states[-1])
-            state, _, _ = learner.update(state, learner.frozen, learner.banned, batch)
+            state, _, _ = policy.update(state, frozen, banned, batch)
             states.append(jax.tree.map(np.array, state))
             found.append(states[-1].trained)
     return found
@@ -191,15 +193,16 @@ def test_nothing_compiles_after_the_second_step(run, tmp_path):
     params = assemblies.initial_params(assembly, 0, pretrained)
     items = rl.open_split(config.data.folder, "train")
     with (
-        Asker(ReferenceOracle(), config.oracle, background=True) as asker,
+        Asker(ReferenceOracle(), AskingSettings.of(config.oracle)) as asker,
         rl.make_loader(config, assembly, items, rl.FrameCache(16)) as batches,
         MetricsWriter(workdir, "rl") as metrics,
     ):
-        learner, ahead = rl.Learner(config, assembly, params, asker, workdir, 99), None
+        learner = rl.make_learner(config, assembly, params, asker, workdir, 99)
         ahead, state = rl.LookAhead(batches), learner.start()
         for _ in range(4):
-            state, _ = learner.advance(state, next(ahead), metrics, ahead.peek)
-    functions = (learner.encode, learner.rollout, learner.score, learner.update)
+            state, _ = learner.rl_step(state, next(ahead), metrics, ahead.peek)
+    policy = learner.policy
+    functions = (policy.encode, policy.rollout, policy.score, policy.update)
     assert [f._cache_size() for f in functions] == [1, 1, 1, 1]
 
 

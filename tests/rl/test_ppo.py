@@ -10,13 +10,12 @@ import pytest
 from test_grpo_rank import LORA, B, G, T, judged, make_batch
 from tiny_model import BANNED, END, Prompts, make_params, make_vlm, normal, plain_hidden
 
-from configs import demo
 from orl_jax.models.params import combine, partition, policy_of
 from orl_jax.models.sharding.layout import Layout
-from orl_jax.rl.algorithms import trained_parameters
+from orl_jax.rl.algorithms import with_value_model
 from orl_jax.rl.ppo import Ppo, PpoSettings, explained
 from orl_jax.rl.scorer import Scorer
-from orl_jax.training.optimizer import make_optimizer
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
 from orl_jax.training.state import start
 
 SETTINGS = {
@@ -41,9 +40,7 @@ def step():
 def make_state(optimizer=SGD):
     """The state before the first step, its value model and its reference moved a little."""
     policy, frozen = partition(jax.tree.map(jnp.copy, make_params()), LORA)
-    config = demo.get_config("tiny").unlock()
-    config.rl.algorithm = "ppo"
-    trained = trained_parameters(config, policy, 8, Layout.of())
+    trained = with_value_model(policy, 8, Layout.of())
     moved = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape, seed=4), trained["value"])
     state = start({**trained, "value": moved}, optimizer, seed=0, with_reference=True)
     drift = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape, seed=9), state.reference)
@@ -126,7 +123,7 @@ def test_invalid_groups_have_no_influence(step):
 
 
 def test_passes_and_minibatches_update_several_times():
-    optimizer = make_optimizer(demo.get_config().rl, optax.constant_schedule(0.01))
+    optimizer = make_optimizer(OptimizerSettings(0.01), optax.constant_schedule(0.01))
     step = make_step(optimizer, updates_per_rollout=2, minibatches=2)
     state, frozen = make_state(optimizer)
     after, metrics, _ = step(state, frozen, BANNED, make_batch())
@@ -137,7 +134,7 @@ def test_passes_and_minibatches_update_several_times():
 
 
 def test_scores_lift_what_they_prefer():
-    optimizer = make_optimizer(demo.get_config().rl, optax.constant_schedule(0.02))
+    optimizer = make_optimizer(OptimizerSettings(0.02), optax.constant_schedule(0.02))
     step = make_step(optimizer, kl_reward=0.0, entropy_coefficient=0.0, truncated_reward=0.0)
     state, frozen = make_state(optimizer)
     batch = make_batch(valid=jnp.ones(B, bool), scores=jnp.tile(jnp.array([1.0, 0, -1]), (B, 1)))

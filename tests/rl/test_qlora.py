@@ -33,8 +33,8 @@ def make_learner(config, workdir):
     pretrained = assemblies.load_params(f"{workdir}/checkpoints/sft", assembly.layout)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
-    asker = Asker(make_oracle(config.oracle.to_dict()), config.oracle)
-    learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
+    asker = Asker(make_oracle(config.oracle.to_dict()))
+    learner = rl.make_learner(config, assembly, params, asker, workdir, len(items))
     return learner, rl.make_loader(config, assembly, items, FrameCache(16))
 
 
@@ -42,18 +42,18 @@ def make_learner(config, workdir):
 def test_an_update_changes_adapters_alone_and_agrees_with_the_sampler(run, tmp_path, dtype):
     config, workdir = run
     learner, batches = make_learner(quantised(config, dtype), workdir)
-    before = jax.tree.map(np.array, learner.frozen)
+    before = jax.tree.map(np.array, learner.policy.frozen)
     state = learner.start()
     first = jax.tree.map(np.array, state.trained)
     with MetricsWriter(str(tmp_path), "rl") as metrics, batches:
         for _ in range(2):  # after the first, lora_b is no longer 0, and lora_a gets a gradient
-            state, values = learner.advance(state, next(batches), metrics)
+            state, values = learner.rl_step(state, next(batches), metrics)
     assert {path.rpartition("/")[2] for path in flatten(first)} == {"lora_a", "lora_b"}
     for path, value in flatten(state.trained).items():
         assert value.dtype == jnp.float32
         assert not np.array_equal(value, flatten(first)[path]), path
     assert any(path.endswith("/codes") for path in flatten(before))
-    for path, value in flatten(learner.frozen).items():
+    for path, value in flatten(learner.policy.frozen).items():
         np.testing.assert_array_equal(value, flatten(before)[path], err_msg=path)
     for path, value in flatten(state.reference).items():
         np.testing.assert_array_equal(value, flatten(first)[path], err_msg=path)
@@ -65,7 +65,7 @@ def test_loading_quantises_exactly_as_before(run):
     learner, batches = make_learner(quantised(config), workdir)
     batches.close()
     _, again = assemblies.restore(quantised(config), f"{workdir}/checkpoints/sft")
-    policy = flatten(combine(learner.frozen, learner.trained))
+    policy = flatten(combine(learner.policy.frozen, learner.policy.trained))
     whole = flatten(assemblies.load_params(f"{workdir}/checkpoints/sft"))
     for path, value in flatten(again).items():
         np.testing.assert_array_equal(value, policy[path], err_msg=path)

@@ -72,7 +72,7 @@ def test_it_goes_on_where_it_stopped_but_not_with_other_settings(ranked, tmp_pat
 def test_it_is_an_oracle_that_orders_and_gives_no_scores(ranked):
     config, workdir = ranked
     section = {"name": "ranker", "checkpoint": f"{workdir}/checkpoints/oracle"}
-    oracle = make_oracle(section, device_oracles(config, FrameCache(0)))
+    oracle = make_oracle(section, device_oracles(config.data.folder, FrameCache(0)))
     item = rl.open_split(config.data.folder, "train")[0]
     video = str(pathlib.Path(config.data.folder) / item["video"])
     answers = (item["answer"], "no", "no", "It")
@@ -100,7 +100,7 @@ def test_rl_with_a_ranker(ranked, tmp_path):
 
 def test_without_a_checkpoint_it_is_refused(ranked):
     with pytest.raises(UserError, match="oracle.name is ranker.*checkpoints/oracle"):
-        make_oracle({"name": "ranker"}, device_oracles(ranked[0], FrameCache(0)))
+        make_oracle({"name": "ranker"}, device_oracles(ranked[0].data.folder, FrameCache(0)))
 
 
 def test_pairs_right_by_hand():
@@ -132,7 +132,7 @@ def test_near_scores_are_tied():
 def test_a_wide_margin_ties_all(ranked):
     config, workdir = ranked
     section = {"name": "ranker", "checkpoint": f"{workdir}/checkpoints/oracle", "tie_margin": 1e6}
-    oracle = make_oracle(section, device_oracles(config, FrameCache(0)))
+    oracle = make_oracle(section, device_oracles(config.data.folder, FrameCache(0)))
     item = rl.open_split(config.data.folder, "train")[0]
     video = str(pathlib.Path(config.data.folder) / item["video"])
     (ranking,) = oracle.rank([RankRequest("a", item["question"], ("x", "y"), video=video)])

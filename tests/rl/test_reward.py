@@ -16,7 +16,7 @@ from orl_jax.rl import reward
 from orl_jax.rl import stage as rl
 from orl_jax.rl.preferences import _pair, make_preferences
 from orl_jax.rl.score_model import split_by_video
-from orl_jax.rl.score_oracle import TRAINED, ScoreOracle, reward_model
+from orl_jax.rl.score_oracle import TRAINED, ScoreOracle
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import read_metrics
@@ -113,7 +113,7 @@ def test_ppo_trains_from_the_reward_model_and_resumes(rewarded, workdir, tmp_pat
             "oracle.checkpoint": f"{rewarded[1]}/checkpoints/reward",
         },
     )
-    assert reward_model(config) == config.oracle.checkpoint
+    assert rl.value_model_start(config) == config.oracle.checkpoint
     state = rl.train(config, workdir)
     rows = [row for row in read_metrics(workdir, "rl") if "loss" in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]

@@ -43,8 +43,8 @@ def make_learner(config, workdir, name):
     pretrained = assemblies.load_params(base, assembly.layout)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
-    asker = Asker(make_oracle(config.oracle.to_dict()), config.oracle)
-    learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
+    asker = Asker(make_oracle(config.oracle.to_dict()))
+    learner = rl.make_learner(config, assembly, params, asker, workdir, len(items))
     assert len(jax.tree.leaves(params)[0].sharding.device_set) == devices
     return learner, rl.make_loader(config, assembly, items, FrameCache(16))
 
@@ -55,7 +55,7 @@ def run(config, workdir, name, out):
     state = learner.start()
     with MetricsWriter(f"{workdir}/{name}", "rl") as metrics:
         for step in range(STEPS):
-            state, values = learner.advance(state, next(batches), metrics)
+            state, values = learner.rl_step(state, next(batches), metrics)
             for key in ("loss", "kl", "grad_norm", "entropy", "sampler/logprob_gap_max"):
                 out[f"{name}:{step}:{key}"] = np.asarray(values[key])
             if step == 0:  # Adam's first moment is a tenth of the clipped gradient

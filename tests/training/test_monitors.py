@@ -21,7 +21,8 @@ from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.run.stop import StopRequested
 from orl_jax.training import loop
-from orl_jax.training.monitors import ADVICE, CHECKS, NAMES, Alarm, Monitors
+from orl_jax.training.monitors import ADVICE, CHECKS, NAMES, Alarm, Limits, Monitors
+from orl_jax.training.saving import Saving
 from orl_jax.training.state import start
 
 DEMO = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "configs/demo.py"))
@@ -30,14 +31,14 @@ LENGTH, DIRECTION = "response/length_mean", "advantage/oracle_correlation"
 GAP, LEFT, COLOUR = "sampler/logprob_gap_mean", "validation/category/left", "validation/category/x"
 
 
-def settings(**changes: Any) -> ConfigDict:
+def limits(**changes: Any) -> Limits:
     """The demo's thresholds with a window of two steps."""
-    return ConfigDict(DEMO["monitors"]() | {"window": 2} | changes)
+    return Limits.of(ConfigDict(DEMO["monitors"]() | {"window": 2} | changes))
 
 
 def alarms(rows: Iterable[dict[str, Any]], **changes: Any) -> list[Alarm]:
     """All alarms of rows at steps 1, 2, ..."""
-    monitors = Monitors(settings(**changes))
+    monitors = Monitors(limits(**changes))
     return [a for step, row in enumerate(rows, 1) for a in monitors.observe(step, row)]
 
 
@@ -117,7 +118,7 @@ def test_both_signs_of_a_collapse_are_one_alarm() -> None:
 
 
 def test_each_task_type_falls_by_itself() -> None:
-    monitors = Monitors(settings())
+    monitors = Monitors(limits())
     assert monitors.observe(0, {LEFT: 0.75, COLOUR: 0.75}) == []
     assert [a.value for a in monitors.observe(1, {LEFT: 0.5, COLOUR: 0.75})] == [0.5]
     assert [a.value for a in monitors.observe(2, {LEFT: 0.5, COLOUR: 0.25})] == [0.25]
@@ -152,8 +153,8 @@ def test_a_baseline_needs_finite_values() -> None:
 
 def test_replay_gives_what_watching_gave() -> None:
     rows = [row for rows, _ in CASES for row in rows]
-    watched = Monitors(settings())
-    replayed = Monitors(settings())
+    watched = Monitors(limits())
+    replayed = Monitors(limits())
     for cut, row in enumerate(rows):
         # As they are read: with stage and step; and what is not finite is NaN.
         read = [{"stage": "rl", "step": s, **r} for s, r in enumerate(rows[:cut])]
@@ -242,24 +243,24 @@ class Script:
         watched: bool = True,
         **changes: Any,
     ) -> int:
-        def advance(state: Any, batch: Any, metrics: Any) -> tuple[Any, dict[str, Any]]:
-            step = int(state.step) + 1
-            if step == fail:
+        def step(state: Any, batch: Any, metrics: Any) -> tuple[Any, dict[str, Any]]:
+            number = int(state.step) + 1
+            if number == fail:
                 raise ZeroDivisionError
-            if step == signalled:
+            if number == signalled:
                 os.kill(os.getpid(), signal.SIGTERM)
             return state._replace(step=state.step + 1), {
                 "loss": 0.0,
-                GAP: jnp.float32(gaps[step - 1]),
+                GAP: jnp.float32(gaps[number - 1]),
             }
 
         stage = loop.Stage(
-            "rl", advance, lambda state: {LEFT: TRUE[int(state.step)]}, steps=6, validate_every=3,
-            monitors=Monitors(settings(**changes)) if watched else None,
+            "rl", step, lambda state: {LEFT: TRUE[int(state.step)]}, steps=6, validate_every=3,
+            monitors=Monitors(limits(**changes)) if watched else None,
         )  # fmt: skip
-        config = ConfigDict({"checkpoint": {"every_steps": 1, "keep": 1}})
+        saving = Saving({}, every_steps=1, keep=1)
         begin = start({"w": jnp.zeros(1)}, optax.sgd(1.0), 0)
-        return int(loop.run(stage, config, str(self.workdir), begin, Nothing()).step)
+        return int(loop.run(stage, saving, str(self.workdir), begin, Nothing()).step)
 
     def alarms(self) -> list[tuple[int, str]]:
         lines = (self.workdir / "alarms.jsonl").read_text().splitlines()

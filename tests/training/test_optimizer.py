@@ -5,17 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 
-from orl_jax.training.optimizer import learning_rate, make_optimizer, scale_by_path
+from orl_jax.training.optimizer import (
+    OptimizerSettings,
+    make_optimizer,
+    make_schedule,
+    scale_by_path,
+)
 
 
-def section(**changes):
-    settings = {
-        "learning_rate": 0.1, "warmup_steps": 4, "schedule": "constant", "max_grad_norm": 1e6,
-        "weight_decay": 0.0,
-    }  # fmt: skip
-    return ConfigDict(settings | changes)
+def settings(**changes):
+    given = {"warmup_steps": 4, "schedule": "constant", "max_grad_norm": 1e6}
+    return OptimizerSettings(learning_rate=0.1, **given | changes)
 
 
 @pytest.mark.parametrize(
@@ -27,21 +28,21 @@ def section(**changes):
     ],
 )
 def test_schedules_by_hand(schedule, expected):
-    rate = learning_rate(section(schedule=schedule), 24)
+    rate = make_schedule(settings(schedule=schedule), 24)
     assert {step: float(rate(step)) for step in expected} == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_short_stage_still_reaches_its_rate(schedule):
-    config = section(schedule=schedule, warmup_steps=30)
-    assert float(learning_rate(config, 1)(0)) == pytest.approx(0.1)
-    rates = [float(learning_rate(config, 3)(step)) for step in range(3)]
+    given = settings(schedule=schedule, warmup_steps=30)
+    assert float(make_schedule(given, 1)(0)) == pytest.approx(0.1)
+    rates = [float(make_schedule(given, 3)(step)) for step in range(3)]
     assert rates == pytest.approx([0.0, 0.05, 0.1])
 
 
-def updates(config, gradients, params):
+def updates(given, gradients, params):
     """The updates of one gradient after the other, at a rate of 0.1."""
-    optimizer = make_optimizer(config, optax.constant_schedule(0.1))
+    optimizer = make_optimizer(given, optax.constant_schedule(0.1))
     update = jax.jit(optimizer.update)
     state, out = optimizer.init(params), []
     for gradient in gradients:
@@ -56,16 +57,16 @@ def tree(a, b):
 
 def test_first_update_by_hand():
     # Adam's first step is the sign of the gradient; weight decay adds 0.5 of the parameter.
-    config = section(weight_decay=0.5)
-    (out,) = updates(config, [tree([3.0, -7.0], [0.01])], tree([1.0, 1.0], [-4.0]))
+    given = settings(weight_decay=0.5)
+    (out,) = updates(given, [tree([3.0, -7.0], [0.01])], tree([1.0, 1.0], [-4.0]))
     np.testing.assert_allclose(out["adapter"]["a"], [-0.1 * 1.5, -0.1 * -0.5], rtol=1e-4)
     np.testing.assert_allclose(out["language"]["b"], [-0.1 * (1 - 2)], rtol=1e-4)
 
 
 def test_rates_scale_the_updates_of_matching_paths():
-    config = section(rates=(("adapter/.*", 0.25), (".*/a", 9.0)), weight_decay=0.5)
+    given = settings(rates=(("adapter/.*", 0.25), (".*/a", 9.0)), weight_decay=0.5)
     gradient, params = tree([3.0], [2.0]), tree([1.0], [1.0])
-    (out,), (plain,) = (updates(c, [gradient], params) for c in (config, section(weight_decay=0.5)))
+    (out,), (plain,) = (updates(c, [gradient], params) for c in (given, settings(weight_decay=0.5)))
     np.testing.assert_allclose(out["adapter"]["a"], 0.25 * plain["adapter"]["a"])
     np.testing.assert_allclose(out["language"]["b"], plain["language"]["b"])
 
@@ -81,14 +82,14 @@ def test_the_gradient_norm_is_clipped_over_all_parameters():
     # (30, 40) has norm 50: clipped to (0.6, 0.8), the second gradient. Equal gradients make
     # equal updates of Adam, unequal ones do not.
     gradients = [tree([30.0], [40.0]), tree([0.6], [0.8])]
-    first, second = updates(section(max_grad_norm=1.0), gradients, tree([0.0], [0.0]))
+    first, second = updates(settings(max_grad_norm=1.0), gradients, tree([0.0], [0.0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), first, second)
-    first, second = updates(section(max_grad_norm=100.0), gradients, tree([0.0], [0.0]))
+    first, second = updates(settings(max_grad_norm=100.0), gradients, tree([0.0], [0.0]))
     assert abs(second["adapter"]["a"][0]) < 0.8 * abs(first["adapter"]["a"][0])
 
 
 def test_the_schedule_is_followed():
-    optimizer = make_optimizer(section(), lambda step: 0.1 * step)
+    optimizer = make_optimizer(settings(), lambda step: 0.1 * step)
     params = {"a": jnp.zeros(1)}
     state = optimizer.init(params)
     sizes = []

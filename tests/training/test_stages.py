@@ -1,5 +1,6 @@
 """The stages end to end on the tiny config: learning, stopping, resuming, evaluating."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -139,8 +140,8 @@ def learner_and_batches(config, workdir):
     pretrained = assemblies.load_params(f"{workdir}/checkpoints/sft")
     params = assemblies.initial_params(assembly, 0, pretrained)
     items = rl.open_split(config.data.folder, "train")
-    asker = Asker(ReferenceOracle(), config.oracle)
-    learner = rl.Learner(config, assembly, params, asker, workdir, len(items))
+    asker = Asker(ReferenceOracle())
+    learner = rl.make_learner(config, assembly, params, asker, workdir, len(items))
     cache = rl.FrameCache(0)
     return learner, rl.make_loader(config, assembly, items, cache)
 
@@ -148,16 +149,16 @@ def learner_and_batches(config, workdir):
 def test_nothing_compiles_after_the_second_step(run, workdir):
     config, _ = run
     learner, batches = learner_and_batches(config, workdir)
-    state = learner.start()
+    state, policy = learner.start(), learner.policy
     with batches, MetricsWriter(workdir, "rl") as metrics:
         for _ in range(2):
-            state, _ = learner.advance(state, next(batches), metrics)
-        compiled = [f._cache_size() for f in (learner.encode, learner.rollout, learner.update)]
+            state, _ = learner.rl_step(state, next(batches), metrics)
+        compiled = [f._cache_size() for f in (policy.encode, policy.rollout, policy.update)]
         with jax.log_compiles():
             for _ in range(3):
-                state, _ = learner.advance(state, next(batches), metrics)
+                state, _ = learner.rl_step(state, next(batches), metrics)
     assert compiled == [1, 1, 1]
-    after = [f._cache_size() for f in (learner.encode, learner.rollout, learner.update)]
+    after = [f._cache_size() for f in (policy.encode, policy.rollout, policy.update)]
     assert after == compiled
 
 
@@ -194,7 +195,7 @@ def test_reference_is_refreshed_each_epoch(run, workdir):
     batches.close()
     state = learner.start()
     state = state._replace(trained=jax.tree.map(lambda x: x + 1, state.trained))
-    learner.items = 8  # two steps of four prompts
+    learner.settings = dataclasses.replace(learner.settings, items=8)  # two steps of four
     assert_same(learner._refresh_reference(state, 1).reference, state.reference)
     assert_same(learner._refresh_reference(state, 2).reference, state.trained)
 

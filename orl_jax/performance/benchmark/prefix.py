@@ -5,7 +5,6 @@ is read and held G times. The update's gradients are the same but for rounding; 
 is measured beside the time.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,11 +16,13 @@ from ml_collections import ConfigDict
 
 from orl_jax.models.params import flatten
 from orl_jax.models.sampler import begin
-from orl_jax.performance.benchmark.repeated_prompt import RepeatedGrpoRank
+from orl_jax.performance.benchmark.repeated_prompt import RepeatedScorer
 from orl_jax.performance.benchmark.text_model import TextModel
 from orl_jax.performance.benchmark.timing import alternated, ratios
 from orl_jax.rl.batch import RolloutBatch
-from orl_jax.rl.grpo_rank import GrpoRank, Settings
+from orl_jax.rl.estimators import Estimator
+from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
+from orl_jax.rl.scorer import Scorer
 from orl_jax.training.state import TrainState, start
 
 PREFIXES, GROUP = (626, 1600), 5
@@ -95,7 +96,7 @@ def update_row(
 ) -> dict[str, Any]:
     """The update of one prompt's answers, shared and repeated: seconds and gradients."""
     batch = model.batch(prompts=1, group=group, prompt=prompt, response=response)
-    kinds = {"shared": GrpoRank, "repeated": RepeatedGrpoRank}
+    kinds = {"shared": Scorer, "repeated": RepeatedScorer}
     steps = {name: make_update(model, kind) for name, kind in kinds.items()}
     state = initial_state(model)
     compiled = {
@@ -118,11 +119,14 @@ def update_row(
     }
 
 
-def make_update(model: TextModel, kind: type[GrpoRank]) -> Callable[..., Any]:
-    """The step of a kind of update; its gradient is kept in the optimiser's state."""
-    settings = Settings.from_config(model.config, adapter_trained=False)
-    settings = dataclasses.replace(settings, micro_batch=0, algorithm="grpo_rank")
-    return kind(model.model, _optimizer(), settings).step
+def make_update(model: TextModel, kind: type[Scorer]) -> Callable[..., Any]:
+    """The step with a kind of scorer; its gradient is kept in the optimiser's state."""
+    rl, chunk = model.config.rl, model.config.model.vocabulary_chunk
+    scorer = kind(model.model, rl.temperature, chunk)
+    form = rl.advantage
+    estimator = Estimator("grpo_rank", form.form, form.mix, form.discount)
+    loss = PolicyLossSettings.of(rl)
+    return GrpoRank(scorer, estimator, _optimizer(), loss, rl.updates_per_rollout).step
 
 
 def _optimizer() -> optax.GradientTransformation:

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from orl_jax.rl.batch import RolloutBatch
-from orl_jax.rl.grpo_rank import GrpoRank
 from orl_jax.rl.scorer import Scorer, States
 
 
@@ -27,11 +26,3 @@ class RepeatedScorer(Scorer):
         responses = jax.tree.map(lambda x: x.reshape(prompts * group, 1, length), batch.responses)
         hidden, kernel = super().states(params, RolloutBatch(media, prompt, responses))
         return States(hidden.reshape(prompts, group, length, -1), kernel)
-
-
-@dataclasses.dataclass(frozen=True)
-class RepeatedGrpoRank(GrpoRank):
-    """`GrpoRank` with a `RepeatedScorer`."""
-
-    def _scorer(self) -> Scorer:
-        return RepeatedScorer(**vars(super()._scorer()))

@@ -19,7 +19,7 @@ from orl_jax.performance.benchmark.compiled_steps import CompiledSteps
 from orl_jax.performance.benchmark.random_params import random_params
 from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
-from orl_jax.rl.algorithms import trained_parameters
+from orl_jax.rl.algorithms import with_value_model
 from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.training.state import TrainState, start
 
@@ -58,8 +58,9 @@ class RunArrays(RunShapes):
     def state(self) -> TrainState:
         """Before the first step, as a run begins."""
         shapes, config = self.shapes, self.shapes.config
-        width = config.model.language.width
-        trained = trained_parameters(config, self._split[0], width, shapes.layout)
+        trained = self._split[0]
+        if config.rl.algorithm == "ppo":
+            trained = with_value_model(trained, config.model.language.width, shapes.layout)
         return self.fresh(trained)
 
     def fresh(self, trained: dict[str, Any]) -> TrainState:

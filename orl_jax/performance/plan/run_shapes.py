@@ -15,7 +15,8 @@ from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.sharding.rules import fitting
 from orl_jax.models.vlm import VLM
 from orl_jax.performance.plan.shapes import Shapes
-from orl_jax.rl import learner
+from orl_jax.rl import device_policy
+from orl_jax.rl.algorithms import Algorithm, make_algorithm
 from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.training.state import TrainState
 
@@ -61,6 +62,15 @@ class RunShapes:
         return any(path.startswith("adapter/") for path in flatten(self._split[0]))
 
     @cached_property
+    def algorithm(self) -> Algorithm:
+        """Of `config.rl`."""
+        shapes = self.shapes
+        return make_algorithm(
+            shapes.config, self.model, shapes.optimizer(shapes.config.rl),
+            adapter_trained=self.adapter_trained, end_id=shapes.tokens.end_id,
+        )  # fmt: skip
+
+    @cached_property
     def banned(self) -> Shape:
         """Tokens that are never sampled."""
         return self.shapes.whole((self.shapes.tokens.vocabulary_size,), bool)
@@ -93,7 +103,7 @@ class RunShapes:
     @cached_property
     def media(self) -> Shape:
         """The encoder's output for the frames."""
-        encode = partial(learner.encode, self.model, self.adapter_trained)
+        encode = partial(device_policy.encode, self.model, self.adapter_trained)
         media = self.shapes.result(encode, self.state.trained, self.frozen, self.frames)
         return self.shapes.rows(media.shape, media.dtype)
 

@@ -23,7 +23,7 @@ from orl_jax.models.value import initial_head
 from orl_jax.models.vlm import VLM
 from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.run.errors import UserError
-from orl_jax.training.optimizer import learning_rate, make_optimizer
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
 from orl_jax.training.state import TrainState
 
 LLAMA_VOCABULARY = 32002  # LLaMA's 32,000 tokens, padding and <image>
@@ -162,7 +162,8 @@ class Shapes:
 
     def optimizer(self, section: ConfigDict) -> Any:
         """Of a stage; the number of its steps changes no shape."""
-        return make_optimizer(section, learning_rate(section, max(section.steps, 1)))
+        settings = OptimizerSettings.of(section)
+        return make_optimizer(settings, make_schedule(settings, max(section.steps, 1)))
 
     def value_model(self, policy: dict[str, Any]) -> dict[str, Any]:
         """PPO's value model: a copy of the policy and a head."""

@@ -16,7 +16,6 @@ of one, compiled alone to show what they need. In the order of a run:
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -31,12 +30,9 @@ from orl_jax.models.quantised import quantise_stack
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
-from orl_jax.rl import learner as learners
-from orl_jax.rl.algorithms import make_step
-from orl_jax.rl.batch import RolloutBatch
-from orl_jax.rl.scorer import Scorer
+from orl_jax.rl import device_policy
 from orl_jax.training import sft
-from orl_jax.training.optimizer import learning_rate
+from orl_jax.training.optimizer import OptimizerSettings, make_schedule
 
 ROWS = ("rl.batch_size", "rl.micro_batch", "sft.batch_size", "evaluation.batch_size")
 
@@ -116,7 +112,7 @@ def _sft(resident: RunShapes) -> Step:
     model = shapes.model(lora=settings.lora)
     trained, frozen = shapes.split(model, settings.trainable)
     state = shapes.state(trained, settings, reference=False)
-    schedule = learning_rate(settings, settings.steps)
+    schedule = make_schedule(OptimizerSettings.of(settings), settings.steps)
     chunk = shapes.config.model.vocabulary_chunk
     step = sft.make_step(model, shapes.optimizer(settings), schedule, chunk)
     places = (_places(state), shapes.layout.whole)
@@ -139,8 +135,8 @@ def _lessons(shapes: Shapes) -> sft.Lessons:
 
 
 def _encode(resident: RunShapes) -> Step:
-    """As `Learner.encode`."""
-    encode = partial(learners.encode, resident.model, resident.adapter_trained)
+    """As `DevicePolicy.encode`."""
+    encode = partial(device_policy.encode, resident.model, resident.adapter_trained)
     function = jax.jit(encode, out_shardings=resident.shapes.layout.batch)
     args = (resident.state.trained, resident.frozen, resident.frames)
     alive = (resident.always, resident.frames, resident.prompt)
@@ -148,10 +144,10 @@ def _encode(resident: RunShapes) -> Step:
 
 
 def _rollout(resident: RunShapes) -> Step:
-    """As `Learner.rollout`."""
+    """As `DevicePolicy.rollout`."""
     shapes = resident.shapes
-    learner = SimpleNamespace(config=shapes.config, encoder=shapes.tokens)
-    draw = partial(learners.Learner._rollout, learner, resident.model, resident.adapter_trained)
+    sampling = device_policy.Sampling.of(shapes.config.rl, shapes.tokens)
+    draw = partial(device_policy.rollout, resident.algorithm.scorer, sampling)
     function = jax.jit(draw, out_shardings=shapes.layout.batch)
     number = shapes.whole((), jnp.int32)
     args = (*resident.always, resident.media, resident.prompt, number)
@@ -203,12 +199,8 @@ def _validate(resident: RunShapes) -> Step:
 
 
 def _update(resident: RunShapes) -> Step:
-    """As `Learner.update`."""
-    shapes, config = resident.shapes, resident.shapes.config
-    step = make_step(
-        config, resident.model, shapes.optimizer(config.rl),
-        adapter_trained=resident.adapter_trained, end_id=shapes.tokens.end_id,
-    )  # fmt: skip
+    """As `DevicePolicy.update`."""
+    shapes, step = resident.shapes, resident.algorithm.step
     places = (_places(resident.state), shapes.layout.whole, shapes.layout.batch)
     args = (*resident.always, resident.batch)
     return Step("update", jax.jit(step, donate_argnums=0, out_shardings=places), args, args)
@@ -216,18 +208,7 @@ def _update(resident: RunShapes) -> Step:
 
 def _score(resident: RunShapes) -> Step:
     """Log-probabilities of one policy, without gradient, as all algorithms take them."""
-    config, settings = resident.shapes.config, resident.shapes.config.rl
-    scorer = Scorer(
-        resident.model, settings.temperature, config.model.vocabulary_chunk,
-        settings.micro_batch, resident.adapter_trained,
-    )  # fmt: skip
-
-    def score(params: dict[str, Any], banned: Any, batch: RolloutBatch) -> Any:
-        def of_part(part: RolloutBatch) -> Any:
-            return scorer.log_probs(scorer.states(params, part), banned, part).log_prob
-
-        return scorer.without_gradient(of_part, batch)
-
+    settings, score = resident.shapes.config.rl, resident.algorithm.scorer.policy_log_prob
     # The reference, and the old policy where that is not the current one.
     turns = 1 + (settings.algorithm == "ppo" or settings.updates_per_rollout > 1)
     function = jax.jit(score, out_shardings=resident.shapes.layout.batch)

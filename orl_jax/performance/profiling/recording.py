@@ -64,11 +64,11 @@ def record(
     with rl.opened(config, str(folder), FrameCache(config.data.cache_mb)) as opening:
         stage, state, batches = opening
         for step in range(warmup):
-            state, values = loop.advance(stage, state, step, batches, metrics)
+            state, values = loop.traced_step(stage, state, step, batches, metrics)
         jax.block_until_ready((state, values) if warmup else state)
         with _compilations() as compiled, _profiler(folder):
             for step in range(warmup, warmup + steps):
-                state, values = loop.advance(stage, state, step, batches, metrics)
+                state, values = loop.traced_step(stage, state, step, batches, metrics)
             jax.block_until_ready((state, values))
         sources = scopes.sources()  # while the programs are alive
     return Recording(trace.newest(folder), compiled, sources)

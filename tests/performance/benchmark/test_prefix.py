@@ -7,9 +7,9 @@ import jax
 import pytest
 
 from orl_jax.performance.benchmark import prefix
-from orl_jax.performance.benchmark.repeated_prompt import RepeatedGrpoRank
+from orl_jax.performance.benchmark.repeated_prompt import RepeatedScorer
 from orl_jax.performance.benchmark.text_model import TextModel
-from orl_jax.rl.grpo_rank import GrpoRank
+from orl_jax.rl.scorer import Scorer
 
 CONFIG = pathlib.Path(__file__).parents[3] / "configs" / "demo.py"
 
@@ -30,8 +30,8 @@ def gradient(model, kind, **changes):
 
 
 def test_shared_and_repeated_prompts_have_the_same_gradient(model):
-    shared, metrics, ranked = gradient(model, GrpoRank)
-    repeated, *_ = gradient(model, RepeatedGrpoRank)
+    shared, metrics, ranked = gradient(model, Scorer)
+    repeated, *_ = gradient(model, RepeatedScorer)
     assert set(shared) == set(repeated) and len(shared) == 14  # two halves on seven projections
     assert all(abs(leaf).max() > 1e-4 for leaf in shared.values())
     difference = {path: abs(shared[path] - repeated[path]).max() for path in shared}

@@ -1,8 +1,8 @@
-"""What may change when a run goes on, and what may not."""
+"""What may change when a run is resumed, and what may not."""
 
 import pytest
 
-from orl_jax.training.loop import _differences
+from orl_jax.training.saving import differences
 
 STORED = {"name": "served", "served": {"model": "a", "timeout": 60.0}, "seed": 0}
 
@@ -20,4 +20,4 @@ STORED = {"name": "served", "served": {"model": "a", "timeout": 60.0}, "seed": 0
     ],
 )
 def test_differences_by_hand(now, different):
-    assert list(_differences(STORED, now)) == different
+    assert list(differences(STORED, now)) == different
