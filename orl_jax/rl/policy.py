@@ -1,0 +1,200 @@
+"""A policy for a notebook: load a checkpoint, sample a group, rank it yourself, update.
+
+The parts are those of the stage "rl" (`orl_jax.rl.stage`): sampler, scorer, estimator, algorithm.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from orl_jax.data.video import ClipFormat, VideoError, read_frames
+from orl_jax.models import assembly as assemblies
+from orl_jax.models.params import combine, masters, partition, policy_of
+from orl_jax.models.sequences import Prompt
+from orl_jax.models.sharding.layout import Layout
+from orl_jax.models.sharding.mesh import AXES, make_mesh
+from orl_jax.oracles import Ranking
+from orl_jax.rl.batch import Judgement, RolloutBatch
+from orl_jax.rl.device_policy import DevicePolicy, Sampling
+from orl_jax.rl.estimators import Estimator
+from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
+from orl_jax.rl.scorer import Scorer
+from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.errors import UserError
+from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
+from orl_jax.training.saving import Saving
+
+LORA = ((".*/lora_[ab]", "train"), (".*", "freeze"))
+
+
+class Group(NamedTuple):
+    """Responses to one question about one video.
+
+    Attributes:
+      texts: of the G responses.
+      truncated: whether a response ran out of tokens.
+      log_probs: of the responses under the policy that sampled them, in nats.
+      batch: the rollout on the devices, one prompt.
+    """
+
+    texts: tuple[str, ...]
+    truncated: tuple[bool, ...]
+    log_probs: tuple[float, ...]
+    batch: RolloutBatch
+
+
+class Policy:
+    """A policy on one device with its adapters, reference and optimiser; see `Policy.load`.
+
+    Attributes:
+      state: of the training; an update replaces it.
+      params: of the model as it is now.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        assembly: assemblies.Assembly,
+        params: dict[str, Any],
+        algorithm: GrpoRank,
+        *,
+        base: str = "",
+        max_tokens: int,
+        seed: int = 0,
+    ) -> None:
+        self._config = config
+        self._assembly = assembly
+        self._algorithm = algorithm
+        self._base = base
+        self._clip = ClipFormat.of(config.data)
+        self._max_tokens = max_tokens
+        self._seed = seed
+        trained, self._frozen = partition(params, LORA)
+        first = self._make(1, masters(trained))
+        self._sized = {1: first}
+        self._drawn = 0
+        self.state = first.start()
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | os.PathLike[str],
+        *,
+        learning_rate: float = 1e-3,
+        temperature: float = 1.0,
+        max_tokens: int = 0,
+        estimator: Estimator | None = None,
+        loss: PolicyLossSettings | None = None,
+        seed: int = 0,
+    ) -> "Policy":
+        """The policy of a checkpoint, ready to be trained with GRPO_rank.
+
+        Args:
+          checkpoint: WORKDIR/checkpoints/STAGE[/STEP] of the stage sft or rl. Adapters that it does
+            not have are drawn; a fresh adapter changes nothing until the first update.
+          learning_rate: of AdamW, constant.
+          temperature: of sampling and of all log-probabilities.
+          max_tokens: T, the most tokens of a response; 0 is what the checkpoint was trained with.
+          estimator: turns ranks into advantages; by default `Estimator()`.
+          loss: clipping, KL and entropy; by default `PolicyLossSettings()`.
+          seed: of the noise and of fresh adapters.
+
+        Raises:
+          UserError: a checkpoint or tokenizer that is missing or does not fit.
+
+        Example: `Policy.load("runs/demo/checkpoints/sft", learning_rate=2e-3)`.
+        """
+        config = assemblies.stored_config(checkpoint)
+        layout = Layout(make_mesh(dict.fromkeys(AXES, 1), jax.devices()[:1]))
+        assembly = assemblies.assemble(config, lora=True)._replace(layout=layout)
+        pretrained = assemblies.load_params(checkpoint, layout)
+        params = assemblies.initial_params(config, assembly, seed, pretrained)
+        settings = OptimizerSettings(learning_rate, schedule="constant")
+        optimizer = make_optimizer(settings, optax.constant_schedule(learning_rate))
+        chunk = config.model.vocabulary_chunk
+        scorer = Scorer(assembly.model, temperature, vocabulary_chunk=chunk)
+        algorithm = GrpoRank(
+            scorer, estimator or Estimator(), optimizer, loss or PolicyLossSettings()
+        )
+        return cls(
+            config, assembly, params, algorithm,
+            base=os.fspath(checkpoint), seed=seed,
+            max_tokens=max_tokens or config.rl.max_response_tokens,
+        )  # fmt: skip
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Frozen and trained parameters."""
+        return combine(self._frozen, policy_of(self.state.trained))
+
+    def sample(self, video: str | os.PathLike[str], question: str, *, group_size: int = 5) -> Group:
+        """Samples responses; each call has fresh noise.
+
+        Args:
+          video: path of the file.
+          question: as a user would ask it.
+          group_size: G; each size compiles once.
+
+        Raises:
+          UserError: an unreadable video, or a question that is too long.
+        """
+        policy, rows = self._of_size(group_size), self._assembly.layout.rows
+        try:
+            frames = read_frames(video, self._clip)
+        except VideoError as error:
+            raise UserError(f"video {error}") from error
+        ids, mask = policy.encoder.encode_prompt(question)
+        media = policy.see(self.state, frames[None])
+        prompt = rows(Prompt(ids[None], mask[None]))
+        batch = policy.respond(self.state, self._drawn, prompt, media, scored=True)
+        self._drawn += 1
+        (texts,) = policy.texts(batch.responses)
+        log_probs = jax.device_get(batch.old_log_prob * batch.responses.mask).sum(axis=-1)
+        return Group(*zip(*texts, strict=True), tuple(log_probs[0].tolist()), batch)
+
+    def update(self, group: Group, ranks: Sequence[float]) -> dict[str, float]:
+        """One update towards the order of a group's responses.
+
+        Args:
+          group: of this policy; it may be some updates old.
+          ranks: one for each response, lower is better; equal ones are ties.
+
+        Returns:
+          Metrics by the names of docs/metrics.md.
+
+        Raises:
+          UserError: not one rank for each response.
+        """
+        if len(ranks) != len(group.texts):
+            raise UserError(f"{len(ranks)} ranks for a group of {len(group.texts)} responses")
+        ranking = Ranking.from_scores([-float(rank) for rank in ranks])
+        judgement = self._assembly.layout.rows(Judgement.of([ranking]))
+        policy, batch = self._of_size(len(ranks)), group.batch._replace(judgement=judgement)
+        self.state, metrics, _ = policy.updated(self.state, batch)
+        return {name: float(value) for name, value in metrics.items()}
+
+    def save(self, workdir: str) -> None:
+        """Saves WORKDIR/checkpoints/rl/STEP, which `scripts/evaluate.py` and `load` read."""
+        extra = {
+            "config": Saving.of(self._config).config,
+            "base": assemblies.base_reference(workdir, self._base),
+        }
+        with Checkpoints(workdir, "rl") as checkpoints:
+            checkpoints.save(int(jax.device_get(self.state.step)), self.state.saved(), extra)
+
+    def _of_size(self, group_size: int) -> DevicePolicy:
+        """The jitted functions for groups of a size."""
+        if group_size not in self._sized:
+            self._sized[group_size] = self._make(group_size, self.state.trained)
+        return self._sized[group_size]
+
+    def _make(self, group_size: int, trained: dict[str, Any]) -> DevicePolicy:
+        encoder = self._assembly.encoder
+        sampling = Sampling(group_size, self._max_tokens, encoder.end_id, encoder.pad_id)
+        return DevicePolicy(
+            self._assembly, self._algorithm, sampling, trained, self._frozen, self._seed
+        )
