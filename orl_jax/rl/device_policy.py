@@ -7,7 +7,6 @@ import dataclasses
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
@@ -20,7 +19,7 @@ from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.vlm import VLM
 from orl_jax.rl.algorithms import Algorithm
-from orl_jax.rl.batch import Ranked, RolloutBatch
+from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.scorer import Scorer
 from orl_jax.training.state import TrainState, shardings, start
 
@@ -63,7 +62,7 @@ class DevicePolicy:
       encode: jitted `encode`: (trained, frozen, frames) -> media.
       rollout: jitted `rollout`: (state, frozen, banned, media, prompt, number) -> `Responses`.
       score: jitted `score`: (state, frozen, banned, batch) -> log-probabilities [B, G, T].
-      update: jitted step of the algorithm.
+      update: the algorithm's jitted step: (state, frozen, banned, batch) -> see `GrpoRank.step`.
     """
 
     def __init__(
@@ -127,19 +126,6 @@ class DevicePolicy:
         """Of each prompt of this process its responses, each with whether it was cut off."""
         ids = self.layout.local_rows(responses.ids)
         return [[self.encoder.decode(row) for row in group] for group in ids]
-
-    def updated(
-        self, state: TrainState, batch: RolloutBatch
-    ) -> tuple[TrainState, dict[str, Any], Ranked]:
-        """The state after an update, which takes the place of `state`.
-
-        Returns:
-          The state; metrics, on the host; what was made of the responses of this process.
-        """
-        ahead, state = state.ahead, state._replace(ahead=None)  # no part of the update
-        state, values, ranked = self.update(state, self.frozen, self.banned, batch)
-        values, ranked = jax.device_get(values), self.layout.local_rows(ranked)
-        return state._replace(ahead=ahead), values, ranked
 
 
 def encode(

@@ -28,7 +28,7 @@ from orl_jax.oracles import Ranking
 from orl_jax.oracles.requests import Text, make_requests
 from orl_jax.rl import rl_metrics
 from orl_jax.rl.asking import Answer, Asker
-from orl_jax.rl.batch import Judgement, RolloutBatch
+from orl_jax.rl.batch import Judgement, Ranked, RolloutBatch
 from orl_jax.rl.device_policy import DevicePolicy
 from orl_jax.rl.rollout_table import rollout_rows, write_rollouts
 from orl_jax.run import processes
@@ -169,7 +169,7 @@ class Learner:
             with clock("score"):
                 rollout = self._judged(pending.batch, answer.rankings)
             with clock("update"):
-                state, values, ranked = self.policy.updated(state, rollout)
+                state, values, ranked = self._update(state, rollout)
         if (step + 1) % self.settings.rollouts_every == 0 or step == 0:
             table = rollout_rows(step + 1, pending.items, pending.texts, answer.rankings, ranked)
             self._show(step + 1, processes.gather_rows(table), metrics)
@@ -250,6 +250,16 @@ class Learner:
             )
         judgement = self.policy.layout.rows(Judgement.of(rankings))
         return rollout._replace(judgement=judgement)
+
+    def _update(
+        self, state: TrainState, batch: RolloutBatch
+    ) -> tuple[TrainState, dict[str, Any], Ranked]:
+        """The algorithm's step; metrics and what was made of the responses, on the host."""
+        policy, ahead = self.policy, state.ahead
+        state = state._replace(ahead=None)  # no part of the update
+        state, values, ranked = policy.update(state, policy.frozen, policy.banned, batch)
+        values, ranked = jax.device_get(values), policy.layout.local_rows(ranked)
+        return state._replace(ahead=ahead), values, ranked
 
     def _show(self, step: int, rows: list[dict[str, Any]], metrics: MetricsWriter) -> None:
         """The table of a rollout and its distributions, of the prompts of all processes."""

@@ -174,8 +174,8 @@ class Policy:
         ranking = Ranking.from_scores([-float(rank) for rank in ranks])
         judgement = self._assembly.layout.rows(Judgement.of([ranking]))
         policy, batch = self._of_size(len(ranks)), group.batch._replace(judgement=judgement)
-        self.state, metrics, _ = policy.updated(self.state, batch)
-        return {name: float(value) for name, value in metrics.items()}
+        self.state, metrics, _ = policy.update(self.state, policy.frozen, policy.banned, batch)
+        return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
     def save(self, workdir: str) -> None:
         """Saves WORKDIR/checkpoints/rl/STEP, which `scripts/evaluate.py` and `load` read."""

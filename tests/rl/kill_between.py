@@ -11,12 +11,12 @@ import signal
 import sys
 
 from orl_jax.rl import stage as rl
-from orl_jax.rl.device_policy import DevicePolicy
+from orl_jax.rl.learner import Learner
 from orl_jax.run import config as configs
 
 
 def main(config, workdir, step):
-    update, done = DevicePolicy.updated, []
+    update, done = Learner._update, []
 
     def dying(self, state, batch):
         if len(done) == step:
@@ -24,7 +24,7 @@ def main(config, workdir, step):
         done.append(step)
         return update(self, state, batch)
 
-    DevicePolicy.updated = dying
+    Learner._update = dying
     rl.train(configs.from_json(pathlib.Path(config).read_text()), workdir)
 
 

@@ -135,7 +135,7 @@ def make_learner(config, workdir):
     params = assemblies.initial_params(
         assembly, 0, assemblies.load_params(f"{workdir}/checkpoints/sft")
     )
-    return rl.Learner(config, assembly, params, None, workdir, 1)
+    return rl.make_learner(config, assembly, params, None, workdir, 1)
 
 
 @pytest.mark.parametrize("kl_estimator", ["k3", "exact"])

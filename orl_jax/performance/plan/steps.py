@@ -1,6 +1,6 @@
 """The jitted functions of a config with the shapes that a run gives them, and what else is alive.
 
-`Learner`, `sft.train` and `Evaluator` need weights, data and a tokenizer before they jit anything;
+`DevicePolicy`, `sft.train` and `Evaluator` need weights, data and a tokenizer before they jit anything;
 here the same functions get shapes. Whole steps are programs that a run compiles; parts are pieces
 of one, compiled alone to show what they need. In the order of a run:
 
