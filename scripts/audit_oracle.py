@@ -34,7 +34,7 @@ def _device_oracles(config: ConfigDict) -> dict[str, Any]:
     from orl_jax.data.frame_cache import FrameCache
     from orl_jax.rl.score_oracle import device_oracles
 
-    return device_oracles(config.data.folder, FrameCache(config.data.cache_mb), config.mesh)
+    return device_oracles(config.data.folder, FrameCache(config.data.cache_mb), dict(config.mesh))
 
 
 if __name__ == "__main__":

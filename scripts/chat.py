@@ -102,7 +102,7 @@ def _oracle(settings: ConfigDict) -> Oracle:
             f"--oracle_checkpoint=runs/demo/checkpoints/{TRAINED[ORACLE.value].stage}"
         )
     data = settings.data
-    on_device = device_oracles(data.folder, FrameCache(data.cache_mb), settings.mesh)
+    on_device = device_oracles(data.folder, FrameCache(data.cache_mb), dict(settings.mesh))
     return make_oracle(section, on_device)
 
 

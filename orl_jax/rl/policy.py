@@ -112,7 +112,7 @@ class Policy:
         layout = Layout(make_mesh(dict.fromkeys(AXES, 1), jax.devices()[:1]))
         assembly = assemblies.assemble(config, lora=True)._replace(layout=layout)
         pretrained = assemblies.load_params(checkpoint, layout)
-        params = assemblies.initial_params(config, assembly, seed, pretrained)
+        params = assemblies.initial_params(assembly, seed, pretrained)
         settings = OptimizerSettings(learning_rate, schedule="constant")
         optimizer = make_optimizer(settings, optax.constant_schedule(learning_rate))
         chunk = config.model.vocabulary_chunk

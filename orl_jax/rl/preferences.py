@@ -52,7 +52,7 @@ def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     assembly, params = assemblies.restore(config, path)
     cache = FrameCache(config.data.cache_mb)
     oracle = make_oracle(
-        settings.oracle.to_dict(), device_oracles(videos.folder, cache, config.mesh)
+        settings.oracle.to_dict(), device_oracles(videos.folder, cache, dict(config.mesh))
     )
     encoder = assembly.encoder
     sampling = Sampling(

@@ -209,7 +209,7 @@ def make_asker(config: ConfigDict, cache: FrameCache) -> Asker:
             f"oracle.name is {section.name}, which runs on the device; with several processes it "
             "can't be asked in the background: --config.oracle.lag=0 --config.oracle.overlap=False"
         )
-    on_device = device_oracles(config.data.folder, cache, config.mesh)
+    on_device = device_oracles(config.data.folder, cache, dict(config.mesh))
     return Asker(make_oracle(section.to_dict(), on_device), settings)
 
 

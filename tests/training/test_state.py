@@ -67,7 +67,7 @@ def test_responses_that_an_earlier_version_sampled_ahead_are_read(tmp_path):
 
 
 def test_shardings_are_those_of_the_state_without_making_it():
-    layout, optimizer = Layout.of({}), optax.adam(0.1)
+    layout, optimizer = Layout.of(), optax.adam(0.1)
     tree = {
         "language": {
             "layers": {"q": {"lora_a": jnp.ones((2, 4, 2)), "kernel": jnp.ones((2, 4, 4))}}

@@ -1,8 +1,8 @@
 """The jitted functions of a config with the shapes that a run gives them, and what else is alive.
 
 `DevicePolicy`, `sft.train` and `Evaluator` need weights, data and a tokenizer before they jit
-anything; here the same functions get shapes. Whole steps are programs that a run compiles; parts are
-pieces of one, compiled separately to show what they need. In the order of a run:
+anything; here the same functions get shapes. Whole steps are programs that a run compiles; parts
+are pieces of one, compiled separately to show what they need. In the order of a run:
 
     initialise  draws all parameters at random, where nothing is imported
     quantise    quantises a checkpoint's largest kernel while the others are in memory
