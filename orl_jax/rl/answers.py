@@ -1,7 +1,7 @@
-"""Several answers to one question as arrays, with their order where it is known; and as items.
+"""Several answers to one question, as items and as arrays, with their order where it is known.
 
 Items hold {"item_id", "video", "question", "answers"}, the answers as pairs (text, truncated), and
-for training "ranks", one each, 0 = best, ties sharing their mean rank.
+for training "ranks": one for each answer, 0 is best, ties share their mean rank.
 """
 
 import os
@@ -16,8 +16,8 @@ from orl_jax.run.errors import UserError
 
 
 class AnswersReader(ExampleReader):
-    """Besides "frames", "prompt_ids" and "prompt_mask" [L]: "response_ids" int32 and
-    "response_mask" bool [G, T].
+    """Reads examples that have "response_ids" int32 and "response_mask" bool [G, T] in addition to
+    "frames", "prompt_ids" and "prompt_mask" [L].
 
     Args:
       response_length: T; longer answers are cut.
@@ -29,7 +29,7 @@ class AnswersReader(ExampleReader):
         self._length = response_length
 
     def empty(self, answers: int) -> dict[str, np.ndarray]:
-        """An example of zeros, with so many answers."""
+        """An example of zeros with this number of answers."""
         zeros = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.layout.items()}
         shape = (answers, self._length)
         return zeros | {
@@ -44,7 +44,7 @@ class AnswersReader(ExampleReader):
 
 
 class OrderReader(AnswersReader):
-    """Answers in a known order: "ranks" float32 [G], too.
+    """Reads answers in a known order: examples also have "ranks" float32 [G].
 
     Args:
       group_size: G, of all items.
@@ -65,7 +65,8 @@ class OrderReader(AnswersReader):
 def read_lists(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The groups of a file (`orl_jax.oracles.groups`) as items to train a ranker on.
 
-    Groups without a valid order, and those that are tied whole, teach nothing and are left out.
+    Groups without a valid order, and those in which all answers are tied, teach nothing and are
+    left out.
 
     Raises:
       UserError: no file, a bad line, groups of different sizes or without a video, none to learn
@@ -79,7 +80,7 @@ def read_lists(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         what = f"groups of {sizes} answers" if sizes else "no group with an order to learn from"
         raise UserError(f"{path} holds {what}; a ranker learns from groups of one size")
     if blind := next((g.request.prompt_id for g in groups if not g.request.video), None):
-        raise UserError(f"{path}: the group {blind} names no video; a ranker looks at it")
+        raise UserError(f"{path}: the group {blind} names no video, which a ranker needs")
     return [_item(group) for group in groups]
 
 

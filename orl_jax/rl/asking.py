@@ -1,4 +1,4 @@
-"""How training asks its Oracle: at once, or in the background while the device works."""
+"""How training asks its Oracle: when it needs the answer, or in the background while it works."""
 
 import dataclasses
 import logging
@@ -22,8 +22,8 @@ class AskingSettings:
       policy: of a failing Oracle: "skip" its groups | "raise".
       halt_above: training halts where a larger share of the groups has no ranking; 1 never halts.
       pause_seconds: before the groups without a ranking are asked about once more.
-      background: whether it is asked in a thread of its own, from `Asker.begin` on; else when the
-        answer is needed.
+      background: whether it is asked in a separate thread as soon as `Asker.begin` is called; else
+        it is asked when the answer is needed.
     """
 
     policy: str = "skip"
@@ -33,7 +33,7 @@ class AskingSettings:
 
     @classmethod
     def of(cls, oracle: ConfigDict) -> "AskingSettings":
-        """Of `config.oracle`: in the background where something runs meanwhile."""
+        """Of `config.oracle`: in the background where the device has work to do in that time."""
         background = bool(oracle.lag or oracle.overlap)
         return cls(oracle.policy, oracle.halt_above, oracle.pause_seconds, background)
 
@@ -72,7 +72,7 @@ class Asker:
         return lambda: self._checked(requests, asked.result())
 
     def close(self) -> None:
-        """Drops questions that have not been asked yet; one that has been asked ends by itself."""
+        """Drops questions that have not been asked yet; one in progress finishes by itself."""
         if self._thread is not None:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -102,7 +102,7 @@ class Asker:
         return Answer(rankings, answer.stats)
 
     def _again(self, requests: Sequence[RankRequest], rankings: list[Ranking]) -> list[Ranking]:
-        """In the Oracle's thread where it has one: it may be busy with the next step's groups."""
+        """In the Oracle's thread, if it has one: it may be busy with the next step's groups."""
         arguments: tuple[Any, ...] = (self._oracle, requests, rankings, self._settings.policy)
         if self._thread is None:
             return ask_again(*arguments)

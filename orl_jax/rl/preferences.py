@@ -37,8 +37,8 @@ from orl_jax.run.files import write_json_lines
 def make_preferences(config: ConfigDict, workdir: str) -> pathlib.Path:
     """Writes WORKDIR/preferences.jsonl, in the form of `orl_jax.data.preferences`.
 
-    And WORKDIR/groups.jsonl, all answers of a prompt in the form of `orl_jax.oracles.groups`, with
-    the videos' paths as in the data set.
+    Also writes WORKDIR/groups.jsonl: all answers to a prompt, in the form of
+    `orl_jax.oracles.groups`, with the videos' paths as in the data set.
 
     Args:
       config: reads `preferences`, `data`, `model` and `preferences.oracle`.
@@ -106,7 +106,7 @@ def with_distractors(
 
     These come from the next prompts of the same task type in the batch: fluent, of the right kind,
     and about something else. A policy that is trained on a model's judgement finds such answers,
-    so the model should have seen some. Without another prompt of its type a group stays as it is.
+    so the model should have seen some. A group without another prompt of its type is unchanged.
 
     Example: of two groups of one type, a b and c d, with one distractor: a c and c a.
     """

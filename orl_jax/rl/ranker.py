@@ -1,8 +1,8 @@
-"""The trained Oracle of Oracle-RLAIF (arXiv 2510.02561): a ranker, of which the order alone counts.
+"""The trained Oracle of Oracle-RLAIF (arXiv 2510.02561): a ranker, of which only the order counts.
 
-The same backbone, adapters and head as the reward model's; it learns an order by Plackett and
-Luce's model (`ops.ranking_loss`), from lists or, which is then Bradley and Terry's, from pairs.
-Deviations from the paper: its backbone is the policy's, not a larger one.
+It has the backbone, adapters and head of the reward model. It learns orders by the model of
+Plackett and Luce (`ops.ranking_loss`): from lists, or from pairs, where that is the model of
+Bradley and Terry. Deviation from the paper: the backbone is the policy's, not a larger one.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ from orl_jax.rl.answers import read_lists
 from orl_jax.training.state import TrainState
 
 STAGE = "oracle"
-# By `config.ranker.learn_from`: how its file is read, and what it is called in a workdir.
+# By `config.ranker.learn_from`: how the file is read, and its name in a workdir.
 READERS = {"lists": (read_lists, "groups.jsonl"), "pairs": (read_preferences, "preferences.jsonl")}
 
 
@@ -34,6 +34,6 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
 
 
 def read_items(config: ConfigDict, workdir: str) -> list[dict[str, Any]]:
-    """The orders that it learns from: `config.ranker.orders`, else the file in `workdir`."""
+    """The orders to learn from: those of `config.ranker.orders`, else of the file in `workdir`."""
     read, name = READERS[config.ranker.learn_from]
     return read(config.ranker.orders or pathlib.Path(workdir) / name)

@@ -1,8 +1,9 @@
 """VLM-RLAIF's scalar reward model, trained on preference pairs (`ops.preference_loss`).
 
-Deviations from yonseivnl/vlm-rlaif at 610cac7: the score is read after the answer's end token
-rather than after an added reward prompt, whose slot for captions that code leaves unfilled; the
-backbone is the policy's, not a larger one; the pairs held out for validation are of other videos.
+Deviations from yonseivnl/vlm-rlaif at 610cac7: the score is read after the answer's end token, not
+after an added reward prompt (that code leaves the prompt's slot for captions unfilled); the
+backbone is the policy's, not a larger one; the pairs held out for validation are about other
+videos.
 """
 
 import pathlib

@@ -19,7 +19,7 @@ from orl_jax.rl.batch import Judgement, Ranked
 
 
 def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
-    """This micro-batch's share of the metrics of the ratio, of a batch with so many `tokens`."""
+    """This micro-batch's share of the metrics of the ratio; `tokens` counts the whole batch."""
     share = policy.tokens / jnp.maximum(tokens, 1.0)
     return {
         "ratio/mean": share * policy.ratio_mean,
@@ -30,7 +30,7 @@ def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
 
 
 def of_ranks(ranked: Ranked, judgement: Judgement) -> dict[str, Array]:
-    """How the predicted order fits the Oracle's, and what advantages came of it."""
+    """How well the predicted order fits the Oracle's, and the resulting advantages."""
     valid = judgement.valid
 
     def mean(values: Array) -> Array:  # of [B] or [B, G]
@@ -60,7 +60,7 @@ def correlation(
 ) -> Float[Array, ""]:
     """Pearson's correlation within groups, over all valid ones; 0 where it is not defined.
 
-    Of advantage with the Oracle's order its sign tells which way the update pushes: above 0,
+    Between advantages and the Oracle's order, the sign says which way the update pushes: above 0,
     towards what the Oracle prefers.
     """
     weight = valid[:, None].astype(jnp.float32)

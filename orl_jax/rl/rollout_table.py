@@ -1,4 +1,4 @@
-"""The completions table of a step, for people and for the report: one prompt a line."""
+"""The completions table of a step, for people and for the report: a line for each prompt."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def rollout_rows(
 
     Args:
       items: data items of the batch.
-      texts: of each item its responses.
+      texts: the responses to each item.
       rankings: the Oracle's.
       ranked: what the step made of them, on the host.
     """

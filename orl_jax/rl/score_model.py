@@ -1,7 +1,7 @@
-"""A model of scores: the SFT model with adapters and a head at the answer's last token.
+"""A score model: the SFT model with adapters and a head at the answer's last token.
 
-What VLM-RLAIF's reward model (`reward`) and a trained ranker (`ranker`) have in common: data,
-forward pass, update, validation. They differ in what they learn from, and in the loss.
+VLM-RLAIF's reward model (`reward`) and a trained ranker (`ranker`) share data, forward pass, update
+and validation. They differ in what they learn from, and in the loss.
 """
 
 import logging
@@ -36,8 +36,8 @@ from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, shardings, start
 
 VALIDATION = "validation/accuracy"
-HEAD = "reward"  # the head's name in a checkpoint, whatever it has learnt from
-# (scores [B, G], ranks [B, G]) -> loss, share of pairs ordered right, distance
+HEAD = "reward"  # the head's name in a checkpoint, also of a ranker
+# (scores [B, G], ranks [B, G]) -> loss, share of pairs in the right order, distance
 Loss = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 
@@ -57,7 +57,7 @@ class Answers(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What differs between the models of scores.
+    """What differs between the score models.
 
     Attributes:
       stage: names the checkpoints and the rows of `metrics.jsonl`.
@@ -178,11 +178,11 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
 
 
 def _report(workdir: str, kind: Kind, training: int, held_out: int) -> None:
-    """Says how good the model is, by its last validation."""
+    """Logs how good the model is, by its last validation."""
     rows = read_metrics(workdir, kind.stage)
     right = [row[VALIDATION] for row in rows if VALIDATION in row]
     logging.info(
-        "%s learnt from %d groups of answers; of the pairs of %d held-out ones %s are right",
+        "%s learnt from %d groups of answers; of the pairs in %d held-out groups %s are right",
         pathlib.Path(workdir) / "checkpoints" / kind.stage, training, held_out,
         f"{right[-1]:.1%}" if right else "(not validated)",
     )  # fmt: skip

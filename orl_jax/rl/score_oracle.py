@@ -41,16 +41,16 @@ class ScoreOracle:
     """Orders answers by the scores of a checkpoint; one batched call a step.
 
     Args:
-      kind: what the checkpoint is of.
+      kind: what was trained.
       checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
-      folder: of the data; its tokenizer is used where the checkpoint names none of its own.
+      folder: of the data; its tokenizer is used where the checkpoint's config names none.
       cache: decoded frames, shared with the policy's loader.
       mesh: sizes of the device mesh by axis; None has all devices along `data`.
       tie_margin: where only the order counts, neighbours in it whose scores are no further apart
         are tied; in log-odds of being better.
 
     Raises:
-      UserError: it is missing, or no model of scores.
+      UserError: the checkpoint is missing, or not of a ranker or reward model.
     """
 
     def __init__(

@@ -113,7 +113,7 @@ def _opened(
 
 
 def _warn_of_no_signal(workdir: str) -> None:
-    """Says so where no group of the whole run had anything to learn from."""
+    """Warns where no group of the whole run had anything to learn from."""
     rows = [row for row in read_metrics(workdir, "rl") if "group/no_signal_fraction" in row]
     if rows and all(row["group/no_signal_fraction"] == 1 for row in rows):
         logging.warning(
@@ -193,7 +193,7 @@ def _features(
 
 
 def make_asker(config: ConfigDict, cache: FrameCache) -> Asker:
-    """The Oracle of the config, asked in the background where something runs meanwhile.
+    """The Oracle of the config, asked in the background where the device works in that time.
 
     Args:
       cache: decoded frames, for Oracles that look at the videos.
@@ -220,7 +220,7 @@ def make_loader(
     cache: FrameCache,
     features: Features | None = None,
 ) -> Loader:
-    """Prompts, shuffled anew every epoch."""
+    """Prompts, in a new order every epoch."""
     videos = VideoSettings.of(config.data)
     return pipeline.make_loader(
         items,

@@ -1,1 +1,1 @@
-"""The stages: vision warm-up, SFT, RL, and the loop that they share."""
+"""What trains anything: the loop of all stages, its parts, the vision warm-up and SFT."""

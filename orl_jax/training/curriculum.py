@@ -1,4 +1,4 @@
-"""Loaders one after the other, as one source of batches with one position."""
+"""Loaders one after another, as one source of batches with one position."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,11 @@ from orl_jax.data.loader import Loader
 
 
 class Curriculum:
-    """Phases of a stage, each with a loader of its own; the last one goes on for ever.
+    """Phases of a stage, each with its own loader; the last phase never ends.
 
     Args:
-      phases: pairs (number of batches after which the phase ends, counted from the first phase's
-        start; its loader).
+      phases: pairs (the number of batches, counted from the start of the stage, after which the
+        phase ends; its loader).
     """
 
     def __init__(self, phases: Sequence[tuple[int, Loader]]) -> None:
@@ -20,7 +20,7 @@ class Curriculum:
 
     @property
     def bad_videos(self) -> int:
-        """Unreadable videos; one that several phases met counts in each."""
+        """Unreadable videos; one that several phases read counts in each."""
         return sum(loader.bad_videos for _, loader in self._phases)
 
     @property

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning: easy questions first, then all; only answer tokens are in the loss.
+"""Supervised fine-tuning: easy questions first, then all; the loss covers only answer tokens.
 
-A batch is videos with all their questions: the video is encoded once, the opening of the prompt is
-prefilled once, and the questions attend to it like the responses of a group.
+A batch holds videos with all their questions: each video is encoded once, the opening of its prompt
+is prefilled once, and the questions attend to it like the responses of a group.
 """
 
 import itertools

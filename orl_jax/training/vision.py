@@ -1,11 +1,11 @@
 """The vision warm-up: a short pretraining of the embedded world's small encoder and adapter.
 
-In real use CLIP and the Q-Former come pretrained and this stage is left out. It has two phases, on
+In real use CLIP and the Q-Former come pretrained, and this stage is left out. It has two phases, on
 the labels of `orl_jax.data.world.scene_labels`: first the encoder, from single frames (what does
 each patch show, and where is it?), then the adapter on the frozen encoder, from whole clips (what
 is the red object, what does it do, where is it at the start and at the end, when does it appear or
-vanish?). The first visual tokens answer for one colour each. The heads that read the answers are
-dropped afterwards.
+vanish?). Each of the first visual tokens answers for one colour. The heads that read the answers
+are dropped afterwards.
 """
 
 from functools import partial

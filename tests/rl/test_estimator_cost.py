@@ -1,4 +1,4 @@
-"""What ranking and advantages cost beside the rest of the update, at the demo's sizes."""
+"""What ranking and advantages cost compared with the whole update, at the demo's sizes."""
 
 import time
 

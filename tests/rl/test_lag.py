@@ -1,4 +1,4 @@
-"""Work beside the Oracle: what `oracle.overlap` and `oracle.lag` change, and what they must not."""
+"""Work while the Oracle is asked: what `oracle.overlap` and `oracle.lag` may change."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def test_overlap_changes_nothing(run, tmp_path):
 
 
 def by_hand(config, workdir, steps):
-    """The trained parameters after each step of lag 1, from the serial functions alone."""
+    """The trained parameters after each step of lag 1, from the serial functions only."""
     assembly = assemblies.assemble(config, lora=True)
     pretrained = assemblies.load_params(config.rl.init_from, assembly.layout)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
@@ -88,7 +88,7 @@ def test_lag_trains_on_answers_one_update_old_with_their_own_probabilities(run, 
 
 
 class Stopping:
-    """The reference Oracle, which is told to stop when it has been asked so often."""
+    """The reference Oracle; the process gets SIGTERM in the given call."""
 
     def __init__(self, after):
         self.calls, self.after = 0, after
@@ -136,7 +136,7 @@ def test_a_failing_oracle_halts_before_the_update_and_is_asked_again(run, tmp_pa
     class Counting:
         def rank(self, requests):
             calls.append(len(requests))
-            # the third step's groups; the fourth's, meanwhile; the third's once more
+            # the third step's groups, the fourth's in the background, the third's once more
             oracle.down = len(calls) in (3, 4, 5)
             return oracle.rank(requests)
 

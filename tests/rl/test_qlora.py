@@ -39,7 +39,7 @@ def make_learner(config, workdir):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_update_changes_adapters_alone_and_agrees_with_the_sampler(run, tmp_path, dtype):
+def test_an_update_changes_only_adapters_and_agrees_with_the_sampler(run, tmp_path, dtype):
     config, workdir = run
     learner, batches = make_learner(quantised(config, dtype), workdir)
     before = jax.tree.map(np.array, learner.policy.frozen)
@@ -84,7 +84,7 @@ def test_fresh_kernels_are_never_whole_in_float32():
 
 
 def _memory_to_draw(layers):
-    """Bytes that drawing the parameters takes besides the parameters."""
+    """Bytes that drawing the parameters takes in addition to them."""
     model = Llama(16, 64, layers, 4, 4, 256, quantisation="nf4", quantisation_block=64)
     inputs = (jnp.zeros((1, 1, 2, 64)), jnp.zeros((1, 1, 2), int), jnp.ones((1, 1, 2), bool))
     draw = jax.jit(lambda key: model.init(key, *inputs)["params"])

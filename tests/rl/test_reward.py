@@ -60,7 +60,10 @@ def test_a_pair_is_untied_and_points_to_the_better():
     rng = np.random.default_rng(0)
     lines = [line for _ in range(40) for line in _pair(item, group, ranking, rng)]
     assert {line[f"output_{line['preference']}"]["value"] for line in lines} == {"two"}
-    assert {line["preference"] for line in lines} == {1, 2}  # no place tells the answer
+    assert {line["preference"] for line in lines} == {
+        1,
+        2,
+    }  # places say nothing
     others = {line[f"output_{3 - line['preference']}"]["value"] for line in lines}
     assert others == {"one", "three"}
     assert _pair(item, group, Ranking.from_scores([1, 1, 1]), rng) == []
@@ -183,7 +186,7 @@ def test_a_wrong_direction_halts_training_with_a_checkpoint(rewarded, workdir, m
         assert checkpoints.latest_step() == 1
     alarms = pathlib.Path(workdir, "alarms.jsonl").read_text().splitlines()
     assert json.loads(alarms[0])["name"] == "wrong_direction"
-    rl.train(config, workdir)  # goes on: the alarm was on already
+    rl.train(config, workdir)  # resumes: the alarm was on already
     assert [row["step"] for row in read_metrics(workdir, "rl") if "loss" in row] == [1, 2, 3, 4]
 
 

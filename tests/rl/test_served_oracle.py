@@ -1,4 +1,4 @@
-"""RL from a served Oracle: where it fails, training waits, stops before the update, and goes on."""
+"""RL from a served Oracle: where it fails, training waits, stops before the update, and resumes."""
 
 import pathlib
 import signal

@@ -1,4 +1,4 @@
-"""Phases of loaders: where they change, and how they go on after a stop."""
+"""Phases of loaders: where they change, and how they resume after a stop."""
 
 import json
 

@@ -116,7 +116,7 @@ def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch, tmp_path, 
     assert "another process of this run is gone" in error  # the runtime may say more, too
     step = int(restored(tmp_path)[0]["step"])
     assert step >= 2
-    # On fewer machines: one process goes on where two had saved.
+    # On fewer machines: one process resumes what two had saved.
     ((status, error),) = finish(launch(1, tmp_path, **{"rl.steps": step + 3, **often}))
     assert status == 0, error
     assert int(restored(tmp_path)[0]["step"]) == step + 3
