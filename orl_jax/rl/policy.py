@@ -4,12 +4,11 @@ The parts are those of the stage "rl" (`orl_jax.rl.stage`): sampler, scorer, est
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import optax
-from ml_collections import ConfigDict
 
 from orl_jax.data.video import ClipFormat, VideoError, read_frames
 from orl_jax.models import assembly as assemblies
@@ -50,6 +49,16 @@ class Group(NamedTuple):
 class Policy:
     """A policy on one device with its adapters, reference and optimiser; see `Policy.load`.
 
+    Args:
+      assembly: the model with adapters, the encoder of its prompts, and the layout.
+      params: of the whole model.
+      algorithm: scores responses and makes the update.
+      clip: the clips that the model sees.
+      max_tokens: T, the most tokens of a response.
+      seed: of the noise.
+      base: the checkpoint of `params`, and
+      config: its configuration as JSON values; both for `save`.
+
     Attributes:
       state: of the training; an update replaces it.
       params: of the model as it is now.
@@ -57,21 +66,22 @@ class Policy:
 
     def __init__(
         self,
-        config: ConfigDict,
         assembly: assemblies.Assembly,
         params: dict[str, Any],
         algorithm: GrpoRank,
+        clip: ClipFormat,
         *,
-        base: str = "",
         max_tokens: int,
         seed: int = 0,
+        base: str = "",
+        config: Mapping[str, Any] | None = None,
     ) -> None:
-        self._config = config
         self._assembly = assembly
         self._algorithm = algorithm
-        self._base = base
-        self._clip = ClipFormat.of(config.data)
+        self._clip = clip
         self._max_tokens = max_tokens
+        self._base = base
+        self._config = dict(config or {})
         self._seed = seed
         trained, self._frozen = partition(params, LORA)
         first = self._make(1, masters(trained))
@@ -121,9 +131,9 @@ class Policy:
             scorer, estimator or Estimator(), optimizer, loss or PolicyLossSettings()
         )
         return cls(
-            config, assembly, params, algorithm,
-            base=os.fspath(checkpoint), seed=seed,
-            max_tokens=max_tokens or config.rl.max_response_tokens,
+            assembly, params, algorithm, ClipFormat.of(config.data),
+            max_tokens=max_tokens or config.rl.max_response_tokens, seed=seed,
+            base=os.fspath(checkpoint), config=Saving.of(config).config,
         )  # fmt: skip
 
     @property
@@ -179,10 +189,8 @@ class Policy:
 
     def save(self, workdir: str) -> None:
         """Saves WORKDIR/checkpoints/rl/STEP, which `scripts/evaluate.py` and `load` read."""
-        extra = {
-            "config": Saving.of(self._config).config,
-            "base": assemblies.base_reference(workdir, self._base),
-        }
+        base = assemblies.base_reference(workdir, self._base)
+        extra = {"config": self._config, "base": base}
         with Checkpoints(workdir, "rl") as checkpoints:
             checkpoints.save(int(jax.device_get(self.state.step)), self.state.saved(), extra)
 
