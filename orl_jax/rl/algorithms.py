@@ -55,7 +55,7 @@ def updates_per_step(rl: ConfigDict) -> int:
 
 
 def total_steps(rl: ConfigDict, items: int) -> int:
-    """Steps of the stage by `config.rl`: `epochs` passes over the prompts or, if that is 0, `steps`.
+    """Steps of the stage by `config.rl`: `epochs` passes over the prompts, else `steps`.
 
     Example: 4 epochs of 100 prompts with a batch size of 64 are 6 steps.
     """
