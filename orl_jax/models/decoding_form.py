@@ -1,17 +1,17 @@
-"""The form of a model that decodes fastest; what is special to small models on CPUs is all here.
+"""The form of a model that decodes fastest; everything specific to small models on CPUs is here.
 
-A generation runs every kernel once a token, so it pays to prepare the parameters before its loop:
+A generation uses every kernel once per token, so it pays to prepare them before its loop:
 
 - adapters are merged into their kernels, W + (alpha / rank) A B;
-- layers that are unrolled (`Llama.unroll`) are split once, see `orl_jax.models.layers`;
-- their kernels are transposed, [D_out, D_in]: a CPU then takes a token of some twenty answers
+- layers that run one by one (`Llama.unroll`) are split once, see `orl_jax.models.layers`;
+- their kernels are transposed to [D_out, D_in]: a CPU then takes one token of some twenty answers
   through a kernel up to half again as fast, and many rows as fast as before.
 
-Decision: one function, and the parameters tell the rest of the code what was done to them. Split
-layers are named by their numbers (`layers/0`), a transposed kernel is called `transposed`, and
-`layers.split_layers` and `dense.product` take what they find. No module has a field for it. A
-model in a loop over its layers, quantised or in bfloat16 keeps what does not fit it: another form
-would copy its kernels, or round a merged kernel to another policy than the one that is trained.
+Decision: one function, and the parameters themselves tell what was done to them. Split layers are
+named by number (`layers/0`), a transposed kernel is called `transposed`; `layers.split_layers` and
+`dense.product` use what they find, so no module has a field for the form. Kernels of a loop over
+layers are merged but not split. Where kernels are quantised or anything is in bfloat16, they are
+neither merged nor transposed: rounding a merged kernel would change the policy.
 """
 
 from typing import Any
@@ -28,14 +28,14 @@ Params = dict[str, Any]
 def decoding_form(model: VLM, params: Params) -> tuple[VLM, Params]:
     """The same policy, prepared for many passes over few tokens without a gradient.
 
-    Pure; meant for the inside of a jitted function, before its loop over tokens.
+    Pure; meant to be called inside a jitted function, before its loop over tokens.
 
     Args:
       model, params: see `VLM`.
 
     Returns:
-      The model, without adapters where they were merged, and its parameters. Both are the given
-      ones where there is nothing to prepare, so a second call changes nothing.
+      The model, without adapters if they were merged, and its parameters. Where there is nothing to
+      prepare, both are the given objects; so a second call changes nothing.
 
     Example: `model, params = decoding_form(model, params)`; with float32 and all layers unrolled
       `params["language"]["layers"]["0"]["q"]` holds only `transposed`.
@@ -52,7 +52,7 @@ def decoding_form(model: VLM, params: Params) -> tuple[VLM, Params]:
 
 
 def _float32(tree: Params, dtype: Any) -> bool:
-    """Whether the language model is, in storage and in arithmetic."""
+    """Whether the language model is in float32, both in storage and in arithmetic."""
     kinds = {leaf.dtype for leaf in jax.tree.leaves(tree)} | {jnp.dtype(dtype)}
     return kinds == {jnp.dtype(jnp.float32)}
 

@@ -1,15 +1,15 @@
-"""The unrolled way through a Llama's layers: each layer a call of its own, not a loop over a stack.
+"""Runs a Llama's layers one by one, where they are not a loop over stacked parameters.
 
-Decision: `Llama.unroll` alone chooses the way. Fewer layers than all are a loop over stacked
-parameters, which compiles fast and needs little memory (7B models). All of them are unrolled here,
-which is faster for a few small layers (the CPU demo), for three reasons:
+Decision: `Llama.unroll` alone chooses. With fewer layers at a time than there are, they are a loop,
+which compiles fast and needs little memory (7B models). With all of them, they run here, which is
+faster for a few small layers (the CPU demo):
 
-- no kernel is sliced from its stack inside a loop over tokens, once it is split before that loop;
-- each layer's cache is an array of its own, so a token is written into it in place, then read;
-- the last layer computes only the queries that somebody reads.
+- a loop over tokens does not slice kernels from their stack, since they are split before it;
+- each layer's cache is a separate array: a token is written into it in place, then read;
+- the last layer computes only the hidden states that are read.
 
-Parameters are stacked in both ways, so checkpoints, optimisers and sharding see one tree;
-`orl_jax.models.decoding_form` splits them once for a whole generation.
+Parameters are stacked either way, so checkpoints, optimisers and sharding see the same tree. For a
+generation, `orl_jax.models.decoding_form` splits them once.
 """
 
 from typing import Any
@@ -26,14 +26,14 @@ Tree = dict[str, Any]
 def split_layers(stack: Tree, count: int) -> Tree:
     """Parameters of each layer, {"0": ..., "1": ...}, from stacked ones [N, ...].
 
-    Gradients reach the stack. What is split already is returned as it is.
+    Gradients reach the stack. Parameters that are already split are returned unchanged.
 
     Example: `split_layers({"scale": jnp.ones((2, 8))}, 2)["1"]["scale"].shape == (8,)`.
     """
     if "0" in stack:
         return stack
     leaves, tree = jax.tree.flatten(stack)
-    # By `split`, whose gradient is one concatenation; that of N slices is a sum of N stacks.
+    # The gradient of `split` is one concatenation; that of N slices would be a sum of N stacks.
     split = [jax.lax.split(leaf, (1,) * count) for leaf in leaves]
     return {
         str(index): tree.unflatten([part[0] for part in parts])

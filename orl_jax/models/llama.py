@@ -146,10 +146,10 @@ class Llama(nn.Module):
           positions: rotary positions, counted without padding.
           mask: false for padding; padding is never attended to.
           past: segments that every token of `x` may attend to.
-          last_only: gives only the hidden state of the last token, [B, G, 1, D]; unrolled layers
-            then do not compute the others in the last layer.
-          step: the place in the last segment of `past` where the one token of `x` belongs. The
-            segment that is returned is then that one, with the token's keys and values.
+          last_only: returns only the hidden state of the last token, [B, G, 1, D]; unrolled layers
+            then skip the others in the last layer.
+          step: the position in the last segment of `past` at which to write the one token of `x`;
+            that segment, with its keys and values, is then returned.
 
         Raises:
           UserError: an unknown `rope_scaling`.

@@ -110,7 +110,7 @@ def test_adapters_on_rounded_kernels_are_not_merged(rounded):
             assert set(changed["language"]["layers"]["0"]["q"]) == {"kernel", "lora_a", "lora_b"}
 
 
-def test_what_needs_no_change_is_returned_as_it_is():
+def test_nothing_to_prepare_returns_the_same_objects():
     params = make_params()
     for model, given in ((make_vlm(lora_rank=0), params), decoding_form(UNROLLED, params)):
         found = decoding_form(model, given)
@@ -119,7 +119,7 @@ def test_what_needs_no_change_is_returned_as_it_is():
 
 
 def test_samples_the_same(batch):
-    """As the model in a loop does."""
+    """The same tokens as the model in a loop."""
     settings = {
         "group_size": 3, "max_tokens": 5, "temperature": 1.0, "end_id": END, "pad_id": PAD,
     }  # fmt: skip
@@ -135,7 +135,7 @@ def test_samples_the_same(batch):
 
 
 def test_no_kernel_is_sliced_or_copied_inside_the_loop_over_tokens(batch):
-    """What the form is for: a step reads each kernel where it lies."""
+    """The purpose of the form: a step reads each kernel in place."""
 
     def draw(params):
         return sample(
