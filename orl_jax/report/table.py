@@ -3,9 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from orl_jax.report.statistics import SMALL, Interval, compare
+from orl_jax.report.tables import RULE, Line, plain
 from orl_jax.report.wording import Number
 
 MODELS = ("sft", "control", "rl")
@@ -15,7 +17,6 @@ SPLIT_TITLES = {"test": "test", "composition": "held-out composition"}
 ALL = "all"
 # In the order of preference: the name in results.json, and how it is said.
 MEASURES = {"accuracy": "greedy", "sampled_accuracy": "sampled"}
-_NAME = 26  # characters of the column of names; with three models a line is 70 long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +104,9 @@ def accuracy_table(results: Mapping[str, Any]) -> str:
     Example: `print(accuracy_table(json.loads(path.read_text())))` prints
 
         Exact match in %, test split
-        -------------------------------------------------------------
-        task type                       n       SFT       RL   change
-        counting                      180      48.3     71.1    +22.8
+        --------------------------------------
+        task type       n    SFT    RL  change
+        counting     180    48.3  71.1   +22.8
     """
     blocks = [(split, accuracy_rows(results, split)) for split in SPLITS]
     blocks = [(split, rows) for split, rows in blocks if rows]
@@ -114,11 +115,14 @@ def accuracy_table(results: Mapping[str, Any]) -> str:
     models = [
         m for m in MODELS if any(r.greedy.get(m) is not None for _, rows in blocks for r in rows)
     ]
-    lines = [line for split, rows in blocks for line in _block(split, rows, models)]
+    made = {split: list(_block(rows, models)) for split, rows in blocks}
+    aligned = iter(plain([row for rows in made.values() for row in rows]))
+    lines = []
+    for split, rows in made.items():
+        lines += [f"Exact match in %, {SPLIT_TITLES[split]} split", *islice(aligned, len(rows)), ""]
     if any(row.small for _, rows in blocks for row in rows):
         lines.append(f"* fewer than {SMALL} items: a hint, not a measurement")
-    width = max(map(len, lines))
-    return "\n".join("-" * width if line == "-" else line for line in lines).rstrip()
+    return "\n".join(lines).rstrip()
 
 
 def _split(evaluation: Mapping[str, Any] | None, split: str) -> Mapping[str, Any]:
@@ -137,27 +141,22 @@ def _row(name: str, cells: Mapping[str, Mapping[str, Any]]) -> Row:
     return Row(name, n, greedy=values["accuracy"], sampled=values["sampled_accuracy"])
 
 
-def _block(split: str, rows: list[Row], models: list[str]) -> Iterator[str]:
-    heads = "".join(f"{TITLES[model]:>9}" for model in models)
-    yield f"Exact match in %, {SPLIT_TITLES[split]} split"
-    yield "-"
-    yield f"{'task type':<{_NAME}}{'n ':>8}{heads}{'change':>9}"
-    for row in rows[:-1]:
-        yield _line(row.name, row, "greedy", models)
-    yield "-"
+def _block(rows: list[Row], models: list[str]) -> Iterator[Line]:
+    yield RULE
+    yield ["task type", "n ", *(TITLES[model] for model in models), "change"]
+    yield from (_line(row.name, row, "greedy", models) for row in rows[:-1])
+    yield RULE
     yield _line("all, greedy", rows[-1], "greedy", models)
     if any(value is not None for value in rows[-1].sampled.values()):
         yield _line("all, sampled", rows[-1], "sampled", models)
-    yield ""
 
 
-def _line(name: str, row: Row, measure: str, models: list[str]) -> str:
+def _line(name: str, row: Row, measure: str, models: list[str]) -> list[str]:
     values = getattr(row, measure)
-    cells = "".join(f"{_percent(values.get(model)):>9}" for model in models)
     change = row.change(measure)
     points = "-" if change is None else f"{100 * change:+.1f}"
     n = f"{row.n}{'*' if row.small else ' '}"
-    return f"{name[: _NAME - 1]:<{_NAME}}{n:>8}{cells}{points:>9}"
+    return [name, n, *(_percent(values.get(model)) for model in models), points]
 
 
 def _percent(value: Number | None) -> str:

@@ -38,13 +38,13 @@ RESULTS = {
 def test_the_table_word_for_word() -> None:
     assert accuracy_table(RESULTS).splitlines() == [
         "Exact match in %, test split",
-        "-------------------------------------------------------------",
-        "task type                       n       SFT       RL   change",
-        "action recognition            240      43.8     70.0    +26.2",
-        "counting                       60*     75.0     70.0     -5.0",
-        "-------------------------------------------------------------",
-        "all, greedy                   300      50.0     70.0    +20.0",
-        "all, sampled                  300      40.0     65.0    +25.0",
+        "--------------------------------------------",
+        "task type             n    SFT    RL  change",
+        "action recognition  240   43.8  70.0   +26.2",
+        "counting             60*  75.0  70.0    -5.0",
+        "--------------------------------------------",
+        "all, greedy         300   50.0  70.0   +20.0",
+        "all, sampled        300   40.0  65.0   +25.0",
         "",
         "* fewer than 100 items: a hint, not a measurement",
     ]
@@ -68,7 +68,7 @@ def test_columns_are_aligned_and_fit_a_terminal(example) -> None:
     lines = accuracy_table(results).splitlines()
     numbers = [line for line in lines if line[:1].islower() and line[-1].isdigit()]
     assert len(numbers) == 2 * (6 + 2)
-    assert {len(line) for line in numbers} == {70}
+    assert len({len(line) for line in numbers}) == 1 and len(numbers[0]) < 70
     assert all(line.isascii() for line in lines)
 
 

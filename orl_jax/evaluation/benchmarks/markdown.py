@@ -9,6 +9,7 @@ from orl_jax.evaluation.benchmarks.measures import TITLES
 from orl_jax.evaluation.benchmarks.notes import notes
 from orl_jax.evaluation.benchmarks.published import NOTE
 from orl_jax.evaluation.benchmarks.summary import number, probability, summary
+from orl_jax.report import tables
 from orl_jax.report.wording import MINUS, MISSING
 
 _PUBLISHED = {"oracle_rlaif": "Oracle-RLAIF (published)", "vlm_rlaif": "VLM-RLAIF (published)",
@@ -35,20 +36,22 @@ def markdown(benchmarks: Sequence[Benchmark]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _summary(benchmarks: Sequence[Benchmark]) -> Iterator[str]:
+def _summary(benchmarks: Sequence[Benchmark]) -> list[str]:
     heads = ["benchmark", "measure", "model", "n", "accuracy", "difference", "p"]
     cited = any(each.all["published"] for each in benchmarks)
     names = list(_PUBLISHED)[:2] if cited else []
-    yield from _head([*heads, *(_PUBLISHED[name] for name in names)], texts=3)
+    heads += [_PUBLISHED[name] for name in names]
+    rows = []
     for entry in summary(benchmarks):
         measure = entry["measure"]
         said = _difference(entry, measure) if entry["difference"] else MISSING
-        yield _line([
+        rows.append([
             _plain(f"{entry['benchmark']}, {entry['split']}"), TITLES[measure],
             _plain(entry["model"]), _count(entry["n"], entry["small"]),
             _value(entry["accuracy"], measure), said, probability(entry["p"]),
             *(_cited(entry, name) for name in names),
         ])  # fmt: skip
+    return tables.markdown(heads, rows, texts=range(3))
 
 
 def _section(benchmark: Benchmark) -> Iterator[str]:
@@ -67,23 +70,25 @@ def _section(benchmark: Benchmark) -> Iterator[str]:
 
 def _table(
     benchmark: Benchmark, title: str, rows: Sequence[Row], cited: Sequence[str]
-) -> Iterator[str]:
+) -> list[str]:
     measure, others = benchmark.headline.measure, benchmark.others
     heads = [title, "n", *map(_plain, benchmark.scored)]
     heads += [f"{_plain(model)} − {_plain(benchmark.baseline or '')}" for model in others]
-    yield from _head([*heads, *(_PUBLISHED[name] for name in cited)], texts=1)
+    heads += [_PUBLISHED[name] for name in cited]
+    lines = []
     for row in rows:
         cells = [_plain(row["name"]), _count(row["n"], row["small"])]
         cells += [_value(row["models"][model][measure], measure) for model in benchmark.scored]
         cells += [_difference(row["differences"][model][measure], measure) for model in others]
-        yield _line([*cells, *(_cited(row, name) for name in cited)])
+        lines.append([*cells, *(_cited(row, name) for name in cited)])
+    return tables.markdown(heads, lines)
 
 
-def _measures(benchmark: Benchmark) -> Iterator[str]:
+def _measures(benchmark: Benchmark) -> list[str]:
     heads = ["measure, all items", *map(_plain, benchmark.scored)]
     for model in map(_plain, benchmark.others):
         heads += [f"{model} − {_plain(benchmark.baseline or '')}", f"p ({model})"]
-    yield from _head(heads, texts=1)
+    rows = []
     for measure in benchmark.measures:
         cells = [TITLES[measure]]
         for found in benchmark.all["models"].values():
@@ -93,17 +98,8 @@ def _measures(benchmark: Benchmark) -> Iterator[str]:
             test = found["mcnemar"] if found else None
             cells.append(_difference(found, measure) if found else MISSING)
             cells.append(probability(test["p"] if test else None))
-        yield _line(cells)
-
-
-def _head(names: Sequence[str], texts: int) -> Iterator[str]:
-    """Names of columns; the first few are texts, the others numbers."""
-    yield _line(names)
-    yield _line([":--" if place < texts else "--:" for place in range(len(names))])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        rows.append(cells)
+    return tables.markdown(heads, rows)
 
 
 def _count(n: int, small: bool) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from orl_jax.evaluation.benchmarks.benchmarks import Benchmark
 from orl_jax.evaluation.scoring.cells import is_score
 from orl_jax.report.statistics import SMALL
+from orl_jax.report.tables import plain
 from orl_jax.report.wording import MISSING
 
 _PUBLISHED = ("oracle_rlaif", "vlm_rlaif")
@@ -33,9 +34,8 @@ def summary_table(benchmarks: Sequence[Benchmark]) -> str:
     entries = summary(benchmarks)
     lines = [_HEADS, *(_line(entry) for entry in entries)]
     cited = any(entry["published"] for entry in entries)
-    shown = range(len(_HEADS) if cited else len(_HEADS) - 1)
-    widths = [max(len(line[column]) for line in lines) for column in shown]
-    text = ["  ".join(f"{line[c]:<{widths[c]}}" for c in shown).rstrip() for line in lines]
+    shown = len(_HEADS) if cited else len(_HEADS) - 1
+    text = plain([line[:shown] for line in lines], texts=range(shown))
     if any(entry["small"] for entry in entries):
         text.append(f"* fewer than {SMALL} answers count: a hint at best")
     if cited:

@@ -1,11 +1,11 @@
-"""What the terminal shows of scores: a line a task type, with intervals, small cells marked."""
+"""What the terminal shows of scores: a line per task type, with intervals, small cells marked."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orl_jax.evaluation.scoring.cells import is_score
+from orl_jax.report.tables import plain
 
-_NAME, _CELL = 24, 24  # characters
 _COUNTS = frozenset(("n", "small"))
 
 
@@ -22,15 +22,16 @@ def table(summary: Mapping[str, Any]) -> str:
         for name in ("task_type", "duration", "domain", "sub_category")
         if (cells := summary.get(name)) and (name == "task_type" or len(cells) > 1)
     }
-    lines = [_line("", "n", names), *_group(groups.pop("task_type", {}), names)]
-    lines.append(_row("all", summary["all"], names))
+    rows = [["", "n", *names], *_group(groups.pop("task_type", {}), names)]
+    rows.append(_row("all", summary["all"], names))
     for name, cells in groups.items():
-        lines += ["", name, *_group(cells, names)]
+        rows += [[""], [name], *_group(cells, names)]
+    lines = plain(rows, texts=set(range(len(names) + 2)) - {1})
     if any("*" in line for line in lines):
         lines.append("* fewer than 100 answers count: a hint at best")
     for name, counts in summary.get("counts", {}).items():
         lines.append(f"{name}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:
@@ -38,33 +39,29 @@ def comparison_table(comparison: Mapping[str, Any]) -> str:
 
     Example: `print(comparison_table(comparison(first, second)))`.
     """
-    lines = [
+    head = (
         f"difference on the {comparison['n']} items of both "
-        f"({comparison['only_here']} are here alone, {comparison['only_there']} there)"
-    ]
+        f"({comparison['only_here']} only here, {comparison['only_there']} only there)"
+    )
+    rows = []
     for name, found in comparison["measures"].items():
         test = found["mcnemar"]
         said = "" if test is None else (
-            f"only here right {test['only_first']}, only there {test['only_second']}, "
+            f"right only here {test['only_first']}, only there {test['only_second']}, "
             f"p = {test['p']:.3g}"
         )  # fmt: skip
-        cell = _text(found["difference"], name, sign="+")
-        lines.append(f"  {name:{_NAME}} {cell:{_CELL}} {said}".rstrip())
-    return "\n".join(lines)
+        rows.append([f"  {name}", _text(found["difference"], name, sign="+"), said])
+    return "\n".join([head, *plain(rows, texts=range(3))])
 
 
-def _group(cells: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+def _group(cells: Mapping[str, Any], names: Sequence[str]) -> Iterator[list[str]]:
     for name, cell in cells.items():
         yield _row(name, cell, names)
 
 
-def _row(name: str, cell: Mapping[str, Any], names: Sequence[str]) -> str:
+def _row(name: str, cell: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     marked = f"{name}*" if cell["small"] else name
-    return _line(marked, str(cell["n"]), [_text(cell[each], each) for each in names])
-
-
-def _line(name: str, n: str, cells: Sequence[str]) -> str:
-    return f"{name:{_NAME}} {n:>6}  " + " ".join(f"{cell:{_CELL}}" for cell in cells)
+    return [marked, str(cell["n"]), *(_text(cell[each], each) for each in names)]
 
 
 def _text(found: Mapping[str, Any], measure: str, sign: str = "") -> str:

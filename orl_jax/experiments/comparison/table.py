@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orl_jax.report.tables import markdown
+
 NOTHING = "–"
 
 
@@ -37,7 +39,7 @@ def _overall(summary: dict[str, Any]) -> str:
                 _number(arm["first_direction"], 2, signed=True), _alarms(arm["alarms"]),
             ]
         )  # fmt: skip
-    return _table(columns, rows)
+    return "\n".join(markdown(columns, rows, (0, len(columns) - 1)))
 
 
 def _by_type(summary: dict[str, Any]) -> str:
@@ -48,12 +50,7 @@ def _by_type(summary: dict[str, Any]) -> str:
     for name, arm in summary["arms"].items():
         changes = [arm["categories"][t]["mean"] - types[t]["accuracy"] for t in types]
         rows.append([name, *(f"{100 * change:+.1f}" for change in changes)])
-    return _table(columns, rows)
-
-
-def _table(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(markdown(columns, rows))
 
 
 def _percent(share: float | None) -> str:

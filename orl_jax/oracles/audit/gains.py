@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from orl_jax.report.tables import markdown
 from orl_jax.run.errors import UserError
 
 
@@ -57,17 +58,17 @@ def read_start(evaluation: str) -> float:
 
 def gain_table(points: Sequence[Point]) -> str:
     """The points in Markdown, the best agreement first."""
-    lines = [
-        "| Oracle | tau-b [95 %] | pairs right | accuracy | gain |",
-        "| --- | --- | --- | --- | --- |",
+    rows = [
+        [
+            point.name,
+            "{:.2f} [{:.2f}, {:.2f}]".format(*point.tau),
+            f"{point.pairs:.2f}",
+            f"{100 * point.accuracy:.1f}",
+            f"{point.gain:+.1f}",
+        ]
+        for point in sorted(points, key=lambda point: -point.tau[0])
     ]
-    for point in sorted(points, key=lambda point: -point.tau[0]):
-        mean, low, high = point.tau
-        lines.append(
-            f"| {point.name} | {mean:.2f} [{low:.2f}, {high:.2f}] | {point.pairs:.2f} | "
-            f"{100 * point.accuracy:.1f} | {point.gain:+.1f} |"
-        )
-    return "\n".join(lines)
+    return "\n".join(markdown(["Oracle", "tau-b [95 %]", "pairs right", "accuracy", "gain"], rows))
 
 
 def draw_gains(points: Sequence[Point], path: str | os.PathLike[str]) -> None:

@@ -1,10 +1,11 @@
-"""The numbers of an audit as Markdown tables that read as plain text, too: `audit.md`."""
+"""The numbers of an audit as Markdown tables: `audit.md`, and what the terminal shows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orl_jax.oracles.audit.scores import MEASURES
 from orl_jax.oracles.audit.verdict import Check
+from orl_jax.report.tables import markdown
 
 MISSING = "-"
 # Columns of the table of task types: measure -> head.
@@ -21,7 +22,7 @@ COLUMNS = {
 
 
 def audit_table(results: Mapping[str, Any], checks: Sequence[Check]) -> str:
-    """The tables overall and by task type, and what there is to say beside them.
+    """The tables overall and by task type, and what there is to say about them.
 
     Args:
       results: see `summary.summarise`.
@@ -29,9 +30,11 @@ def audit_table(results: Mapping[str, Any], checks: Sequence[Check]) -> str:
     Example: `print(audit_table(results, checks))`.
     """
     types = results["measures"]["task_types"]
-    lines = [*_aligned(list(_overall(results, checks))), ""]
+    head, *rows = _overall(results, checks)
+    lines = [*markdown(head, rows), ""]
     if len(types) > 1:
-        lines += [*_aligned(list(_types(results))), ""]
+        head, *rows = _types(results)
+        lines += [*markdown(head, rows), ""]
     return "\n".join([*lines, *_notes(results)])
 
 
@@ -109,16 +112,3 @@ def cost_line(costs: Mapping[str, Any]) -> str:
         if costs.get(name):
             text += f"; {costs[name]:,} {name}"
     return text + (f"; price {costs['price']:.2f}." if costs["price"] is not None else ".")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown, its columns as wide as they must be; the first is text, the others numbers."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
-    first, *others = widths
-    rule = "|".join(["-" * (first + 2), *("-" * (width + 1) + ":" for width in others)])
-    lines = [
-        "| " + " | ".join([row[0].ljust(first), *map(str.rjust, row[1:], others)]) + " |"
-        for row in cells
-    ]
-    return [lines[0], f"|{rule}|", *lines[1:]]

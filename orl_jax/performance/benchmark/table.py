@@ -1,7 +1,9 @@
 """The benchmark as Markdown tables."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from orl_jax.report.tables import markdown
 
 _MB = 10**6
 PEER_NAMES = {"trl": "TRL", "tunix": "Tunix"}
@@ -38,11 +40,6 @@ def _where(machine: dict[str, str]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines]
-
-
 def _seconds(timing: dict[str, Any]) -> str:
     """The median with its range, in a unit that suits it."""
     scale, unit = (1, "s") if timing["median"] >= 1 else (1000, "ms")
@@ -73,7 +70,7 @@ def _stages(part: dict[str, Any]) -> Iterator[str]:
     yield ""
     head = ("stage", "median (range)", "rate", "GFLOP", "least MB", "XLA MB", "of roofline",
             "compiled in")  # fmt: skip
-    yield from _table(head, [_stage(row) for row in part["rows"]])
+    yield from markdown(head, [_stage(row) for row in part["rows"]])
 
 
 def _step(sizes: dict[str, int]) -> str:
@@ -106,7 +103,7 @@ def _prefix(part: dict[str, Any]) -> Iterator[str]:
     row = part["update"]
     name = f"update, P = {row['prompt']}, R = {row['response']}, G = {row['group']}"
     memory = (_amount(row["temporary_bytes"][name]) for name in ("shared", "repeated"))
-    yield from _table(head, [*rows, [name, *_pair(row), *memory]])
+    yield from markdown(head, [*rows, [name, *_pair(row), *memory]])
     yield ""
     yield (
         "Memory: of the prompts' keys and values; of the update's temporaries. Gradients of the "
@@ -132,13 +129,13 @@ def _vocabulary(part: dict[str, Any]) -> Iterator[str]:
          _amount(row["temporary_bytes"]), f"{row['chunks']:.2f}"]
         for row in part["rows"]
     ]  # fmt: skip
-    yield from _table(head, rows)
+    yield from markdown(head, rows)
 
 
 def _curves(part: dict[str, Any]) -> Iterator[str]:
     yield "## A whole step against its sizes"
     yield ""
-    yield from _table(("axis", "exponent", "between the last two", "seconds"), [
+    yield from markdown(("axis", "exponent", "between the last two", "seconds"), [
         [name, f"{curve['exponent']:.2f}", f"{curve['end_exponent']:.2f}",
          ", ".join(f"{p['value']}: {p['median']:.3g}" for p in curve["points"])]
         for name, curve in part["axes"].items()
@@ -159,7 +156,7 @@ def _peer(part: dict[str, Any]) -> Iterator[str]:
          ", ".join(f"{name} {value:.3g}" for name, value in part[side]["parts"].items())]
         for label, side in (("orl_jax", "ours"), (PEER_NAMES[part["peer"]], "theirs"))
     ]  # fmt: skip
-    yield from _table(("", "median (range)", "tokens/s", "seconds of its parts"), rows)
+    yield from markdown(("", "median (range)", "tokens/s", "seconds of its parts"), rows)
     yield ""
     yield (
         f"Ratio {_ratio(part['ratio'])}. Of our update the reference takes "

@@ -1,9 +1,10 @@
 """A plan as text: a row a step, the largest arrays, the verdict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orl_jax.performance.plan.measurement import Measured
 from orl_jax.performance.plan.plan import Plan
+from orl_jax.report.tables import plain
 
 UNITS = {"GB": 10**9, "MB": 10**6}
 COLUMNS = ("step", "arguments", "beside", "temporary", "outputs", "total", "of memory", "TFLOP")
@@ -16,7 +17,7 @@ def render(plan: Plan, top: int) -> str:
     Args:
       top: arrays to show of each whole step.
     """
-    parts = [_head(plan), "\n".join(_rows(plan))]
+    parts = [_head(plan), "\n".join(plain(list(_rows(plan))))]
     if any(step.widened for step in plan.steps):
         parts.append(_about_cpus(plan))
     if top:
@@ -40,17 +41,13 @@ def _head(plan: Plan) -> str:
     )
 
 
-def _rows(plan: Plan) -> Iterator[str]:
-    yield _row(*COLUMNS)
+def _rows(plan: Plan) -> Iterator[Sequence[str]]:
+    yield COLUMNS
     for step in plan.steps:
         sizes = (step.arguments, step.beside, step.temporaries, step.outputs, step.total)
         share = f"{step.total / plan.memory:.0%}"
         work = _work(plan, step)
-        yield _row(_name(step), *(_amount(plan, size) for size in sizes), share, work)
-
-
-def _row(name: str, *cells: str) -> str:
-    return f"{name:18}" + "".join(f"{cell:>11}" for cell in cells)
+        yield [_name(step), *(_amount(plan, size) for size in sizes), share, work]
 
 
 def _name(step: Measured) -> str:

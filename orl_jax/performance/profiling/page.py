@@ -1,8 +1,9 @@
 """A summary as a page of Markdown, for the terminal and for a file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from orl_jax.performance.profiling.summary import WAITS, Moved, StepTime, Summary, Work
+from orl_jax.report.tables import markdown
 
 PROGRAMS = 5  # to show; small ones are many
 SOURCE = 60  # letters of an operation's source to show, from its end
@@ -57,7 +58,7 @@ def _stages(steps: Sequence[StepTime]) -> str:
         (step, name, f"{ms:.1f}", f"{busy:.1f}", f"{share:.1%}")
         for step, name, ms, busy, share in rows
     )
-    return _table(("step", "stage", "ms", "busy ms", "of step"), cells)
+    return _table(("step", "stage", "ms", "busy ms", "of step"), cells, (1,))
 
 
 def _gaps(summary: Summary, count: int) -> str:
@@ -65,12 +66,12 @@ def _gaps(summary: Summary, count: int) -> str:
         (gap.step, f"{gap.start_ms:.1f}", f"{gap.ms:.1f}", gap.stage, gap.before, gap.after)
         for gap in summary.gaps[:count]
     )
-    return _table(("step", "from ms", "ms", "stage", "after", "before"), cells)
+    return _table(("step", "from ms", "ms", "stage", "after", "before"), cells, (3, 4, 5))
 
 
 def _works(works: Sequence[Work], kind: str) -> str:
     cells = ((work.name, f"{work.ms:.1f}", f"{work.share:.1%}", f"{work.count}") for work in works)
-    return _table((kind, "own ms", "share", "operations"), cells)
+    return _table((kind, "own ms", "share", "operations"), cells, (0,))
 
 
 def _ops(works: Sequence[Work]) -> str:
@@ -78,7 +79,7 @@ def _ops(works: Sequence[Work]) -> str:
         (w.name, w.program, f"{w.ms:.1f}", f"{w.share:.1%}", f"{w.count}", w.source[-SOURCE:])
         for w in works
     )
-    return _table(("operation", "program", "own ms", "share", "count", "from"), cells)
+    return _table(("operation", "program", "own ms", "share", "count", "from"), cells, (0, 1, 5))
 
 
 def _transfers(moved: Sequence[Moved]) -> str:
@@ -86,13 +87,9 @@ def _transfers(moved: Sequence[Moved]) -> str:
         (m.kind, f"{m.count}", "?" if m.bytes is None else f"{m.bytes}", f"{m.ms:.1f}")
         for m in moved
     )
-    return _table(("kind", "count", "bytes", "ms"), cells)
+    return _table(("kind", "count", "bytes", "ms"), cells, (0,))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(_row(line) for line in lines) if len(lines) > 2 else "none"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: Collection[int]) -> str:
+    lines = list(rows)
+    return "\n".join(markdown(head, lines, texts)) if lines else "none"

@@ -48,9 +48,9 @@ def test_the_table_of_a_comparison(tmp_path):
     lines = comparison_table(
         comparison(*(score(path, Protocol("text")) for path in (better, worse)))
     ).splitlines()
-    assert lines[0] == "difference on the 4 items of both (1 are here alone, 0 there)"
+    assert lines[0] == "difference on the 4 items of both (1 only here, 0 only there)"
     assert lines[1].split()[:2] == ["normalised", "+75.0"]
-    assert lines[1].endswith("only here right 3, only there 0, p = 0.25")
+    assert lines[1].endswith("right only here 3, only there 0, p = 0.25")
 
 
 def test_the_script_scores_compares_and_keeps_other_scores(tmp_path):

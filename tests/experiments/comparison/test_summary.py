@@ -67,7 +67,8 @@ def test_alarms_and_curves_of_all_seeds(summary):
 
 def test_table_has_every_arm_in_per_cent(summary):
     overall, by_type = to_markdown(summary).strip().split("\n\n")
-    rows = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in overall.splitlines()}
+    cells = [[cell.strip() for cell in x.strip("| ").split(" | ")] for x in overall.splitlines()]
+    rows = {row[0]: row for row in cells}
     assert rows["start"][2] == "50.0"
     assert rows["printed"][2:4] == ["41.0 [40.0, 42.0]", "31.0"]
     assert rows["printed"][4] == "-31.0 [-32.0, -30.0]"

@@ -31,8 +31,8 @@ def test_a_point_by_hand(tmp_path):
     assert point.gain == pytest.approx(15)
     better = point._replace(name="rule", tau=(1.0, 1.0, 1.0), gain=18.0, accuracy=0.73)
     assert gain_table([point, better]).splitlines()[2:] == [
-        "| rule | 1.00 [1.00, 1.00] | 0.75 | 73.0 | +18.0 |",
-        "| judge | 0.50 [0.25, 0.75] | 0.75 | 70.0 | +15.0 |",
+        "| rule   | 1.00 [1.00, 1.00] |        0.75 |     73.0 | +18.0 |",
+        "| judge  | 0.50 [0.25, 0.75] |        0.75 |     70.0 | +15.0 |",
     ]
 
 
@@ -59,6 +59,6 @@ def test_the_script(tmp_path):
     flags = [f"--oracle=judge,{audit},{results}", f"--output={picture}"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "| judge | 0.50" in done.stdout and picture.read_bytes()[1:4] == b"PNG"
+    assert "| judge  | 0.50" in done.stdout and picture.read_bytes()[1:4] == b"PNG"
     done = subprocess.run([*command, "--oracle=judge"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and "NAME,AUDIT,EVALUATION" in done.stderr
