@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from typing import ClassVar
 
 from tqdm import tqdm
 
@@ -25,6 +25,7 @@ from orl_jax.evaluation.scoring.verdict import (
 )
 from orl_jax.oracles.served.cache import DiskCache, make_key
 from orl_jax.oracles.served.client import AskError, Client
+from orl_jax.oracles.served.model import ServedModel
 from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.files import Entry, Journal
 
@@ -38,36 +39,16 @@ _DATA = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The section `judge`; `configs/oracles.py` says what each key is."""
+class Settings(ServedModel):
+    """The section `judge`; `configs/oracles.py` says what each key is.
 
-    address: str = ""
-    model: str = ""
-    key_variable: str = "OPENAI_API_KEY"
-    concurrency: int = 8
-    reply_tokens: int = 0
-    timeout: float = 60.0
-    attempts: int = 5
+    Attributes:
+      asks: of an answer, until a verdict can be read.
+    """
+
+    SECTION: ClassVar[str] = "judge"
+
     asks: int = 2
-    deadline: float = 300.0
-    max_calls: int = 0
-    max_tokens: int = 0
-    cache: str = ""
-    cache_mb: float = 500.0
-
-    @classmethod
-    def of(cls, section: Mapping[str, Any]) -> "Settings":
-        """The settings of a config section.
-
-        Raises:
-          UserError: an unknown key.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(section) - known):
-            raise UserError(
-                f"judge.{unknown[0]} is not a key; choose from {', '.join(sorted(known))}"
-            )
-        return cls(**section)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +96,7 @@ class Judge:
                 "judge.model is empty; name the model as the server does, with its date or "
                 "revision, for example --config.judge.model=gpt-4o-mini-2024-07-18"
             )
-        self.client = Client(
-            settings.address, settings.model, key_variable=settings.key_variable,
-            timeout=settings.timeout, attempts=settings.attempts,
-            reply_tokens=settings.reply_tokens, max_calls=settings.max_calls,
-            max_tokens=settings.max_tokens, section="judge",
-        )  # fmt: skip
+        self.client = Client(settings)
         self._settings = settings
         self._journal = journal
         self._cache = DiskCache(settings.cache, settings.cache_mb)

@@ -1,9 +1,11 @@
 """An Oracle behind an OpenAI-compatible address: a served model that is asked to rank answers.
 
-prompt  what it is asked       reply  what of its answer counts
-oracle  all of it as `rank`    `orl_jax.oracles.served`: how it is reached, and its cache
+model   how it is asked                client  how it is reached
+prompt  what it is asked               reply   what of its answer counts
+cache   replies that are on the disk   oracle  all of it as `rank`
 """
 
+from orl_jax.oracles.served.model import ServedModel
 from orl_jax.oracles.served.oracle import ServedOracle, Settings
 
-__all__ = ["ServedOracle", "Settings"]
+__all__ = ["ServedModel", "ServedOracle", "Settings"]

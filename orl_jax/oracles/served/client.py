@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import tenacity
 
+from orl_jax.oracles.served.model import ServedModel
 from orl_jax.run.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -54,51 +55,25 @@ class Spent:
 class Client:
     """Chat completions of one model at one address; safe for threads.
 
-    Args:
-      address: with its path, for example "http://127.0.0.1:8000/v1".
-      model: as the server names it.
-      key_variable: the environment variable that holds the key; "" or an unset one sends none.
-      timeout: seconds of one call.
-      attempts: of one question, the first included.
-      reply_tokens: of one reply at most; 0 leaves it to the server.
-      max_calls, max_tokens: of the whole run; 0 is no limit.
-      section: of the configuration; messages name it.
-
     Raises:
       UserError: an address that is none.
     """
 
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        *,
-        key_variable: str = "",
-        timeout: float = 60.0,
-        attempts: int = 5,
-        reply_tokens: int = 0,
-        max_calls: int = 0,
-        max_tokens: int = 0,
-        section: str = "oracle.served",
-    ) -> None:
-        if not address.startswith(("http://", "https://")):
+    def __init__(self, settings: ServedModel) -> None:
+        if not settings.address.startswith(("http://", "https://")):
             raise UserError(
-                f"{section}.address is {address!r}; give an OpenAI-compatible address with its "
-                "path, for example http://127.0.0.1:8000/v1"
+                f"{settings.SECTION}.address is {settings.address!r}; give an OpenAI-compatible "
+                "address with its path, for example http://127.0.0.1:8000/v1"
             )
-        key = os.environ.get(key_variable, "") if key_variable else ""
+        variable = settings.key_variable
+        key = os.environ.get(variable, "") if variable else ""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.spent = Spent()
-        self._url = address.rstrip("/") + "/chat/completions"
-        self._model = model
-        self._timeout = timeout
-        self._attempts = attempts
-        self._reply_tokens = reply_tokens
-        self._section = section
-        self._limits = (max_calls, max_tokens)
+        self._settings = settings
+        self._url = settings.address.rstrip("/") + "/chat/completions"
         self._structured = True  # until the server refuses
         self._lock = threading.Lock()
-        self._http = httpx.Client(headers=headers, timeout=timeout)
+        self._http = httpx.Client(headers=headers, timeout=settings.timeout)
 
     def complete(
         self, messages: Sequence[dict[str, Any]], response_format: dict[str, Any], deadline: float
@@ -123,7 +98,7 @@ class Client:
         try:
             for attempt in tenacity.Retrying(
                 retry=tenacity.retry_if_exception_type(_Passing),
-                stop=tenacity.stop_after_attempt(self._attempts),
+                stop=tenacity.stop_after_attempt(self._settings.attempts),
                 wait=self._pause,
                 sleep=lambda _: None,  # `pause` does, within the deadline
                 before_sleep=pause,
@@ -147,9 +122,9 @@ class Client:
         self, messages: Sequence[dict[str, Any]], response_format: dict[str, Any], deadline: float
     ) -> str:
         self._check_budget()
-        body = {"model": self._model, "messages": list(messages), "temperature": 0}
-        if self._reply_tokens:
-            body["max_tokens"] = self._reply_tokens
+        body = {"model": self._settings.model, "messages": list(messages), "temperature": 0}
+        if self._settings.reply_tokens:
+            body["max_tokens"] = self._settings.reply_tokens
         formatted = {**body, "response_format": response_format}
         status, headers, data = self._post(formatted if self._structured else body, deadline)
         if status in (400, 422) and self._structured:  # perhaps it has no structured output
@@ -164,12 +139,12 @@ class Client:
         return self._read(data)
 
     def _post(self, body: dict[str, Any], deadline: float) -> tuple[int, httpx.Headers, bytes]:
-        """Reads in pieces: a server that sends a byte now and then must not go on for ever."""
+        """Reads in pieces: a server that sends a byte now and then must not take for ever."""
         self._count(calls=1)
-        end = min(deadline, time.monotonic() + self._timeout)
+        end = min(deadline, time.monotonic() + self._settings.timeout)
         try:
             with self._http.stream(
-                "POST", self._url, json=body, timeout=_within(self._timeout, deadline)
+                "POST", self._url, json=body, timeout=_within(self._settings.timeout, deadline)
             ) as response:
                 data = b""
                 for piece in response.iter_bytes():
@@ -208,9 +183,13 @@ class Client:
                 setattr(self.spent, name, getattr(self.spent, name) + number)
 
     def _check_budget(self) -> None:
-        for name, limit in zip(("calls", "tokens"), self._limits, strict=True):
-            if limit and getattr(self.spent, name) >= limit:
-                raise AskError(f"budget spent: {limit} {name} ({self._section}.max_{name})")
+        settings, spent = self._settings, self.spent
+        for name, used, limit in (
+            ("calls", spent.calls, settings.max_calls),
+            ("tokens", spent.tokens, settings.max_tokens),
+        ):
+            if limit and used >= limit:
+                raise AskError(f"budget spent: {limit} {name} ({settings.SECTION}.max_{name})")
 
 
 def _within(seconds: float, deadline: float) -> float:

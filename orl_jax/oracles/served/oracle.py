@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.served import prompt
 from orl_jax.oracles.served.cache import RankCache, make_key
 from orl_jax.oracles.served.client import AskError, Client
+from orl_jax.oracles.served.model import ServedModel
 from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
 from orl_jax.oracles.wrappers.wrapper import generator
 from orl_jax.run.errors import UserError
@@ -35,26 +36,23 @@ MODES = ("listwise", "pairwise")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The section `oracle.served`; `configs/oracles.py` says what each key is."""
+class Settings(ServedModel):
+    """The section `oracle.served`; `configs/oracles.py` says what each key is.
 
-    address: str = ""
-    model: str = ""
-    key_variable: str = "OPENAI_API_KEY"
+    Attributes:
+      mode: "listwise", or "pairwise": a tournament.
+      shuffles: calls a group, each in another order.
+      frames, frame_size: pictures of the video that the model sees, and their side in pixels.
+      show_reference: whether it sees the right answer.
+    """
+
+    SECTION: ClassVar[str] = "oracle.served"
+
     mode: str = "listwise"
     shuffles: int = 1
     frames: int = 0
     frame_size: int = 224
     show_reference: bool = False
-    concurrency: int = 8
-    reply_tokens: int = 0
-    timeout: float = 60.0
-    attempts: int = 5
-    deadline: float = 300.0
-    max_calls: int = 0
-    max_tokens: int = 0
-    cache: str = ""
-    cache_mb: float = 500.0
 
     def identity(self) -> list[Any]:
         """What its answers depend on: part of the cache's keys."""
@@ -101,12 +99,7 @@ class ServedOracle:
             )
         if settings.mode not in MODES:
             raise UserError(f"oracle.served.mode is {settings.mode!r}; choose {' or '.join(MODES)}")
-        self.client = Client(
-            settings.address, settings.model, key_variable=settings.key_variable,
-            timeout=settings.timeout, attempts=settings.attempts,
-            reply_tokens=settings.reply_tokens,
-            max_calls=settings.max_calls, max_tokens=settings.max_tokens,
-        )  # fmt: skip
+        self.client = Client(settings)
         self.failures: collections.Counter[str] = collections.Counter()
         self._settings = settings
         self._seed = seed
@@ -264,10 +257,4 @@ def make_served(section: dict[str, Any]) -> ServedOracle:
     Raises:
       UserError: an unknown key of `served`, or what `ServedOracle` refuses.
     """
-    given = dict(section.get("served") or {})
-    known = {field.name for field in dataclasses.fields(Settings)}
-    if unknown := sorted(set(given) - known):
-        raise UserError(
-            f"oracle.served.{unknown[0]} is not a key; choose from {', '.join(sorted(known))}"
-        )
-    return ServedOracle(Settings(**given), seed=section.get("seed", 0))
+    return ServedOracle(Settings.of(section.get("served") or {}), seed=section.get("seed", 0))
