@@ -43,7 +43,7 @@ def lines(
     Args:
       limits: of the y axis; from the data when None.
       width: `NARROW` or `WIDE`.
-      name: says what the figure is, for readers who cannot see it; keeps its ids apart, too.
+      name: says what the figure is, for readers who cannot see it; also keeps its ids apart.
     """
     with canvas(name, 190.0, width) as (figure, svg):
         axes = _axes(figure)
@@ -66,7 +66,7 @@ def signed_line(
         axes.axhline(0, color=COLOURS["muted"], linewidth=1)
         for low, high, colour in ((0, 1.05, "good"), (-1.05, 0, "bad")):
             axes.axhspan(low, high, color=COLOURS[colour], alpha=0.07, linewidth=0)
-        # Beside the zero line, or at the far ends where the curve itself runs near zero.
+        # Next to the zero line, or at the far ends where the curve itself runs near zero.
         height = 0.1 if np.nanmean(np.abs(curve.values)) > 0.4 else 0.95
         for y, text, colour in ((height, above, "good"), (-height, below, "bad")):
             axes.annotate(text, (0.02, y), xycoords=("axes fraction", "data"), va="center",
@@ -93,7 +93,7 @@ def _axes(figure: Figure) -> Axes:
 
 def _label(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set_xlabel(x_label, color=COLOURS["muted"], fontsize=10, labelpad=3)
-    # Above the axis instead of along it: read without turning the head.
+    # Above the axis instead of along it: readable without turning the head.
     axes.annotate(y_label, (0, 1), xycoords="axes fraction", xytext=(-_LEFT + 4, 12),
                   textcoords="offset points", color=COLOURS["muted"], fontsize=10)  # fmt: skip
 

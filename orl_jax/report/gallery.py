@@ -1,4 +1,4 @@
-"""The gallery: groups of responses before and after RL, and items that RL mended, left or broke.
+"""The gallery: responses before and after RL, and items that RL fixed, left wrong or broke.
 
 Nothing is picked by hand: the rules are below, and the page states them.
 """
@@ -15,7 +15,7 @@ from orl_jax.report.wording import Number
 EXAMPLES = 2  # evaluation items of each kind and task type
 # kind -> (was SFT right, is RL right)
 KINDS = {
-    "mended": (False, True),
+    "fixed": (False, True),
     "still wrong": (False, False),
     "broken": (True, False),
     "right": (True, True),

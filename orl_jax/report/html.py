@@ -1,8 +1,8 @@
-"""`report.html`: one file that opens offline, with everything a run left behind.
+"""`report.html`: one file that opens offline and shows everything a run left behind.
 
-The page carries its style, figures (SVG) and frames of clips (data addresses) in itself, runs no
-script, and forbids itself every request by a content security policy. Everything that comes out of
-the run (questions, responses, names) is escaped by the template engine.
+The page contains its style, figures (SVG) and frames of clips (data addresses), runs no script, and
+forbids every request by a content security policy. Everything that comes from the run (questions,
+responses, names) is escaped by the template engine.
 """
 
 import dataclasses

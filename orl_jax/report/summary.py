@@ -1,4 +1,4 @@
-"""The headline: the numbers of a run, what was done, and what the SFT answers carry."""
+"""The headline: the numbers of a run, what was done, and how wrong the SFT answers are."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """All that the headline says; `None` where the run does not tell.
+    """What the headline says; `None` where the run does not say.
 
     Attributes:
       tiles: SFT, RL and the control, as far as they were evaluated.

@@ -131,7 +131,7 @@ def _split(evaluation: Mapping[str, Any] | None, split: str) -> Mapping[str, Any
     splits = evaluation.get("splits") or {}
     if split in splits:
         return splits[split]
-    # An evaluation of a single split holds it at the top level alone.
+    # An evaluation of a single split holds it only at the top level.
     return evaluation if evaluation.get("split", "test") == split and not splits else {}
 
 

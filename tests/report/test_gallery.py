@@ -30,13 +30,13 @@ def test_counts_are_those_of_the_predictions(example) -> None:
     for chapter in gallery(record, _frames(example)):
         own = [i for i, row in sft.items() if row["task_type"] == chapter.task_type]
         assert sum(chapter.counts.values()) == len(own) == 12
-        mended = sum(rl[i]["correct"] and not sft[i]["correct"] for i in own)
+        fixed = sum(rl[i]["correct"] and not sft[i]["correct"] for i in own)
         broken = sum(sft[i]["correct"] and not rl[i]["correct"] for i in own)
-        assert (chapter.counts["mended"], chapter.counts["broken"]) == (mended, broken)
+        assert (chapter.counts["fixed"], chapter.counts["broken"]) == (fixed, broken)
 
 
 def test_examples_are_of_the_kind_that_they_are_shown_as(example) -> None:
-    wanted = {"mended": (False, True), "still wrong": (False, False), "broken": (True, False)}
+    wanted = {"fixed": (False, True), "still wrong": (False, False), "broken": (True, False)}
     shown = 0
     for chapter in _chapters(example):
         for kind, items in chapter.items.items():

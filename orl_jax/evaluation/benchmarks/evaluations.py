@@ -103,7 +103,7 @@ def _splits(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     except OSError as error:
         raise UserError(f"{path} can't be read ({type(error).__name__}); {remedy}") from error
     except ValueError as error:
-        raise UserError(f"{path} is no JSON; was it written whole? {remedy}") from error
+        raise UserError(f"{path} is not JSON; was it cut off? {remedy}") from error
     splits = results.get("splits") if isinstance(results, dict) else None
     if not (isinstance(splits, dict) and splits and all(map(_is_split, splits.values()))):
         raise UserError(f"{path} holds no evaluated splits; {remedy}")

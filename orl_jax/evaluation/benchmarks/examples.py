@@ -1,4 +1,4 @@
-"""Items that show where models differ: right in the baseline alone, right in another, in none.
+"""Items that show where models differ: right only in the baseline, only in another, in none.
 
 Nothing is picked by hand: a hash of the seed and the item's name puts them in order.
 """

@@ -67,7 +67,7 @@ def is_choice(items: Sequence[Item]) -> bool:
 def score_all(evaluations: Sequence[Evaluation], judge: Settings) -> tuple[list[Scored], Headline]:
     """Scores the models of one benchmark, and chooses what they are compared by.
 
-    The judge's word is the headline where one judge has spoken on every model.
+    The judge's accuracy is the headline where one judge has judged every model.
 
     Raises:
       UserError: the models differ in whether the questions are multiple choice; see
@@ -80,7 +80,7 @@ def score_all(evaluations: Sequence[Evaluation], judge: Settings) -> tuple[list[
         model = next(name for name, choice in kinds.items() if not choice)
         raise UserError(
             f"{model} has items of {evaluations[0].dataset} without options or a letter as "
-            "reference, and other models have none such; evaluate all on the same data"
+            "reference, and other models have none; evaluate all on the same data"
         )
     if all(kinds.values()):
         scored = [Scored(one, _choice(one.items), None) for one in evaluations]
@@ -90,9 +90,9 @@ def score_all(evaluations: Sequence[Evaluation], judge: Settings) -> tuple[list[
 
 
 def right(scored: Scored, headline: Headline) -> list[float]:
-    """1 where an answer is right by the headline, 0 where wrong, NaN where nobody has said.
+    """1 where an answer is right by the headline, 0 where wrong, NaN where nobody judged it.
 
-    An unanswered multiple-choice question is wrong here, for it is to be seen.
+    An unanswered multiple-choice question is wrong here, so that it is shown.
 
     Example: `right(scored, Headline("official", ""))[0] == 1.0`.
     """
@@ -120,9 +120,9 @@ def _headline(scored: Sequence[Scored]) -> Headline:
     if len(heard) == len(scored) and len(judges) == 1:
         return Headline("judge_accuracy", _WHY["judge_accuracy"])
     if not heard:
-        lack = "no judge's verdicts lie beside the predictions"
+        lack = "there are no judge's verdicts next to the predictions"
     elif len(heard) < len(scored):
-        lack = f"a judge has spoken on {', '.join(heard)} alone"
+        lack = f"a judge has only judged {', '.join(heard)}"
     else:
         lack = "the models were judged by different judges"
     remedy = "scripts/score.py --protocol=judge asks one"

@@ -1,4 +1,4 @@
-"""What has to be said below a table: why this measure, what was left out, who judged."""
+"""The notes below a table: why this measure, what was left out, who judged."""
 
 from collections.abc import Iterator
 
@@ -60,8 +60,8 @@ def _about_items(benchmark: Benchmark) -> Iterator[str]:
         if both < max(here, there):
             yield (
                 f"{model} and {benchmark.baseline} share {_items(both)}; {here - both:,} are "
-                f"{model}'s alone, {there - both:,} {benchmark.baseline}'s. Differences are over "
-                "the shared ones."
+                f"only {model}'s, {there - both:,} only {benchmark.baseline}'s. Differences are "
+                "over the shared ones."
             )
     if benchmark.baseline is None:
         yield "The baseline was not evaluated on this, so there are no differences."

@@ -1,6 +1,6 @@
 """What a judge has said about a file of predictions: read from its journal, nobody is asked.
 
-The journal is `STEM.judge.judged.jsonl` beside the file, as `scripts/score.py --protocol=judge`
+The journal is `STEM.judge.judged.jsonl` next to the file, as `scripts/score.py --protocol=judge`
 leaves it. A verdict counts where its key is that of the answer as it is now, so what was said about
 an earlier checkpoint's answer doesn't. Entries that don't name their judge are taken by item.
 """

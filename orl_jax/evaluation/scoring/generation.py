@@ -37,7 +37,7 @@ def questions(items: Sequence[Item], dimension: str, official_bugs: bool = False
     """What to ask about items with `question`, `reference` and `response`.
 
     Args:
-      dimension: a key of `DIMENSIONS`; consistency needs `question_2` and `response_2`, too.
+      dimension: a key of `DIMENSIONS`; consistency also needs `question_2` and `response_2`.
       official_bugs: consistency shows the first question in the place of the second.
 
     Raises:

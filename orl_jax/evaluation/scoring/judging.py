@@ -1,9 +1,9 @@
 """Asks a served model for a verdict on every item, several at a time, and nothing twice.
 
-Each question is found again by a hash of the model, the words of the protocol and its texts: in the
+Each question is identified by a hash of the model, the words of the protocol and its texts: in the
 journal of this file of predictions, or in the cache that several share. The journal keeps verdicts,
-replies that are none, and refusals; the cache verdicts alone. What failed on the way (time,
-connection, budget) is asked again by the next run.
+unreadable replies, and refusals; the cache only verdicts. What failed on the way (time, connection,
+budget) is asked again by the next run.
 """
 
 import dataclasses
@@ -59,7 +59,7 @@ class Question:
       item_id: for the journal's readers.
       instruction: how to judge; part of the key, so changed words ask anew.
       shown: names and texts of the item.
-      has_pred: whether it is to say yes or no, too.
+      has_pred: whether it must also say yes or no.
     """
 
     item_id: str
@@ -85,7 +85,7 @@ class Judge:
       journal: what it has said before, and where it is written.
 
     Raises:
-      UserError: no model is named, or an address that is none.
+      UserError: no model is named, or an invalid address.
 
     Example: `Judge(Settings("http://127.0.0.1:8000/v1", "judge"), journal).ask(questions)`.
     """
@@ -151,7 +151,7 @@ class Judge:
                 if in_a_row >= _GIVE_UP:
                     raise Failure(
                         f"{in_a_row} questions in a row failed, the last by {entry['reason']!r}; "
-                        "mend it, and the same command goes on"
+                        "fix the cause, then repeat the command to resume"
                     )
         finally:  # a signal ends it once what is on its way is in the journal
             pool.shutdown(cancel_futures=True)

@@ -21,7 +21,7 @@ def read_predictions(path: str | pathlib.Path) -> list[Item]:
     """The items of a file, in its order.
 
     Raises:
-      UserError: no such file, a line that is no JSON object, an item without its id or response,
+      UserError: no such file, a line that is not a JSON object, an item without its id or response,
         two items with one id, or none at all.
 
     Example: `read_predictions("runs/mine/evaluation/predictions/rl_test.jsonl")[0]["response"]`.
@@ -45,7 +45,7 @@ def read_predictions(path: str | pathlib.Path) -> list[Item]:
 
 
 def need(items: Iterable[Item], names: Sequence[str], why: str) -> None:
-    """Holds every item to having texts of these names.
+    """Checks that every item has texts under these names.
 
     Raises:
       UserError: the first that lacks one; `why` says who needs it.

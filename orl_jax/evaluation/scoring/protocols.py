@@ -1,4 +1,4 @@
-"""Protocols by name: from the items of a file to a number an item and measure, and to their scores.
+"""Protocols by name: from the items of a file to a number per item and measure, and their means.
 
 The first measure of a protocol is what two files are compared by. `text` needs `reference`;
 `video_mme` a letter there; `judge` and `generation` ask the served model of the section `judge`.
@@ -70,7 +70,7 @@ class Scored:
 def score(path: str | pathlib.Path, protocol: Protocol, progress: bool = False) -> Scored:
     """Scores a file of predictions.
 
-    What a judge says goes to `STEM.PROTOCOL.judged.jsonl` beside the file, as it is said.
+    What a judge says goes to `STEM.PROTOCOL.judged.jsonl` next to the file at once.
 
     Raises:
       UserError: an unknown protocol, a file that can't be read, items without what it needs.
@@ -79,7 +79,9 @@ def score(path: str | pathlib.Path, protocol: Protocol, progress: bool = False) 
     Example: `score("rl_test.jsonl", Protocol("text")).summary()["all"]["normalised"]["mean"]`.
     """
     if protocol.name not in PROTOCOLS:
-        raise UserError(f"--protocol={protocol.name} is none; choose from {', '.join(PROTOCOLS)}")
+        raise UserError(
+            f"--protocol={protocol.name} is unknown; choose from {', '.join(PROTOCOLS)}"
+        )
     path = pathlib.Path(path)
     items = read_predictions(path)
     if protocol.name in ("text", "video_mme"):

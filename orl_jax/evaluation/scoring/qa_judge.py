@@ -4,9 +4,9 @@ After `quantitative_evaluation/evaluate_activitynet_qa.py` of mbzuai-oryx/Video-
 sees question, correct and predicted answer, says yes or no and a score from 0 to 5; accuracy is
 yes / (yes + no), and the mean score is over the same items.
 
-Deviations: the instruction is in our words, the reply bears a check (see `verdict`), the
-temperature is 0, the model is the one that is named, and what can't be read is not asked about for
-ever but counted.
+Deviations: the instruction is in our words, the reply contains a check (see `verdict`), the
+temperature is 0, the model is the one named in the config, and unreadable replies are counted, not
+asked for again for ever.
 """
 
 import math

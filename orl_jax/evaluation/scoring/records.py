@@ -2,13 +2,13 @@
 
 zero_shot      {"id", "question", "answer", "pred"}: what VLM-RLAIF's `zeroshotqa/gpt_eval.py` reads
                and Video-ChatGPT's `run_inference_activitynet_qa.py` writes. The former's inference
-               leaves `<image>` and `</s>` in the texts; here they are gone.
+               leaves `<image>` and `</s>` in the texts; here they are removed.
 exact          {"question_id", "answer"}: MILVLG/activitynet-qa, `evaluation/eval.py`
 one_question   {"video_name", "Q", "A", "pred"}: Video-ChatGPT, `evaluate_benchmark_{1..4}_*.py`
 two_questions  {"video_name", "Q1", "Q2", "A", "pred1", "pred2"}: `evaluate_benchmark_5_*.py`
 
-Those of Video-ChatGPT also have "item_id", which its scripts pass over, so that they can be read
-back as they were.
+Those of Video-ChatGPT also have "item_id", which its scripts ignore, so that they can be read
+back unchanged.
 """
 
 import logging

@@ -1,10 +1,10 @@
 """Video-MME's own form of results: a JSON list of videos with their questions and responses.
 
 As `evaluation/output_test_template.json` of BradyFU/Video-MME; the June 2024 names of keys
-(`duration_category`, `video_category`, `video_subcategory`, `choices`) are read, too.
+(`duration_category`, `video_category`, `video_subcategory`, `choices`) are also read.
 
-The official script (thanku-all/parse_answer) asserts 300 videos a duration; with `skip_missing` it
-does not, but then reads "missing" of every video, so each has it here.
+The official script (thanku-all/parse_answer) asserts 300 videos per duration, unless it is given
+`skip_missing`; but then it reads "missing" of every video, so each has that key here.
 """
 
 import json

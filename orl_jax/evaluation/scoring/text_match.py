@@ -16,7 +16,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def exact(response: str, accepted: Sequence[str]) -> bool:
-    """Whether a response is an accepted answer, letter by letter; outer white space is nothing.
+    """Whether a response is an accepted answer, letter by letter, apart from outer white space.
 
     Example: `exact("red ", ["red"])`.
     """
@@ -42,7 +42,7 @@ def squad_exact(response: str, accepted: Sequence[str]) -> bool:
 def token_f1(response: str, accepted: Sequence[str]) -> float:
     """SQuAD's F1 of the bags of tokens: the largest over the accepted answers, in [0, 1].
 
-    Without a common token it is 0, of two empty texts, too, as in v1.1.
+    Without a common token it is 0, also for two empty texts, as in v1.1.
 
     Example: `token_f1("the red car", ["a red bus"]) == 0.5`.
     """

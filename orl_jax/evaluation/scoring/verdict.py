@@ -1,4 +1,4 @@
-"""What of a judge's reply counts: its last JSON object that bears this call's check, or nothing.
+"""What counts of a judge's reply: its last JSON object that has this call's check, or nothing.
 
 The answers that are judged are data, and may hold `{"pred": "yes", "score": 5}`, which a judge may
 quote. So every call draws a check, *after* the texts are known and absent from them, and an object
@@ -37,7 +37,7 @@ class Verdict:
     Attributes:
       score: 0 to 5.
       pred: "yes" or "no"; "" where none is asked for.
-      truncated: the score was no whole number and lost its fraction, as in the official scripts.
+      truncated: the score was not a whole number and lost its fraction, as in the official scripts.
     """
 
     score: int

@@ -1,9 +1,9 @@
-"""The letter that a response to a multiple-choice question chooses: Video-MME's way, and a strict.
+"""The letter that a response to a multiple-choice question chooses: Video-MME's way, and strictly.
 
 `official_letter` is `extract_characters_regex` of Video-MME's scoring script
 (thanku-all/parse_answer, `eval_your_results.py`), bug for bug: two commas are missing in its list
-of prefixes, so four of them are two that no one writes; and the first capital A, B, C or D counts,
-in the midst of a word, too: "Best answer: C" is B, "A man runs, so C" is A, "(b)" is no answer.
+of prefixes, so four of them became two that nobody writes; and the first capital A, B, C or D
+counts, even inside a word: "Best answer: C" is B, "A man runs, so C" is A, "(b)" is no answer.
 `strict_letter` takes what a reader would.
 """
 
@@ -50,9 +50,10 @@ def official_letter(response: str) -> str:
 def strict_letter(response: str, options: Sequence[str] = ()) -> str:
     """The one letter that a response names, or whose option it quotes in full; "" is unanswered.
 
-    A letter counts alone ("C", "c."), in brackets ("(b)"), after "Answer:", or as a capital that is
-    no part of a word and no article. Options that are quoted are looked for first, so that the C of
-    "vitamin C" is none. A letter goes before a quotation; two different ones are no answer.
+    A letter counts by itself ("C", "c."), in brackets ("(b)"), after "Answer:", or as a capital
+    that is neither part of a word nor an article. Quoted options are looked for first, so that the
+    C of "vitamin C" does not count. A letter takes precedence over a quotation; two different ones
+    are no answer.
 
     Args:
       options: texts in the order of the letters, with or without "A. " before them.

@@ -1,8 +1,9 @@
-"""An Oracle is audited on groups of answers before it is trusted with a training.
+"""An Oracle is audited on groups of answers before a training run relies on it.
 
     sample -> asking -> scores (agreement, bias, transitivity) -> summary -> verdict -> page
 
 sample        which groups, and who is right about them
+settings      what is asked, and the limits
 asking        the asks, each with the answers in another order, kept as they come
 agreement     with the truth, and with itself
 bias          by the slot of presentation, by length
@@ -12,5 +13,5 @@ verdict       limits, and what is beyond them
 page          the report, a file that opens offline
 vicuna        a public set of answers with GPT-4's scores as groups
 
-No jax here: an Oracle on the device comes in from outside.
+No jax here: an Oracle on the device is passed in.
 """

@@ -1,6 +1,6 @@
 """How far an order agrees with the truth, and an Oracle with itself.
 
-Ranks are float [G], 0 the best, ties sharing their mean rank. NaN says: not defined here.
+Ranks are float [G], 0 the best, ties sharing their mean rank. NaN means: not defined here.
 """
 
 import itertools
@@ -24,7 +24,7 @@ def tau(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def pair_accuracy(truth: Sequence[float], said: Sequence[float]) -> float:
-    """Of the pairs that the truth tells apart, the share ordered so; a tie is half right.
+    """Of the pairs that the truth tells apart, the share in the same order; a tie is half right.
 
     Example: `pair_accuracy((0, 1, 2), (0, 1.5, 1.5))` is (1 + 1 + 1/2) / 3.
     """
@@ -41,7 +41,7 @@ def pair_signs(ranks: Sequence[float]) -> np.ndarray:
 
 
 def top1(truth: Sequence[float], said: Sequence[float]) -> float:
-    """How likely the said best is among the true best; of several said best one is drawn.
+    """How likely the best by `said` is among the true best; of several one is drawn.
 
     Example: `top1((0, 1, 2), (0.5, 0.5, 2))` is 1/2.
     """
@@ -49,21 +49,21 @@ def top1(truth: Sequence[float], said: Sequence[float]) -> float:
 
 
 def chance(truth: Sequence[float]) -> float:
-    """What `top1` is for an answer drawn from all."""
+    """`top1` of an answer drawn at random."""
     return float(_best(truth).mean())
 
 
 def self_tau(orders: Sequence[np.ndarray]) -> float:
     """Mean tau of all pairs of orders of the same answers; NaN with fewer than two.
 
-    The same ranks are 1, also where all are tied; an order against none at all is 0.
+    Equal ranks give 1, also where all are tied; an order against a complete tie gives 0.
     """
     found = [_self_tau(a, b) for a, b in itertools.combinations(orders, 2)]
     return float(np.mean(found)) if found else math.nan
 
 
 def self_top1(orders: Sequence[np.ndarray]) -> float:
-    """Mean `top1` of all pairs of orders, taken both ways; NaN with fewer than two."""
+    """Mean `top1` of all pairs of orders, both ways round; NaN with fewer than two."""
     found = [top1(a, b) for a, b in itertools.permutations(orders, 2)]
     return float(np.mean(found)) if found else math.nan
 

@@ -25,12 +25,12 @@ from orl_jax.oracles.wrappers.wrapper import generator
 from orl_jax.run.files import read_json_lines
 
 BATCH = 16  # groups a call; what is lost when the audit is killed
-# Of an ask: the whole group | the same, of the judge without the shuffles of its own | two answers.
+# What is asked: the whole group | the same, the judge without its own shuffles | two answers.
 LISTWISE, EXPOSED, PAIRWISE = PARTS = ("listwise", "exposed", "pairwise")
 
 
 class Ask(NamedTuple):
-    """What is to be asked: of a case (its key) the answers in `slots`, in this order."""
+    """One ask: a case (its key) and which of its answers are shown, in this order."""
 
     part: str
     key: str
@@ -80,7 +80,7 @@ def plan(cases: Sequence[Case], settings: AuditSettings, parts: Sequence[str]) -
 def ask_all(
     oracles: Mapping[str, Oracle], cases: Sequence[Case], asks: Sequence[Ask], path: Path
 ) -> dict[Ask, Reply]:
-    """What was said to every ask; new replies are appended to the file at once.
+    """The reply to every ask; new ones are appended to the file at once.
 
     Args:
       oracles: by part.
@@ -104,7 +104,7 @@ def ask_all(
 
 
 def read_replies(path: Path) -> dict[Ask, Reply]:
-    """What the file holds; a line that a killed audit did not finish is cut off."""
+    """The replies in the file; a line that a killed audit did not finish is cut off."""
     if not path.exists():
         return {}
     with open(path, "r+b") as file:
@@ -136,7 +136,7 @@ def spent(oracle: Oracle) -> Counter[str]:
 
 
 def _batches(asks: Sequence[Ask], requests: Mapping[str, RankRequest]) -> Iterator[list[Ask]]:
-    """Asks of one part and one size: an Oracle on a device takes no others together."""
+    """Asks of one part and one size: an Oracle on a device needs batches of one size."""
 
     def kind(each: Ask) -> tuple[int, int]:
         return PARTS.index(each.part), len(each.slots)
@@ -149,7 +149,7 @@ def _batches(asks: Sequence[Ask], requests: Mapping[str, RankRequest]) -> Iterat
 def _rows(
     oracle: Oracle, batch: Sequence[Ask], shown: Sequence[RankRequest]
 ) -> Iterator[dict[str, Any]]:
-    """Lines of the file. What a batch took together is shared out, so that sums are right."""
+    """Lines of the file. What a batch used is divided among its asks, so that sums are right."""
     before, start = spent(oracle), time.monotonic()
     rankings = ask(oracle, shown, "skip")
     used = {name: count / len(batch) for name, count in (spent(oracle) - before).items()}

@@ -1,4 +1,4 @@
-"""An audit from its config to its files."""
+"""The stage: an audit from its config to its files."""
 
 import dataclasses
 import pathlib

@@ -19,16 +19,16 @@ def position_bias(
     """Whether the rank of an answer depends on the slot in which it is shown.
 
     An answer's rank in one ask is compared with its mean rank in the other asks about its group, in
-    other orders of presentation; with a single ask, with the mean rank (G - 1) / 2. So good answers
-    that chanced upon a slot do not count for it. Only asks with an order count, of the most
-    frequent group size G.
+    other orders of presentation; with a single ask, with the mean rank (G - 1) / 2. So a slot gets
+    no credit for the good answers that happened to be shown in it. Only asks with an order count,
+    of the most frequent group size G.
 
     Args:
       groups: of each group its asks.
       resamples, seed: of the intervals.
 
     Returns:
-      None without any such ask, else {"size": G, "n": asks, "mean_ranks": (G - 1) / 2 and the mean
+      None without such asks, else {"size": G, "n": asks, "mean_ranks": (G - 1) / 2 and the mean
       difference of each slot, intervals over groups [G], "best_shares": how often a slot is ranked
       best, ties shared, [G], "effect": the largest difference of a slot, as a share of (G - 1) / 2,
       "p": of Friedman's test (of the binomial test for G = 2) that the slot does not matter}.

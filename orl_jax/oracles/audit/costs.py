@@ -14,7 +14,7 @@ def costs(replies: Sequence[Reply], price: Mapping[str, float]) -> dict[str, Any
 
     Args:
       replies: of whole groups and of pairs.
-      price: money a million tokens of "input" and "output"; 0 is not told.
+      price: money per million tokens of "input" and "output"; 0 where it is not known.
 
     Returns:
       {"asks", "wall_seconds", "seconds": {"p50", "p90", "p99"} of an ask about a whole group,
@@ -46,7 +46,7 @@ def _price(told: Mapping[str, int], price: Mapping[str, float]) -> float | None:
 
 
 def invalid_reasons(replies: Sequence[Reply]) -> dict[str, int]:
-    """How many asks brought no ranking, by the first words of the reason, the most frequent first.
+    """How many asks have no ranking, by the first words of the reason, the most frequent first.
 
     Example: {"timed out": 3, "missing labels": 1}.
     """
@@ -55,5 +55,5 @@ def invalid_reasons(replies: Sequence[Reply]) -> dict[str, int]:
 
 
 def first_reason(replies: Sequence[Reply]) -> str:
-    """Why the first ask that brought no ranking did not, in full; "" where all did."""
+    """The full reason of the first ask without a ranking; "" where all have one."""
     return next((r.ranking.reason for r in replies if not r.ranking.valid), "")

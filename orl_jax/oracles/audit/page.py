@@ -17,7 +17,7 @@ from orl_jax.report import html
 from orl_jax.report.curves import Figure
 from orl_jax.report.wording import MINUS
 
-WORST = 12  # disagreements that are shown
+WORST = 12  # disagreements shown
 _TEMPLATE = "audit.html.jinja"
 _MOST = 800  # characters of an answer or question that are shown
 
@@ -45,7 +45,7 @@ def write_page(path: pathlib.Path, results: Mapping[str, Any], found: Sequence[F
 
 
 def figures(results: Mapping[str, Any], found: Sequence[Finding]) -> list[Figure]:
-    """All pictures that the audit has numbers for."""
+    """Every picture for which the audit has numbers."""
     limits = {check["key"]: check["limit"] for check in results["checks"]}
     drawn = [
         Figure(
@@ -116,7 +116,7 @@ def _slots(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any], str
     judge = results["judge_position"]
     series = [
         ("the Oracle", results["position"]["all"], "rl"),
-        ("its judge alone", judge, "control"),
+        ("its judge by itself", judge, "control"),
     ]
     return [row for row in series if row[1] is not None]
 

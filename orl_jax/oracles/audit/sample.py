@@ -37,7 +37,7 @@ class Sample:
       cases: in the order in which they are asked about.
       found: groups in the files.
       same: of these, those that are not asked about: all answers are the same, so there is
-        nothing to rank, or the group is there twice.
+        nothing to rank, or the group is a duplicate.
       no_truth: of the cases, why some have no truth, with their number.
     """
 
@@ -92,7 +92,7 @@ def different(request: RankRequest) -> list[int]:
 
 
 def stratified(groups: Sequence[Group], count: int, seed: int) -> list[Group]:
-    """At most `count` groups, of each task type its share; 0 is all. They keep their order.
+    """At most `count` groups, each task type keeping its share; 0 is all. The order is kept.
 
     Example: of 30 groups of one type and 10 of another, 8 are 6 and 2.
     """

@@ -1,4 +1,4 @@
-"""What one group says about the Oracle: a number a measure, NaN where the group says nothing."""
+"""What one group says about the Oracle: a number per measure, NaN where it says nothing."""
 
 import math
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ MEASURES = {
     "length_own": "length, rho of the Oracle",
     "length_truth": "length, rho of the truth",
     "transitive": "triples without a cycle",
-    "pairwise": "pairs asked alone, as in the list",
+    "pairwise": "pairs asked one by one, as in the list",
     "tied_pairs": "tied pairs",
     "truth_tied_pairs": "tied pairs of the truth",
-    "tied_whole": "groups tied whole",
+    "tied_whole": "groups tied completely",
     "same_apart": "same answers ranked apart",
     "invalid": "asks without a ranking",
 }

@@ -88,7 +88,7 @@ def _notes(results: Mapping[str, Any]) -> Iterator[str]:
     groups, costs, left = results["groups"], results["costs"], results["tau_left_out"]
     yield (
         f"{groups['asked']} groups asked about, of {groups['found']} found; "
-        f"{groups['nothing_to_rank']} have nothing to rank, or are there twice."
+        f"{groups['nothing_to_rank']} have nothing to rank, or are duplicates."
     )
     if left:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in left.items())

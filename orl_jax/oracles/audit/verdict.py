@@ -1,4 +1,4 @@
-"""The verdict: which measures are beyond the limits of the config."""
+"""The verdict: which measures are beyond their limits."""
 
 import dataclasses
 from collections.abc import Mapping

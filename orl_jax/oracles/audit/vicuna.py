@@ -1,7 +1,7 @@
 """The Vicuna benchmark's answers with GPT-4's scores, as groups of answers.
 
 80 questions without a video; five models' answers to each; and of four of them a review by GPT-4
-beside Vicuna's answer, with a score from 1 to 10 for both (0 for no answer at all):
+next to Vicuna's answer, with a score from 1 to 10 for both (0 for no answer at all):
 https://github.com/lm-sys/vicuna-blog-eval.
 
 GPT-4 scored in *separate paired reviews*: Vicuna's own answer has another score in each of the
@@ -25,7 +25,7 @@ from orl_jax.run.errors import UserError
 from orl_jax.run.files import read_json_lines
 
 BASE = "vicuna-13b"
-MODELS = ("alpaca-13b", "bard", "gpt35", "llama-13b")  # each reviewed beside the base
+MODELS = ("alpaca-13b", "bard", "gpt35", "llama-13b")  # each reviewed next to the base
 Row = Mapping[str, Any]
 
 

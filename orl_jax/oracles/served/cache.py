@@ -1,9 +1,9 @@
-"""Replies on the disk, by what was asked: a resumed run asks nothing twice.
+"""Replies on disk, keyed by what was asked: a resumed run asks nothing twice.
 
-SQLite files of `diskcache`: safe for several processes, bounded in size. Of an Oracle a key is a
+SQLite files of `diskcache`: safe for several processes, bounded in size. An Oracle's key is a
 hash of the Oracle, the prompt's version, the video's bytes, the question and the *set* of answers;
-what is kept are the ranks of the answers in a fixed order. Invalid rankings are not kept: they are
-asked again.
+the value is the ranks of the answers in a fixed order. Invalid rankings are not kept, so they are
+asked for again.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class DiskCache:
         )
 
     def get(self, key: str) -> Any:
-        """What was put under a key, or None."""
+        """The value of a key, or None."""
         return None if self._store is None else self._store.get(key)
 
     def put(self, key: str, value: Any) -> None:

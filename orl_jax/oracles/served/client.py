@@ -1,8 +1,8 @@
 """How a served model is reached: one chat completion, retried within bounds, within a deadline.
 
-The key comes from an environment variable and goes into one header; it is in no config, log, cache
-or error. Every failure is an `AskError` whose message begins with a few fixed words, so that it can
-be counted.
+The key comes from an environment variable and goes into one header; it never appears in a config,
+log, cache or error. Every failure is an `AskError` whose message begins with a few fixed words, so
+that failures can be counted.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ _BODY_LIMIT = 4_000_000  # bytes
 
 
 class AskError(Exception):
-    """A call that brought no reply."""
+    """A call without a reply."""
 
 
 class _Passing(AskError):
-    """One that may go better next time; `wait` is what the server asks for, in seconds."""
+    """One that may succeed next time; `wait` is what the server asks for, in seconds."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class Client:
     """Chat completions of one model at one address; safe for threads.
 
     Raises:
-      UserError: an address that is none.
+      UserError: an invalid address.
     """
 
     def __init__(self, settings: ServedModel) -> None:
@@ -86,7 +86,7 @@ class Client:
           deadline: of `time.monotonic()`.
 
         Raises:
-          AskError: after the last attempt, at the deadline, over the budget, or refused.
+          AskError: after the last attempt, past the deadline, over the budget, or refused.
         """
         failures: list[Any] = []
 
@@ -200,7 +200,7 @@ def _within(seconds: float, deadline: float) -> float:
 
 
 def _retry_after(headers: httpx.Headers) -> float:
-    """Seconds; dates and nonsense are taken as none."""
+    """Seconds; 0 for dates and nonsense."""
     try:
         return max(float(headers.get("retry-after", 0)), 0.0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The JSON values in a reply that may hold prose, fences and half-written values besides."""
+"""The JSON values in a reply that may also hold prose, code fences and half-written values."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ _OPENINGS = 200  # the last ones: more than a reply needs, and few enough for ho
 def json_values(text: str) -> list[Any]:
     """The JSON objects and arrays in a text, the outermost ones, in their order.
 
-    An object that has a key twice is none: which of the two would count?
+    Objects with duplicate keys are rejected: which of the two would count?
 
     Example: `json_values('So: {"a": 1} [2') == [{"a": 1}]`.
     """

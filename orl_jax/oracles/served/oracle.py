@@ -1,10 +1,10 @@
 """A served model as an Oracle: each group is asked about several times, in other orders.
 
-A judge favours places: the first answer, or the last. So every call shuffles the answers, the
-shuffle is undone, and the ranks of `shuffles` calls are averaged. (`as_given` is the same
-judge without: so an audit sees its own bias.) Identical answers are shown once and tied. A call
-that fails, or whose reply is no order, is left out; with no more than half of the calls left the
-group is invalid, with the reason, and is not trained on.
+A judge favours positions: the first answer, or the last. So every call shuffles the answers, the
+shuffle is undone, and the ranks of `shuffles` calls are averaged. (`as_given` is the same judge
+without shuffling, so that an audit sees its own bias.) Identical answers are shown once and tied. A
+call that fails, or whose reply is no order, is left out; unless more than half of the calls are
+left, the group is invalid, with the reason, and does not count in training.
 """
 
 import collections
@@ -81,11 +81,11 @@ class ServedOracle:
     Args:
       settings: of the section `oracle.served`.
       seed: of the shuffles and labels.
-      shuffle: False shows the answers in the order of the request, and keeps no cache: one of sets
-        of answers has no place for orders.
+      shuffle: False shows the answers in the order of the request, and keeps no cache, whose
+        keys are sets of answers without an order.
 
     Raises:
-      UserError: no model is named, an unknown mode, an address that is none.
+      UserError: no model is named, an unknown mode, an invalid address.
 
     Example: `ServedOracle(Settings("http://127.0.0.1:8000/v1", "judge")).rank(requests)`.
     """
@@ -127,8 +127,8 @@ class ServedOracle:
     def as_given(self) -> Self:
         """The judge itself: one call a group, the answers in the order of the request.
 
-        For audits: what it favours by place is not averaged out. It shares the client, so its
-        budget, too.
+        For audits: its position bias is not averaged out. It shares the client, and so
+        its budget.
         """
         once = dataclasses.replace(self._settings, shuffles=1)
         other = type(self)(once, self._seed, shuffle=False)
@@ -183,7 +183,7 @@ class ServedOracle:
         ask = partial(self._order, _WHOLE) if listwise else self._pairwise
         votes, said, error = [], [], None
         for shuffle in range(self._settings.shuffles):
-            # The order too: who asks again in another one, with the cache off, sees other shuffles.
+            # By the order as well: the same answers in another one are shuffled differently.
             rng = generator(self._seed, key, *request.responses, str(shuffle))
             try:
                 ranks, text = ask(request, answers, frames, rng, deadline)

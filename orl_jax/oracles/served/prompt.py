@@ -2,8 +2,8 @@
 
 Answers are data. They may say "rank me first" or imitate a reply, so each call draws its own labels
 *after* the answers are known, none of which occurs in them: no answer can name a label, and a reply
-that does not name exactly these labels does not count. The model itself may still be swayed by what
-an answer says; only the format cannot be forged.
+that does not name exactly these labels does not count. The model may still be swayed by what an
+answer says; only the format cannot be forged.
 """
 
 import base64

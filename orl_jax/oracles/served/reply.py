@@ -1,6 +1,6 @@
-"""What of a served model's reply counts: an order that names every label exactly once, or nothing.
+"""What counts of a served model's reply: an order that names every label exactly once.
 
-Servers with structured output give JSON alone. Others wrap it in prose, in fences, or write
+Servers with structured output return only JSON. Others wrap it in prose, in fences, or write
 "K7R4 > M2Q9 = B5T3"; so the last part of a reply that is a whole order is taken. As no answer can
 hold a label (see `prompt`), a reply cannot be quoted from one.
 """
@@ -39,7 +39,7 @@ def parse(text: Any, labels: Sequence[str]) -> list[list[int]]:
 def parse_pair(text: Any, labels: Sequence[str]) -> list[list[int]]:
     """The order in a reply about two answers, `{"best": label}`, or one that `parse` reads.
 
-    Weak models write prose: where there is neither, a reply that names one label alone means it.
+    Weak models write prose: without either, a reply that names only one label means that one.
 
     Args:
       labels: of the two answers, and the one that says that they are equally good.

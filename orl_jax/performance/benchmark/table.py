@@ -48,7 +48,7 @@ def _seconds(timing: dict[str, Any]) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    """So many digits, or all of those before the point."""
+    """This many significant digits, or all of those before the point."""
     return f"{value:,.0f}" if value >= 10**digits else f"{value:,.{digits}g}"
 
 
@@ -144,7 +144,7 @@ def _curves(part: dict[str, Any]) -> Iterator[str]:
 
 def _peer(part: dict[str, Any]) -> Iterator[str]:
     sizes, rates = part["sizes"], part["tokens_per_second"]
-    yield f"## One GRPO step beside {PEER_NAMES[part['peer']]}"
+    yield f"## One GRPO step next to {PEER_NAMES[part['peer']]}"
     yield ""
     yield (
         f"{sizes['parameters'] / 1e6:.1f} M parameters, {_step(sizes)}, LoRA {sizes['rank']}; "

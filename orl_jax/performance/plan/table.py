@@ -70,7 +70,7 @@ def _about_cpus(plan: Plan) -> str:
     whole = (step for step in plan.steps if not step.part_of)
     worst = max(whole, key=lambda step: step.total + step.widened)
     return (
-        "Left out are the float32 copies of bfloat16 arrays that CPUs alone make; with them "
+        "Left out are the float32 copies of bfloat16 arrays that only CPUs make; with them "
         f"{worst.name} takes {_amount(plan, worst.total + worst.widened)} {_unit(plan)}.\n"
         "Where JAX's CUDA plugin is installed, --target=h100 compiles for the GPU itself, and "
         "needs none."

@@ -115,7 +115,7 @@ def test_items_of_one_model_alone_and_skipped_ones_are_said(tmp_path):
     assert found.all["differences"]["RL"]["official"]["difference"]["n"] == 2
     said = " ".join(notes(found))
     assert "RL: 1 item left out" in said and "results.json counts 4 items" in said
-    assert "share 2 items; 1 are RL's alone, 2 SFT's" in said
+    assert "share 2 items; 1 are only RL's, 2 only SFT's" in said
 
 
 def test_published_figures():

@@ -30,7 +30,7 @@ def test_no_folder_no_results_no_predictions(tmp_path):
     refuses("there is no such folder", f"SFT={tmp_path / 'nowhere'}")
     refuses(r"results.json can't be read \(FileNotFoundError\)", f"SFT={tmp_path}")
     (tmp_path / "results.json").write_text("{")
-    refuses("is no JSON", f"SFT={tmp_path}")
+    refuses("is not JSON", f"SFT={tmp_path}")
     (tmp_path / "results.json").write_text(json.dumps({"sft": {"splits": {}}}))
     refuses("holds no evaluated splits", f"SFT={tmp_path}")
     write_evaluation(tmp_path / "a", ITEMS)
