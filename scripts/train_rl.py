@@ -1,4 +1,4 @@
-"""Oracle-RLAIF: RL with GRPO_rank on answers that an Oracle ranks, or with its rivals.
+"""Oracle-RLAIF: RL with GRPO_rank on answers that an Oracle ranks, or with GRPO or PPO on scores.
 
 python scripts/train_rl.py --config=configs/demo.py --workdir=runs/demo
 """
