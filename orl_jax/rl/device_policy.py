@@ -153,7 +153,8 @@ def rollout(
         media = model.apply({"params": params}, media, method=VLM.adapt)
     return sample(
         model, params, media, prompt, banned, state._replace(step=number).step_key(),
-        temperature=scorer.temperature, **dataclasses.asdict(sampling),
+        group_size=sampling.group_size, max_tokens=sampling.max_tokens,
+        temperature=scorer.temperature, end_id=sampling.end_id, pad_id=sampling.pad_id,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ A trained ranker and VLM-RLAIF's reward model learn from these: whole groups wit
 one pair of every prompt, drawn at random among those that the Oracle does not tie.
 """
 
-import dataclasses
 import logging
 import math
 import pathlib
@@ -153,9 +152,11 @@ def _responder(
     ) -> jax.Array:
         visual = model.apply({"params": params}, frames, method=VLM.see)
         key = jax.random.fold_in(jax.random.key(seed), number)
-        how = dataclasses.asdict(sampling)
-        drawn = sample(model, params, visual, prompt, banned, key, temperature=temperature, **how)
-        return drawn.ids
+        return sample(
+            model, params, visual, prompt, banned, key,
+            group_size=sampling.group_size, max_tokens=sampling.max_tokens,
+            temperature=temperature, end_id=sampling.end_id, pad_id=sampling.pad_id,
+        ).ids  # fmt: skip
 
     compiled = layout.jit(draw, out_shardings=layout.batch)
 
