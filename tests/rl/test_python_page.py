@@ -48,7 +48,7 @@ def test_one_update_by_ones_own_judgement(run, clip, tmp_path):
         code = code.replace(written, here)
     names, said = executed(code)
     policy, group = names["policy"], names["group"]
-    assert len(group.texts) == 5 and said.count("\n") == 6
+    assert len(group.texts) == 5 and all(text in said for text in group.texts)
     assert all(np.isfinite(value) for value in names["metrics"].values())
     assert names["metrics"]["sampler/logprob_gap_max"] < 1e-3
     assert int(policy.state.step) == 1
