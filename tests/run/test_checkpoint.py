@@ -19,7 +19,7 @@ from orl_jax.run.errors import UserError
 
 
 def some_state() -> dict[str, Any]:
-    """Leaves of the types that a run saves."""
+    """A tree with leaves of the types that a run saves."""
     params = {
         "w": jnp.linspace(-1, 1, 6).reshape(2, 3),
         "half": jnp.arange(5.0, dtype=jnp.bfloat16),
@@ -36,7 +36,7 @@ def some_state() -> dict[str, Any]:
 
 
 def same(a: Any, b: Any) -> bool:
-    """The same containers, types, shapes and bits."""
+    """Checks for the same containers, types, shapes and bits."""
 
     def equal(x: Any, y: Any) -> bool:
         x, y = np.asarray(x), np.asarray(y)
@@ -55,7 +55,7 @@ def saved(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
-def test_it_comes_back_bit_for_bit_with_its_containers(saved: pathlib.Path) -> None:
+def test_a_state_is_restored_bit_for_bit_with_its_containers(saved: pathlib.Path) -> None:
     state = some_state()
     with Checkpoints(str(saved), "rl") as checkpoints:
         restored, extra = checkpoints.restore(like=state)
@@ -66,7 +66,7 @@ def test_it_comes_back_bit_for_bit_with_its_containers(saved: pathlib.Path) -> N
     assert extra == {"config": {"a": [1, 2.5, None]}, "position": 12}
 
 
-def test_abstract_arrays_do_as_likeness(saved: pathlib.Path) -> None:
+def test_abstract_arrays_can_serve_as_likeness(saved: pathlib.Path) -> None:
     state = some_state()
     abstract = jax.eval_shape(lambda: state)
     with Checkpoints(str(saved), "rl") as checkpoints:
@@ -74,7 +74,7 @@ def test_abstract_arrays_do_as_likeness(saved: pathlib.Path) -> None:
     assert same(restored["optimizer"], state["optimizer"])
 
 
-def test_one_part_comes_back_alone(saved: pathlib.Path) -> None:
+def test_a_single_part_can_be_restored(saved: pathlib.Path) -> None:
     with Checkpoints(str(saved), "rl") as checkpoints:
         part = checkpoints.restore_part("params")
         with pytest.raises(UserError, match="holds no 'nope'; it has codes, host, key, optimizer"):
@@ -83,7 +83,7 @@ def test_one_part_comes_back_alone(saved: pathlib.Path) -> None:
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(part))
 
 
-def test_without_likeness_come_dicts_of_host_arrays(saved: pathlib.Path) -> None:
+def test_without_likeness_dicts_of_host_arrays_are_restored(saved: pathlib.Path) -> None:
     with Checkpoints(str(saved), "rl") as checkpoints:
         restored, _ = checkpoints.restore()
     assert same(restored["params"], some_state()["params"])
@@ -92,8 +92,8 @@ def test_without_likeness_come_dicts_of_host_arrays(saved: pathlib.Path) -> None
     assert restored["step"] == 7 and isinstance(restored["step"], int)
 
 
-def test_what_is_saved_is_the_state_at_that_moment(tmp_path: pathlib.Path) -> None:
-    """Also where the next step donates its buffers or writes into host arrays."""
+def test_a_save_is_a_snapshot_of_the_state(tmp_path: pathlib.Path) -> None:
+    """Even if the next step donates its buffers or writes to host arrays."""
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
     x, host = jnp.zeros(100_000), np.zeros(100_000)
     with Checkpoints(str(tmp_path), "rl") as checkpoints:
@@ -125,7 +125,7 @@ def test_a_step_is_saved_once(tmp_path: pathlib.Path) -> None:
         assert checkpoints.restore_extra() == {"first": True}
 
 
-def test_an_interrupted_save_is_no_checkpoint(saved: pathlib.Path) -> None:
+def test_an_interrupted_save_leaves_no_checkpoint(saved: pathlib.Path) -> None:
     folder = saved / "checkpoints/rl"
     shutil.copytree(folder / "4", folder / "9.orbax-checkpoint-tmp")
     with Checkpoints(str(saved), "rl") as checkpoints:
@@ -136,12 +136,12 @@ def test_an_interrupted_save_is_no_checkpoint(saved: pathlib.Path) -> None:
     assert locate(str(folder)).step == 9
 
 
-def test_extra_that_is_no_json_is_refused_at_once(tmp_path: pathlib.Path) -> None:
+def test_extra_that_is_not_json_is_refused_at_once(tmp_path: pathlib.Path) -> None:
     with Checkpoints(str(tmp_path), "rl") as checkpoints, pytest.raises(TypeError, match="JSON"):
         checkpoints.save(1, {}, {"position": np.int64(3)})
 
 
-def test_looking_makes_no_folder(tmp_path: pathlib.Path) -> None:
+def test_reading_creates_no_folder(tmp_path: pathlib.Path) -> None:
     with Checkpoints(str(tmp_path), "rl") as checkpoints:
         assert checkpoints.latest_step() is None
         with pytest.raises(UserError, match="there is no checkpoint in .*rl; run the stage"):
@@ -149,7 +149,7 @@ def test_looking_makes_no_folder(tmp_path: pathlib.Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_step_is_refused_with_those_that_exist(saved: pathlib.Path) -> None:
+def test_the_refusal_of_a_missing_step_lists_the_existing_ones(saved: pathlib.Path) -> None:
     with Checkpoints(str(saved), "rl") as checkpoints:
         with pytest.raises(UserError, match="no checkpoint of step 5 in .*; it has 4"):
             checkpoints.restore(5)
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(
     assert "delete the folder" in text and len(text) < 700
 
 
-def test_a_failure_leaves_no_pending_read_to_complain_later(tmp_path: pathlib.Path) -> None:
+def test_a_failure_leaves_no_pending_read(tmp_path: pathlib.Path) -> None:
     async def read() -> None: ...
 
     def fail() -> None:
@@ -257,13 +257,13 @@ def _in_a_process(workdir: pathlib.Path, do: str, devices: int) -> tuple[str, st
     return done.stdout, done.stderr
 
 
-def test_a_checkpoint_of_four_devices_is_read_on_one_and_in_silence(tmp_path: pathlib.Path) -> None:
+def test_a_checkpoint_of_four_devices_is_read_silently_on_one(tmp_path: pathlib.Path) -> None:
     assert _in_a_process(tmp_path, "save", devices=4) == ("", "")
     numbers = "[0, 1, 2, 3, 4, 5, 6, 7]"
     assert _in_a_process(tmp_path, "read", devices=1) == (f"{numbers}\n{numbers} 1\n", "")
 
 
-def test_a_damaged_checkpoint_prints_nothing_besides(saved: pathlib.Path) -> None:
+def test_a_damaged_checkpoint_prints_nothing_else(saved: pathlib.Path) -> None:
     _truncate(saved / "checkpoints/rl/4")
     assert _in_a_process(saved, "read", devices=1) == ("refused\n", "")
 
@@ -282,7 +282,7 @@ def test_locate_takes_a_relative_path(saved: pathlib.Path, monkeypatch: pytest.M
     assert locate("rl") == locate("rl/4") == Location(str(saved), "rl", 4)
 
 
-def test_locate_refuses_what_is_no_checkpoint(saved: pathlib.Path) -> None:
+def test_locate_refuses_other_folders(saved: pathlib.Path) -> None:
     with pytest.raises(UserError, match="there is no checkpoint .*nowhere; name a folder"):
         locate(str(saved / "nowhere"))
     with pytest.raises(UserError, match=r"is not a checkpoint \(it holds checkpoints\)"):

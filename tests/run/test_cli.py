@@ -1,4 +1,4 @@
-"""Flags, messages and exit statuses, of a small script in a process of its own."""
+"""Flags, messages and exit statuses of a small script, run in its own process."""
 
 import os
 import pathlib
@@ -165,7 +165,7 @@ def test_main_gets_the_config_with_its_overrides_and_the_workdir(folder: Folder)
         ((*GOOD, "--do=user_error"), ["the video clip.mp4 is empty; delete it"]),
     ],
 )
-def test_bad_usage_is_one_line_and_status_2(
+def test_invalid_usage_is_one_line_and_status_2(
     folder: Folder, arguments: tuple[str, ...], words: list[str]
 ) -> None:
     line = refused(folder.run(*arguments))
@@ -234,14 +234,14 @@ def test_messages_are_ours_and_other_packages_warnings(folder: Folder) -> None:
     assert result.out == "5 plain w\n"
 
 
-def test_a_script_may_have_a_workdir_of_its_own(folder: Folder) -> None:
+def test_a_script_may_have_its_own_default_workdir(folder: Folder) -> None:
     script = folder.path / "script.py"
     script.write_text(script.read_text().replace("run(main)", 'run(main, default_workdir="here")'))
     assert folder.run("--config=config.py").out == "5 plain here\n"
     assert folder.run(*GOOD).out == "5 plain w\n"
 
 
-def test_help_tells_the_flags(folder: Folder) -> None:
+def test_help_lists_the_flags(folder: Folder) -> None:
     result = folder.run("--help")
     assert result.status == 0 and not result.err
     assert result.out.startswith("A script for the tests.")
@@ -265,10 +265,10 @@ def test_a_loop_stops_after_saving(folder: Folder, signum: signal.Signals) -> No
     assert "Traceback" not in result.err and f"stopped by {signum.name}" in result.err
 
 
-def test_a_compilation_that_is_interrupted_is_no_crash(folder: Folder) -> None:
+def test_an_interrupted_compilation_is_not_a_crash(folder: Folder) -> None:
     process = folder.start(*GOOD, "--do=compile")
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    time.sleep(4)  # traced by then, and compiling for some seconds yet
+    time.sleep(4)  # by now it is traced, and still compiling for some seconds
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "interrupted\n")

@@ -86,7 +86,7 @@ def test_the_remedy_keeps_the_rule() -> None:
         assert rule.holds(rule.example), rule.key
 
 
-def test_a_misspelt_name_gets_the_name_that_was_meant() -> None:
+def test_a_misspelt_name_suggests_the_right_one() -> None:
     text = message(changed("rl.reference_refresh", "epochs"))
     assert text.endswith("one of never, epoch. For example --config.rl.reference_refresh=epoch")
 
@@ -113,7 +113,7 @@ def test_a_micro_batch_divides_the_batch(micro: int, passes: bool) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
-def test_scores_are_not_to_be_had_of_every_oracle(algorithm: str) -> None:
+def test_algorithms_with_scores_refuse_oracles_without_them(algorithm: str) -> None:
     config = ConfigDict({"rl": {"algorithm": algorithm}, "oracle": {"name": "distorted"}})
     rules.validate(config)
     config.oracle.name = "top"
@@ -135,7 +135,7 @@ def test_the_demo_passes(size: str) -> None:
 
 
 def test_every_rule_is_about_a_key_of_the_demo_or_one_of_its_kind() -> None:
-    """A misspelt key would be a rule about nothing. Not all stages have all keys of a stage."""
+    """A rule with a misspelt key would do nothing. Not all stages have all keys of a stage."""
     demo = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "configs/demo.py"))
     keys = set(rules.keys(demo["get_config"]()))
     of_stages = {key.partition(".")[2] for key in keys if key.partition(".")[0] in STAGES}
@@ -144,7 +144,7 @@ def test_every_rule_is_about_a_key_of_the_demo_or_one_of_its_kind() -> None:
         assert key in keys or (section in STAGES and name in of_stages), key
 
 
-def test_names_are_those_that_the_operations_know() -> None:
+def test_names_agree_with_those_of_the_operations() -> None:
     """The rules import no jax, so they repeat these names."""
     names = {rule.key: rule.names for rule in RULES}
     assert names["rl.advantage.form"] == estimators.RANK_FORMS
@@ -176,7 +176,7 @@ def test_json_and_back() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
-def test_text_that_is_no_configuration_is_refused(text: str) -> None:
+def test_text_that_is_not_a_configuration_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="the stored configuration is"):
         rules.from_json(text)
 

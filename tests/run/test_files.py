@@ -14,14 +14,14 @@ from orl_jax.run.files import (
 )
 
 
-def test_it_is_written_into_a_new_folder_in_utf_8(tmp_path):
+def test_a_file_is_written_to_a_new_folder_in_utf_8(tmp_path):
     write_atomic(tmp_path / "new" / "file", "größer\n")
     assert (tmp_path / "new" / "file").read_bytes() == "größer\n".encode()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("broken", ["pathlib.Path.write_text", "os.replace"])
-def test_what_was_there_outlives_a_failure(tmp_path, monkeypatch, broken):
+def test_the_existing_file_survives_a_failure(tmp_path, monkeypatch, broken):
     path = tmp_path / "file"
     write_atomic(path, "before")
 
@@ -35,13 +35,13 @@ def test_what_was_there_outlives_a_failure(tmp_path, monkeypatch, broken):
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 
 
-def test_json_ends_in_a_line_end(tmp_path):
+def test_json_ends_with_a_newline(tmp_path):
     write_json(tmp_path / "new" / "a.json", {"n": [1]})
     text = (tmp_path / "new" / "a.json").read_text()
     assert json.loads(text) == {"n": [1]} and text.endswith("}\n")
 
 
-def test_json_lines_come_back_with_their_numbers(tmp_path):
+def test_json_lines_are_read_with_their_numbers(tmp_path):
     path = tmp_path / "new" / "a.jsonl"
     rows = [{"text": "größer\u2028and\nlower"}, {}]
     write_json_lines(path, rows)
@@ -62,7 +62,7 @@ def test_json_lines_come_back_with_their_numbers(tmp_path):
         (None, r"a\.jsonl cannot be read \(No such file or directory\)"),
     ],
 )
-def test_what_is_no_file_of_json_lines_is_named(tmp_path, content, words):
+def test_a_file_that_is_not_json_lines_is_named(tmp_path, content, words):
     path = tmp_path / "a.jsonl"
     if content is not None:
         path.write_bytes(content)
@@ -70,14 +70,14 @@ def test_what_is_no_file_of_json_lines_is_named(tmp_path, content, words):
         read_json_lines(path)
 
 
-def test_what_can_be_read_is_read(tmp_path):
+def test_readable_lines_are_read(tmp_path):
     path = tmp_path / "a.jsonl"
     assert readable_json_lines(path) == ([], 0)
     path.write_bytes(b'{"a": 1}\n\n[2]\n{"b"\n{"c": "\xff"}\n{"d": 3')
     assert readable_json_lines(path) == ([{"a": 1}, {"c": "\ufffd"}], 3)
 
 
-def test_a_journal_skips_a_line_that_was_cut_off(tmp_path):
+def test_a_journal_skips_a_truncated_line(tmp_path):
     path = tmp_path / "a.jsonl"
     for key in "ab":
         with Journal(path) as journal:

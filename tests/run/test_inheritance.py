@@ -16,7 +16,7 @@ from orl_jax.run.inheritance import SHARED, inherit
 
 DEMO = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "configs/demo.py"))
 STAGES = ("vision", "sft", "reward", "ranker", "rl")
-LIMIT = 250  # keys that a reader of configs/demo.py and configs/oracles.py has before him
+LIMIT = 250  # keys to read in configs/demo.py and configs/oracles.py
 
 
 def family() -> ConfigDict:
@@ -38,14 +38,14 @@ def leaves(config: ConfigDict) -> Iterator[str]:
     )
 
 
-def test_a_section_has_the_keys_that_it_lacks_and_keeps_its_own() -> None:
+def test_a_section_inherits_missing_keys_and_keeps_its_own() -> None:
     config = family()
     assert config.child.to_dict() == {"own": "x", "rate": 1.0, "rates": (), "inner": {"size": 3}}
     assert config.rebel.rate == 5.0
     assert config.grandchild.to_dict() == config.child.to_dict()
 
 
-def test_a_shared_value_reaches_all_who_do_not_set_their_own() -> None:
+def test_a_shared_value_reaches_all_sections_without_their_own() -> None:
     config = family()
     config.shared.rate = 2.0
     config.shared.inner.size = 4
@@ -62,7 +62,7 @@ def test_an_own_value_wins_whichever_is_set_first(first: str) -> None:
     assert (config.shared.rate, config.child.rate, config.grandchild.rate) == (2.0, 3.0, 3.0)
 
 
-def test_types_are_checked_as_of_written_keys() -> None:
+def test_types_of_inherited_keys_are_checked() -> None:
     config = family()
     with pytest.raises(TypeError):
         config.child.rates = "no tuple"
@@ -91,8 +91,8 @@ def test_the_demo_is_short_to_read_and_complete_to_use() -> None:
     assert set(config.judge) == {*config.server, "address", "model", "asks", "cache"}
 
 
-def test_all_keys_of_before_there_was_inheritance_are_there() -> None:
-    """`old_keys.json` has the 321 leaf keys of then with their defaults: all may be overridden."""
+def test_all_keys_from_before_inheritance_exist() -> None:
+    """`old_keys.json` has the 321 leaf keys of that time and their defaults: all can be set."""
     old: dict[str, Any] = json.loads(pathlib.Path(__file__).with_name("old_keys.json").read_text())
     values = json.loads(rules.to_json(DEMO["get_config"]()))
     for key, value in old.items():
@@ -103,7 +103,7 @@ def test_all_keys_of_before_there_was_inheritance_are_there() -> None:
     assert len(old) == 321
 
 
-def test_shared_sections_are_those_that_nothing_but_their_heirs_reads() -> None:
+def test_shared_sections_are_read_only_by_their_heirs() -> None:
     parents = set(DEMO["INHERITS"].values())
     assert parents == {*SHARED, "oracle"}
 

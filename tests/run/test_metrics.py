@@ -18,7 +18,7 @@ def written(workdir: pathlib.Path) -> str:
 
 
 def events(workdir: pathlib.Path) -> list[Event]:
-    """All of TensorBoard's events: each is length (8 bytes), check (4), event, check (4)."""
+    """All TensorBoard events: each is length (8 bytes), checksum (4), event, checksum (4)."""
     found = []
     for file in sorted(workdir.glob("events.*")):
         data = file.read_bytes()
@@ -29,7 +29,7 @@ def events(workdir: pathlib.Path) -> list[Event]:
     return found
 
 
-def test_a_row_has_stage_step_and_values_at_once(tmp_path: pathlib.Path) -> None:
+def test_a_row_with_stage_step_and_values_is_written_at_once(tmp_path: pathlib.Path) -> None:
     with MetricsWriter(str(tmp_path / "run"), "rl") as metrics:
         metrics.write(3, {"loss": 0.5, "ratio/mean": np.float32(1)})
         row = '{"stage": "rl", "step": 3, "loss": 0.5, "ratio/mean": 1.0}\n'
@@ -80,7 +80,7 @@ def test_null_survives_a_resume(tmp_path: pathlib.Path) -> None:
     assert written(tmp_path) == before
 
 
-def test_a_line_that_was_never_finished_is_left_out(tmp_path: pathlib.Path) -> None:
+def test_an_unfinished_line_is_left_out(tmp_path: pathlib.Path) -> None:
     with MetricsWriter(str(tmp_path), "rl") as metrics:
         metrics.write(1, {"a": 1})
     with (tmp_path / "metrics.jsonl").open("a") as file:

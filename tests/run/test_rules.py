@@ -1,4 +1,4 @@
-"""Names that `run/rules.py` writes out are those of their owners."""
+"""The names in `run/rules.py` agree with those of their owners."""
 
 from orl_jax.data.benchmarks import registry
 from orl_jax.evaluation import prediction

@@ -15,7 +15,7 @@ def test_the_first_signal_is_a_request() -> None:
     with StopSignal() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested == signal.SIGINT  # the first one tells the exit status
+        assert stop.requested == signal.SIGINT  # the first one determines the exit status
 
 
 def test_a_second_ctrl_c_aborts() -> None:
@@ -26,7 +26,7 @@ def test_a_second_ctrl_c_aborts() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_handlers_before_come_back() -> None:
+def test_the_previous_handlers_are_restored() -> None:
     before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(StopRequested), StopSignal():
         assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] != before
@@ -48,7 +48,7 @@ def test_it_does_nothing_off_the_main_thread() -> None:
 
 
 def _child(signum: int) -> int:
-    """How a process forked inside a StopSignal ends after a signal: its wait status."""
+    """The wait status of a process forked inside a StopSignal, after a signal."""
     with StopSignal():
         pid = os.fork()
         if pid == 0:
@@ -59,7 +59,7 @@ def _child(signum: int) -> int:
 
 # Under pytest jax may have been imported, whose threads make Python warn of any fork.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
-def test_a_forked_worker_dies_of_sigterm_and_leaves_ctrl_c_to_its_parent() -> None:
+def test_a_forked_worker_ends_on_sigterm_and_ignores_ctrl_c() -> None:
     assert os.WTERMSIG(_child(signal.SIGTERM)) == signal.SIGTERM
     assert os.WEXITSTATUS(_child(signal.SIGINT)) == 7
 

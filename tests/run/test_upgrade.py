@@ -18,7 +18,7 @@ def old() -> dict:
     return json.loads(OLD.read_text())
 
 
-def test_an_old_config_loads_with_every_key_of_now(old: dict) -> None:
+def test_an_old_config_loads_with_every_current_key(old: dict) -> None:
     config = rules.from_json(OLD.read_text())
     rules.validate(config)
     now = runpy.run_path(str(DEMO))["get_config"]("tiny")
@@ -30,7 +30,7 @@ def test_an_old_config_loads_with_every_key_of_now(old: dict) -> None:
     assert config.rl.rates == () and config.oracle.scales == ()
 
 
-def test_what_an_old_config_says_is_kept(old: dict) -> None:
+def test_values_of_an_old_config_are_kept(old: dict) -> None:
     old["data"]["framing"] = "pad"
     old["oracle"]["tie_margin"] = 0.5
     new = upgrade(old)
@@ -45,8 +45,8 @@ def test_what_an_old_config_says_is_kept(old: dict) -> None:
     assert kept(old, new)
 
 
-def test_defaults_are_the_behaviour_of_then(old: dict) -> None:
-    """Not today's: a ranker's scores had to be equal for a tie."""
+def test_defaults_keep_the_old_behaviour(old: dict) -> None:
+    """Unlike today, a ranker's scores had to be equal for a tie."""
     assert upgrade(old)["oracle"]["tie_margin"] == 0.0
     assert upgrade(old)["data"]["features"] == ""
 
@@ -56,7 +56,7 @@ def test_upgrading_twice_changes_nothing(old: dict) -> None:
     assert upgrade(once) == once
 
 
-def test_the_config_that_is_given_is_left_as_it_is(old: dict) -> None:
+def test_the_given_config_is_not_changed(old: dict) -> None:
     before = json.dumps(old)
     upgrade(old)["oracle"]["served"]["frames"] = 3
     assert json.dumps(old) == before
