@@ -26,7 +26,10 @@ from orl_jax.performance.benchmark.machine import machine
 from orl_jax.performance.benchmark.peer_model import Sizes
 from orl_jax.performance.benchmark.roofline import measure_peak
 from orl_jax.performance.benchmark.run_arrays import RunArrays
+from orl_jax.performance.benchmark.text_model import TextModel
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
+from orl_jax.rl.estimators import Estimator
+from orl_jax.rl.grpo_rank import PolicyLossSettings
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 
@@ -159,7 +162,17 @@ def _stages(config: ConfigDict, request: Request) -> dict[str, Any]:
 
 
 def _prefix(config: ConfigDict, request: Request) -> dict[str, Any]:
-    return prefix.measure(config, request.vocabulary, request.repeats, _bar("row"))
+    model = TextModel(VlmSettings.from_config(config), request.vocabulary)
+    form = config.rl.advantage
+    settings = prefix.UpdateSettings(
+        Estimator("grpo_rank", form.form, form.mix, form.discount),
+        PolicyLossSettings.of(config.rl),
+        config.rl.temperature,
+        config.model.vocabulary_chunk,
+        config.rl.updates_per_rollout,
+    )
+    found = prefix.measure(model, settings, request.repeats, _bar("row"))
+    return {"language": config.model.language.to_dict(), **found}
 
 
 def _vocabulary(config: ConfigDict, _: Request) -> dict[str, Any]:

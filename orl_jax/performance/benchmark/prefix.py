@@ -1,10 +1,11 @@
-"""What a shared prompt saves: of the prefill, of the caches, of the update.
+"""What sharing a prompt saves in the prefill, the caches and the update.
 
-A prompt is read once for its G answers, and its keys and values are held once. Without sharing it
-is read and held G times. The update's gradients are the same but for rounding; how close they are
-is measured beside the time.
+A shared prompt is read once for its G responses, and its keys and values are held once. Without
+sharing it is read and held G times. The gradients of the update are the same up to rounding; their
+difference is measured along with the time.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from orl_jax.models.params import flatten
 from orl_jax.models.sampler import begin
@@ -31,33 +31,48 @@ TOLERANCE = 1e-5  # between gradients in float32
 _RATE = 1e-4
 
 
+@dataclasses.dataclass(frozen=True)
+class UpdateSettings:
+    """Settings of the GRPO_rank update.
+
+    Attributes:
+      estimator, loss: of the advantages and the policy loss.
+      temperature, vocabulary_chunk: see `Scorer`.
+      updates: per rollout.
+    """
+
+    estimator: Estimator = Estimator()
+    loss: PolicyLossSettings = PolicyLossSettings()
+    temperature: float = 1.0
+    vocabulary_chunk: int = 0
+    updates: int = 1
+
+
 def measure(
-    config: ConfigDict,
-    vocabulary: int,
+    model: TextModel,
+    settings: UpdateSettings,
     repeats: int,
     progress: Callable[[Sequence[str]], Any] = iter,
 ) -> dict[str, Any]:
     """Rows of the prefill and of the update.
 
     Args:
-      config: reads `model.language`, `model.lora`, `rl`.
-      vocabulary: V.
+      settings: of the update.
       progress: wraps the names of the rows.
 
-    Example: `measure(config, 8192, 5)["update"]["ratio"]["median"]`.
+    Example: `measure(model, UpdateSettings(), 5)["update"]["ratio"]["median"]`.
     """
-    model = TextModel(config, vocabulary)
-    found: dict[str, Any] = {"language": config.model.language.to_dict(), "prefill": []}
+    found: dict[str, Any] = {"prefill": []}
     for name in progress([*(f"prefill {length}" for length in PREFIXES), "update"]):
         if name == "update":
-            found["update"] = update_row(model, UPDATE, RESPONSE, GROUP, repeats)
+            found["update"] = update_row(model, settings, UPDATE, RESPONSE, GROUP, repeats)
         else:
             found["prefill"].append(prefill_row(model, int(name.split()[1]), GROUP, repeats))
     return found
 
 
 def prefill_row(model: TextModel, prompt: int, group: int, repeats: int) -> dict[str, Any]:
-    """One prompt read once, and read `group` times, with the bytes of both caches."""
+    """A prompt read once and read `group` times: seconds, and the bytes of both caches."""
     one = model.batch(prompts=1, group=group, prompt=prompt, response=RESPONSE)
     many = model.batch(prompts=group, group=1, prompt=prompt, response=RESPONSE)
     run = jax.jit(model.prefill)
@@ -76,7 +91,7 @@ def prefill_row(model: TextModel, prompt: int, group: int, repeats: int) -> dict
 
 
 def _caches(model: TextModel, batch: RolloutBatch) -> dict[str, int]:
-    """Bytes of keys and values: of the prompts, of the answers."""
+    """Bytes of keys and values of the prompts and of the responses."""
     _, group, length = batch.responses.ids.shape
     prefix, state = jax.eval_shape(
         partial(
@@ -92,12 +107,17 @@ def _bytes(segment: Any) -> int:
 
 
 def update_row(
-    model: TextModel, prompt: int, response: int, group: int, repeats: int
+    model: TextModel,
+    settings: UpdateSettings,
+    prompt: int,
+    response: int,
+    group: int,
+    repeats: int,
 ) -> dict[str, Any]:
-    """The update of one prompt's answers, shared and repeated: seconds and gradients."""
+    """The update with the prompt shared and repeated: seconds and gradients."""
     batch = model.batch(prompts=1, group=group, prompt=prompt, response=response)
     kinds = {"shared": Scorer, "repeated": RepeatedScorer}
-    steps = {name: make_update(model, kind) for name, kind in kinds.items()}
+    steps = {name: make_update(model, settings, kind) for name, kind in kinds.items()}
     state = initial_state(model)
     compiled = {
         name: jax.jit(step).lower(state, *_rest(model, batch)).compile()
@@ -119,14 +139,12 @@ def update_row(
     }
 
 
-def make_update(model: TextModel, kind: type[Scorer]) -> Callable[..., Any]:
-    """The step with a kind of scorer; its gradient is kept in the optimiser's state."""
-    rl, chunk = model.config.rl, model.config.model.vocabulary_chunk
-    scorer = kind(model.model, rl.temperature, chunk)
-    form = rl.advantage
-    estimator = Estimator("grpo_rank", form.form, form.mix, form.discount)
-    loss = PolicyLossSettings.of(rl)
-    return GrpoRank(scorer, estimator, _optimizer(), loss, rl.updates_per_rollout).step
+def make_update(
+    model: TextModel, settings: UpdateSettings, kind: type[Scorer]
+) -> Callable[..., Any]:
+    """The step with a kind of scorer; the optimiser's state keeps its gradient."""
+    scorer = kind(model.model, settings.temperature, settings.vocabulary_chunk)
+    return GrpoRank(scorer, settings.estimator, _optimizer(), settings.loss, settings.updates).step
 
 
 def _optimizer() -> optax.GradientTransformation:
@@ -134,7 +152,7 @@ def _optimizer() -> optax.GradientTransformation:
 
 
 def initial_state(model: TextModel) -> TrainState:
-    """The adapters, and a reference that is another policy, so that the KL has a gradient."""
+    """The adapters, and a different policy as reference, so that the KL has a gradient."""
     state = start(model.split[0], _optimizer(), 0, with_reference=True)
     return state._replace(reference=jax.tree.map(lambda x: 0.9 * x, state.reference))
 
@@ -144,10 +162,10 @@ def _rest(model: TextModel, batch: RolloutBatch) -> tuple[Any, ...]:
 
 
 def gradient(state: TrainState) -> dict[str, jax.Array]:
-    """What the last update was made of, by path."""
+    """The gradient of the last update, by path."""
     return flatten(state.opt_state[0].trace)
 
 
 def largest(tree: Any) -> float:
-    """Of all numbers by absolute value."""
+    """The largest absolute value in a tree."""
     return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))

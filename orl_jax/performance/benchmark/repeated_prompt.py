@@ -1,6 +1,6 @@
-"""The update without a shared prompt, for comparison alone: each answer brings its own copy.
+"""The update without a shared prompt, only for comparison: each response has its own copy.
 
-What a library does that knows rows and no groups: G x (P + R) tokens a prompt, not P + G x R.
+This is what libraries with rows instead of groups do: G x (P + R) tokens per prompt, not P + G x R.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ from orl_jax.rl.scorer import Scorer, States
 
 @dataclasses.dataclass(frozen=True)
 class RepeatedScorer(Scorer):
-    """Scores each answer behind a copy of its prompt."""
+    """Scores each response after its own copy of the prompt."""
 
     def states(self, params: dict[str, Any], batch: RolloutBatch) -> States:
-        """As `Scorer.states`, the same numbers."""
+        """The same numbers as `Scorer.states`."""
         prompts, group, length = batch.responses.ids.shape
         media, prompt = jax.tree.map(
             lambda x: jnp.repeat(x, group, axis=0), (batch.media, batch.prompt)

@@ -1,4 +1,4 @@
-"""A config's language model alone, with random parameters and prompts without a video."""
+"""A language model with random parameters, for prompts without a video."""
 
 import dataclasses
 from functools import cached_property, partial
@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 from orl_jax.models.llama import Llama, Segment
 from orl_jax.models.params import partition
@@ -18,41 +17,40 @@ from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.performance.benchmark.random_params import random_params
 from orl_jax.rl.batch import Judgement, RolloutBatch
 
-_IMAGE = 1  # no prompt holds it
+_IMAGE = 1  # no prompt contains it
 
 
 @dataclasses.dataclass(frozen=True)
 class TextModel:
-    """See the module.
+    """The language model of a VLM, with random batches.
 
     Attributes:
-      config: reads `model.language`, `model.lora`, `rl`.
+      settings: of the VLM.
       vocabulary: V.
 
-    Example: `TextModel(config, 32000).batch(prompts=1, group=5, prompt=626, response=64)`.
+    Example: `TextModel(settings, 32000).batch(prompts=1, group=5, prompt=626, response=64)`.
     """
 
-    config: ConfigDict
+    settings: VlmSettings
     vocabulary: int
 
     @cached_property
     def model(self) -> VLM:
-        """Vision and adapter are there and have no parameters."""
-        settings = VlmSettings.from_config(self.config)
-        return settings.build(vocabulary=self.vocabulary, image_id=_IMAGE, lora=True)
+        """The VLM; its vision tower and adapter get no parameters."""
+        return self.settings.build(vocabulary=self.vocabulary, image_id=_IMAGE, lora=True)
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """Random ones, those of the adapters, too."""
+        """Random parameters, including those of the LoRA adapters."""
         prompt = Prompt(jnp.zeros((1, 2), jnp.int32), jnp.ones((1, 2), bool))
         init = partial(self.model.init, method=_touch)
         shapes = jax.eval_shape(init, jax.random.key(0), self._media(1), prompt)["params"]
-        dtype = self.config.model.param_dtype
+        dtype = self.settings.param_dtype
         return random_params(jax.tree_util.tree_map_with_path(partial(_typed, dtype), shapes))
 
     @cached_property
     def split(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Trained and frozen ones."""
+        """Trained and frozen parameters."""
         return partition(self.params, ((".*/lora_[ab]", "train"), (".*", "freeze")))
 
     @property
@@ -65,7 +63,7 @@ class TextModel:
         return jnp.zeros((rows, 1, language.width), language.dtype)
 
     def batch(self, *, prompts: int, group: int, prompt: int, response: int) -> RolloutBatch:
-        """A rollout of random tokens, all places filled."""
+        """A rollout of random tokens, without padding."""
         rng = np.random.default_rng(0)
 
         def ids(*shape: int) -> jax.Array:
@@ -91,6 +89,6 @@ def _touch(model: nn.Module, media: jax.Array, prompt: Prompt) -> Any:
 
 
 def _typed(dtype: str, path: tuple[Any, ...], leaf: Any) -> jax.ShapeDtypeStruct:
-    """As a run holds them: trained ones are float32, codes and scales are what they are."""
+    """The types in a run: float32 for trained parameters; codes and scales keep their own."""
     own = path[-1].key in ("lora_a", "lora_b", "codes", "scales")
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype if own else dtype)

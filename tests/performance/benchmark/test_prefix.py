@@ -6,6 +6,7 @@ import runpy
 import jax
 import pytest
 
+from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.performance.benchmark import prefix
 from orl_jax.performance.benchmark.repeated_prompt import RepeatedScorer
 from orl_jax.performance.benchmark.text_model import TextModel
@@ -18,12 +19,12 @@ CONFIG = pathlib.Path(__file__).parents[3] / "configs" / "demo.py"
 def model():
     config = runpy.run_path(str(CONFIG))["get_config"]("tiny").unlock()
     config.model.language.layers = 1
-    return TextModel(config, 20)
+    return TextModel(VlmSettings.from_config(config), 20)
 
 
-def gradient(model, kind, **changes):
+def gradient(model, kind):
     batch = model.batch(prompts=2, group=3, prompt=9, response=4)
-    step = prefix.make_update(model, kind)
+    step = prefix.make_update(model, prefix.UpdateSettings(), kind)
     state = prefix.initial_state(model)
     state, metrics, ranked = jax.jit(step)(state, model.split[1], model.banned, batch)
     return prefix.gradient(state), metrics, ranked
