@@ -64,7 +64,7 @@ def rank_advantages(
     Example: `rank_advantages(jnp.array([0, 1]), jnp.array([1, 0]), mix=0.0)` is [0.1845, -0.1845].
     """
     if not 0 <= mix <= 1:
-        raise ValueError(f"mix is {mix}; it must lie in [0, 1]")
+        raise ValueError(f"mix is {mix}; it must be in [0, 1]")
     delta = rank_penalties(oracle_ranks, predicted_ranks, form=form, discount=discount)
     if form == "printed":
         return jnp.mean(delta, axis=-1, keepdims=True) - delta

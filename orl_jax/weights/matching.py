@@ -126,8 +126,8 @@ def _faults(source: Source, target: Target) -> str:
         "has tensors of another shape or type:": misfits,
         "has nothing for our": _gaps(table, target.shapes)[0],
     }
-    told = [f"{kind} {', '.join(grouped(names))}" for kind, names in kinds.items() if names]
-    return f"{folder.path} {', and '.join(told)}" if told else ""
+    parts = [f"{kind} {', '.join(grouped(names))}" for kind, names in kinds.items() if names]
+    return f"{folder.path} {', and '.join(parts)}" if parts else ""
 
 
 def _names(row: Row, shapes: Shapes) -> list[str]:

@@ -73,7 +73,7 @@ def test_extreme_scores_stay_finite():
 def test_the_order_of_presentation_does_not_matter():
     rng = np.random.default_rng(2)
     scores, ranks = rng.normal(size=(5, 4)), np.array([rng.permutation(4) for _ in range(5)], float)
-    turn = rng.permutation(4)
+    order = rng.permutation(4)
     first, second = (ranking_loss(jnp.array(s), jnp.array(r)) for s, r in
-                     ((scores, ranks), (scores[:, turn], ranks[:, turn])))  # fmt: skip
+                     ((scores, ranks), (scores[:, order], ranks[:, order])))  # fmt: skip
     np.testing.assert_allclose(first, second, rtol=1e-5)

@@ -70,8 +70,8 @@ class CompiledSteps:
         Example: `programs.cost("encode").flops`.
         """
         if name == "rollout":
-            turns = self.shapes.config.rl.max_response_tokens
-            return self.cost("prefill") + self.cost("decode").times(turns)
+            tokens = self.shapes.config.rl.max_response_tokens
+            return self.cost("prefill") + self.cost("decode").times(tokens)
         program, devices = self[name], self.shapes.layout.mesh.size
         sizes = program.run.memory_analysis()
         moved = sizes.argument_size_in_bytes + sizes.output_size_in_bytes

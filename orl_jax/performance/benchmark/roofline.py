@@ -46,9 +46,9 @@ class Cost(NamedTuple):
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.flops + other.flops, self.bytes + other.bytes)
 
-    def times(self, turns: int) -> "Cost":
-        """The cost of `turns` calls."""
-        return Cost(self.flops * turns, self.bytes * turns)
+    def times(self, calls: int) -> "Cost":
+        """The cost of `calls` calls."""
+        return Cost(self.flops * calls, self.bytes * calls)
 
 
 def measure_peak(dtype: DTypeLike, repeats: int = 5) -> Peak:

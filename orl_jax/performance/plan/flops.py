@@ -31,9 +31,9 @@ class Flops:
     def __add__(self, other: "Flops") -> "Flops":
         return Flops(self.count + other.count, self.open_loops or other.open_loops)
 
-    def times(self, turns: int) -> "Flops":
-        """The count of `turns` repetitions."""
-        return Flops(self.count * turns, self.open_loops)
+    def times(self, repetitions: int) -> "Flops":
+        """The count of `repetitions` repetitions."""
+        return Flops(self.count * repetitions, self.open_loops)
 
 
 def count(function: Callable[..., Any], *args: Any) -> Flops:

@@ -45,7 +45,7 @@ class Measured:
     """Bytes on one device while a step runs; operations over all devices.
 
     Attributes:
-      name, part_of, turns: see `Step`.
+      name, part_of, calls: see `Step`.
       arguments: of the compiled function, without unused ones.
       beside: everything else that a run holds meanwhile.
       temporaries: of the function; for the target cpu, without `widened`.
@@ -59,7 +59,7 @@ class Measured:
 
     name: str
     part_of: str
-    turns: int
+    calls: int
     arguments: int
     beside: int
     temporaries: int
@@ -94,7 +94,7 @@ def measure(step: Step, target: Target, shapes: Shapes) -> Measured:
     operations = flops.of_jaxpr(traced.jaxpr.jaxpr)
     arguments = stats.argument_size_in_bytes
     return Measured(
-        step.name, step.part_of, step.turns,
+        step.name, step.part_of, step.calls,
         arguments=arguments,
         beside=max(bytes_per_device((step.alive, step.args)) - arguments, 0),
         temporaries=stats.temp_size_in_bytes - widened,

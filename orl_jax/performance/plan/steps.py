@@ -47,7 +47,7 @@ class Step:
       args: shapes with shardings.
       alive: everything that a run holds meanwhile, including the arguments.
       part_of: the whole step that contains it; "" for whole steps.
-      turns: how often that step runs it at most.
+      calls: how often that step runs it at most.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Step:
     args: tuple[Any, ...]
     alive: Any
     part_of: str = ""
-    turns: int = 1
+    calls: int = 1
 
 
 def names(resident: RunShapes) -> list[str]:
@@ -176,8 +176,8 @@ def _decode(resident: RunShapes) -> Step:
 
     function = jax.jit(decode_token, donate_argnums=0, out_shardings=_places(state))
     args = (state, params, resident.banned, resident.state.key, prefix)
-    alive, turns = (resident.while_sampling, args), settings.max_response_tokens
-    return Step("decode", function, args, alive, part_of="rollout", turns=turns)
+    alive, calls = (resident.while_sampling, args), settings.max_response_tokens
+    return Step("decode", function, args, alive, part_of="rollout", calls=calls)
 
 
 def _validate(resident: RunShapes) -> Step:
@@ -210,11 +210,11 @@ def _score(resident: RunShapes) -> Step:
     """Log-probabilities of one policy, without gradient, as all algorithms take them."""
     settings, score = resident.shapes.config.rl, resident.algorithm.scorer.policy_log_prob
     # The reference, and the old policy where that is not the current one.
-    turns = 1 + (settings.algorithm == "ppo" or settings.updates_per_rollout > 1)
+    calls = 1 + (settings.algorithm == "ppo" or settings.updates_per_rollout > 1)
     function = jax.jit(score, out_shardings=resident.shapes.layout.batch)
     args = (resident.params, resident.banned, resident.batch)
     alive = (resident.always, resident.batch)
-    return Step("score", function, args, alive, part_of="update", turns=turns)
+    return Step("score", function, args, alive, part_of="update", calls=calls)
 
 
 MAKERS: dict[str, Callable[[RunShapes], Step]] = {

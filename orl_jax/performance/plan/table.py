@@ -51,16 +51,16 @@ def _rows(plan: Plan) -> Iterator[Sequence[str]]:
 
 
 def _name(step: Measured) -> str:
-    turns = f" x {step.turns}" if step.turns > 1 else ""
-    return f"  {step.name}{turns}" if step.part_of else step.name
+    calls = f" x {step.calls}" if step.calls > 1 else ""
+    return f"  {step.name}{calls}" if step.part_of else step.name
 
 
 def _work(plan: Plan, step: Measured) -> str:
-    """TFLOP of a device. Where a loop hides its turns, those of the parts; ">" without parts."""
+    """TFLOP of a device. Where a loop hides its length, that of the parts; ">" without parts."""
     parts = [part for part in plan.steps if part.part_of == step.name]
-    count, sign = step.turns * step.flops, ""
+    count, sign = step.calls * step.flops, ""
     if step.open_loops and parts:
-        count = sum(part.turns * part.flops for part in parts)
+        count = sum(part.calls * part.flops for part in parts)
     elif step.open_loops:
         sign = ">"
     return f"{sign}{count / plan.devices / 1e12:,.2f}"

@@ -215,10 +215,10 @@ def test_ctrl_c_ends_the_server_and_reports_progress(script, output):
     page.post("/groups/0", ORDER)
     page.post("/groups/0", {"skip": True, "seconds": 1})
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert f"1 of 6 groups are done (1 skipped): {output}" in told
-    assert "6 videos are missing" in told
+    assert f"1 of 6 groups are done (1 skipped): {output}" in log
+    assert "6 videos are missing" in log
     assert len(rows(output)) == 1
 
 

@@ -103,7 +103,7 @@ def test_optimiser_reference_and_value_model(runs):
 def step(name, total, part_of="", **changes):
     """A measured step that needs only temporaries."""
     values = {
-        "arguments": 0, "beside": 0, "temporaries": total, "outputs": 0, "widened": 0, "turns": 1,
+        "arguments": 0, "beside": 0, "temporaries": total, "outputs": 0, "widened": 0, "calls": 1,
         "flops": 0, "open_loops": False, "held": (), "seconds": 0.0,
     }  # fmt: skip
     return Measured(name=name, part_of=part_of, **(values | changes))
@@ -135,7 +135,7 @@ def test_verdict():
 
 def test_the_table_adds_up():
     parts = (step("prefill", 2 * GB, "rollout", flops=8 * 10**12),
-             step("decode", GB, "rollout", flops=10**12, turns=16))  # fmt: skip
+             step("decode", GB, "rollout", flops=10**12, calls=16))  # fmt: skip
     held = (LiveArrays("bf16[2,3]", 2, 3 * GB, "VLM.decode/language"),)
     rollout = step("rollout", 4 * GB, flops=9 * 10**12, open_loops=True, arguments=GB, held=held)
     lines = render(make(rollout, *parts), 1).splitlines()
