@@ -10,7 +10,6 @@ crossing is explicit. What runs while it thinks (`config.oracle`):
                 sampled them scores them, and the importance ratio is to its probabilities.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array
-from ml_collections import ConfigDict
 
 from orl_jax.models.params import policy_of
 from orl_jax.models.sequences import Prompt
@@ -30,64 +28,16 @@ from orl_jax.rl import rl_metrics
 from orl_jax.rl.asking import Answer, Asker
 from orl_jax.rl.batch import Judgement, Ranked, RolloutBatch
 from orl_jax.rl.device_policy import DevicePolicy
+from orl_jax.rl.learner_settings import LearnerSettings
 from orl_jax.rl.rollout_table import rollout_rows, write_rollouts
 from orl_jax.run import processes
 from orl_jax.run.clock import Clock, span
 from orl_jax.run.config import check_whole_groups
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import MetricsWriter
-from orl_jax.run.rules import NEED_SCORES
 from orl_jax.training.state import Ahead, TrainState
 
 Batch = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class LearnerSettings:
-    """What a step does besides sampling and updating.
-
-    Attributes:
-      batch_size: B, prompts in a step.
-      items: prompts in an epoch.
-      steps: of the whole stage.
-      updates: of the optimiser in a step.
-      videos: folder of the videos that the Oracle is asked about.
-      rollouts_every: steps between tables of rollouts.
-      reference_refresh: "never" | "epoch": when the reference becomes the current policy.
-      needs_scores: the algorithm that needs an Oracle's scores, or "".
-      oracle: its name, for messages.
-      overlap, lag: see the module.
-    """
-
-    batch_size: int
-    items: int
-    steps: int
-    updates: int
-    videos: str
-    rollouts_every: int
-    reference_refresh: str = "never"
-    needs_scores: str = ""
-    oracle: str = ""
-    overlap: bool = False
-    lag: bool = False
-
-    @classmethod
-    def of(cls, config: ConfigDict, *, items: int, steps: int, updates: int) -> "LearnerSettings":
-        """Of `config.rl`, `config.oracle` and `config.data.folder`."""
-        rl, oracle = config.rl, config.oracle
-        return cls(
-            batch_size=rl.batch_size,
-            items=items,
-            steps=steps,
-            updates=updates,
-            videos=config.data.folder,
-            rollouts_every=rl.rollouts_every,
-            reference_refresh=rl.reference_refresh,
-            needs_scores=rl.algorithm if rl.algorithm in NEED_SCORES else "",
-            oracle=oracle.name,
-            overlap=oracle.overlap,
-            lag=bool(oracle.lag),
-        )
 
 
 class PendingRollout(NamedTuple):

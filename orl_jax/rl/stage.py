@@ -36,13 +36,15 @@ from orl_jax.rl.algorithms import (
 from orl_jax.rl.asking import Asker, AskingSettings
 from orl_jax.rl.device_policy import DevicePolicy, Sampling
 from orl_jax.rl.feature_cache import precompute_features
-from orl_jax.rl.learner import Learner, LearnerSettings
+from orl_jax.rl.learner import Learner
+from orl_jax.rl.learner_settings import LearnerSettings
 from orl_jax.rl.score_oracle import REWARD, TRAINED, checked_checkpoint, device_oracles
 from orl_jax.run import processes
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.training import loop
-from orl_jax.training.monitors import Limits, Monitors
+from orl_jax.training.limits import Limits
+from orl_jax.training.monitors import Monitors
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState

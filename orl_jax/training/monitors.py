@@ -7,14 +7,13 @@ accuracy on some task types; arXiv 2510.02561) and those caused by its printed f
 Oracles and by mismatched samplers. Names: `docs/metrics.md`. Thresholds: `Limits`.
 """
 
-import dataclasses
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
+from orl_jax.training.limits import Limits
 
 NO_SIGNAL = "group/no_signal_fraction"
 SIZE = "advantage/abs_mean"
@@ -26,43 +25,6 @@ CATEGORY = "validation/category/"
 AVERAGED = (NO_SIGNAL, SIZE, LENGTH, VALID, "kl", "entropy")
 # These are 0 for want of anything to average where the Oracle ranked no group of the step.
 NEED_A_RANKING = ("kl", "entropy", "advantage/", "group/")
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """When training is said to go wrong; 0 switches a monitor off. `configs/demo.py` has values.
-
-    Attributes:
-      window: logged steps that means are taken over.
-      no_signal_fraction, advantage_floor: of advantage_collapse, means over the window.
-      advantage_limit: of advantage_explosion.
-      kl_limit: of policy_drift, nats a token.
-      entropy_share: of entropy_collapse, of the first window's mean.
-      length_factor: of length_drift, against the first window's mean, either way.
-      direction_floor: of wrong_direction, a correlation; -1 switches it off.
-      type_fall: of type_fall, a share.
-      valid_floor: of oracle_failing, a share.
-      gap_limit: of sampler_mismatch, nats.
-      stop_on: names of monitors whose alarms should stop training.
-    """
-
-    window: int
-    no_signal_fraction: float
-    advantage_floor: float
-    advantage_limit: float
-    kl_limit: float
-    entropy_share: float
-    length_factor: float
-    direction_floor: float
-    type_fall: float
-    valid_floor: float
-    gap_limit: float
-    stop_on: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, section: ConfigDict) -> "Limits":
-        """Of `config.monitors`, whose keys are these."""
-        return cls(**section.to_dict())
 
 
 class Alarm(NamedTuple):
@@ -221,16 +183,16 @@ CHECKS = {
 ADVICE = {
     "advantage_collapse": "The Oracle has little left to choose between: raise rl.temperature or "
     "rl.entropy_coefficient, take harder prompts or a finer Oracle, or stop here",
-    "advantage_explosion": "A few answers rule the update: look for outliers in rollouts/, or take "
+    "advantage_explosion": "A few answers dominate the update: look for outliers in rollouts/, or take "
     "rl.algorithm=grpo_rank with rl.advantage.form=signed, whose advantages are bounded",
     "policy_drift": "The policy is far from its reference: lower rl.learning_rate or raise "
     "rl.kl_coefficient (of ppo: rl.ppo.kl_reward)",
     "entropy_collapse": "The policy says nearly the same whatever it samples: raise "
     "rl.entropy_coefficient or rl.kl_coefficient, or lower rl.learning_rate",
-    "length_drift": "The Oracle may prefer length as such: read rollouts/ and its rankings there",
+    "length_drift": "The Oracle may prefer length itself: read rollouts/ and its rankings there",
     "wrong_direction": "The update pushes away from what the Oracle prefers, as the printed form "
     "does: take rl.advantage.form=signed, or check the Oracle's ranks (0 is best)",
-    "type_fall": "This task type pays for the others: raise rl.kl_coefficient, give it more "
+    "type_fall": "Other task types gain at the cost of this one: raise rl.kl_coefficient, give it more "
     "prompts, or check how the Oracle ranks it",
     "oracle_failing": "Groups without a valid ranking train nothing: rollouts/ has the reasons",
     "sampler_mismatch": "What is sampled is not the policy that is trained: compare number types, "
@@ -276,7 +238,7 @@ class Monitors:
         return [alarm for name in NAMES for alarm in self._begun(name, step)]
 
     def replay(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Starts anew with the rows of the steps so far, as `read_metrics` gives them."""
+        """Starts again with the rows of the steps so far, as `read_metrics` gives them."""
         self._history = History(self._limits.window)
         self._on: set[tuple[str, str]] = set()
         for row in rows:

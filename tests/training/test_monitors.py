@@ -21,7 +21,8 @@ from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.run.stop import StopRequested
 from orl_jax.training import loop
-from orl_jax.training.monitors import ADVICE, CHECKS, NAMES, Alarm, Limits, Monitors
+from orl_jax.training.limits import Limits
+from orl_jax.training.monitors import ADVICE, CHECKS, NAMES, Alarm, Monitors
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import start
 
@@ -99,7 +100,7 @@ def test_a_message_is_one_line_with_value_limit_and_remedy() -> None:
     (alarm,) = alarms(column("kl", 0.9, 0.3))
     assert alarm.message == (
         "policy_drift at step 2: kl (nats a token, mean of 2 steps) is 0.6, above 0.5. The policy "
-        "has left its reference: lower rl.learning_rate or raise rl.kl_coefficient (of ppo: "
+        "is far from its reference: lower rl.learning_rate or raise rl.kl_coefficient (of ppo: "
         "rl.ppo.kl_reward)."
     )
     (direction,) = alarms(column(DIRECTION, -0.3))
