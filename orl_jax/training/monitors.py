@@ -183,8 +183,8 @@ CHECKS = {
 ADVICE = {
     "advantage_collapse": "The Oracle has little left to choose between: raise rl.temperature or "
     "rl.entropy_coefficient, take harder prompts or a finer Oracle, or stop here",
-    "advantage_explosion": "A few answers dominate the update: look for outliers in rollouts/, or take "
-    "rl.algorithm=grpo_rank with rl.advantage.form=signed, whose advantages are bounded",
+    "advantage_explosion": "A few answers dominate the update: look for outliers in rollouts/, or "
+    "take rl.algorithm=grpo_rank with rl.advantage.form=signed, whose advantages are bounded",
     "policy_drift": "The policy is far from its reference: lower rl.learning_rate or raise "
     "rl.kl_coefficient (of ppo: rl.ppo.kl_reward)",
     "entropy_collapse": "The policy says nearly the same whatever it samples: raise "
@@ -192,8 +192,8 @@ ADVICE = {
     "length_drift": "The Oracle may prefer length itself: read rollouts/ and its rankings there",
     "wrong_direction": "The update pushes away from what the Oracle prefers, as the printed form "
     "does: take rl.advantage.form=signed, or check the Oracle's ranks (0 is best)",
-    "type_fall": "Other task types gain at the cost of this one: raise rl.kl_coefficient, give it more "
-    "prompts, or check how the Oracle ranks it",
+    "type_fall": "Other task types gain at the cost of this one: raise rl.kl_coefficient, give it "
+    "more prompts, or check how the Oracle ranks it",
     "oracle_failing": "Groups without a valid ranking train nothing: rollouts/ has the reasons",
     "sampler_mismatch": "What is sampled is not the policy that is trained: compare number types, "
     "temperature and banned tokens",
