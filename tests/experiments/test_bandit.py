@@ -86,7 +86,7 @@ def test_printed_lowers_the_quality():
 
 
 @pytest.mark.parametrize("form", ["signed, mix 0.25", "linear in rank"])
-def test_mended_and_linear_raise_the_quality(form):
+def test_signed_and_linear_raise_the_quality(form):
     history = small_run(form)
     assert np.all(history.quality[:, -1] > history.quality[:, 0] + 0.2)
     assert np.all(history.best[:, -1] > 0.7)

@@ -103,7 +103,7 @@ def test_ten_thousand_bad_replies_never_count():
             parse(bad_reply(LABELS, rng), LABELS)
         reply = bad_reply(LABELS[:2], rng)
         if not all(label in str(reply) for label in LABELS[:2]):
-            continue  # one alone may be meant
+            continue  # a single one may be meant
         with pytest.raises(ReplyError):
             parse_pair(reply, LABELS)
 
@@ -140,10 +140,10 @@ def test_a_judge_of_places_is_averaged_out(oracle):
 
 
 def test_other_orders_of_the_answers_are_shuffled_otherwise(oracle):
-    turned = RankRequest("p0", REQUEST.question, ANSWERS[::-1], reference="Up")
+    reversed_request = RankRequest("p0", REQUEST.question, ANSWERS[::-1], reference="Up")
     with served(by_length) as (address, bodies):
         asking = oracle(address)
-        first, again, other = asking.rank([REQUEST])[0], *asking.rank([REQUEST, turned])
+        first, again, other = asking.rank([REQUEST])[0], *asking.rank([REQUEST, reversed_request])
     shown = [asked(body)[1] for body, _ in bodies]
     assert shown.count(shown[0]) == 2 and len({*map(tuple, shown)}) == 2  # the same, and another
     assert first.ranks == again.ranks == other.ranks[::-1]

@@ -57,7 +57,7 @@ _COUNTS = st.integers(0, 60)
 
 
 @given(_COUNTS, _COUNTS, _COUNTS, _COUNTS)
-def test_newcombe_holds_the_difference_has_a_width_and_can_be_turned_round(a, b, c, d) -> None:
+def test_newcombe_holds_the_difference_has_a_width_and_can_be_swapped(a, b, c, d) -> None:
     low, high = newcombe(a, b, c, d)
     n = max(a + b + c + d, 1)
     assert -1 - 1e-9 <= low <= (b - c) / n + 1e-9 and (b - c) / n - 1e-9 <= high <= 1 + 1e-9

@@ -44,7 +44,7 @@ def test_the_difference_is_paired(pair):
 
 
 def test_a_difference_that_excludes_0(tmp_path):
-    # 120 items of which RL alone has 30 right: 0.25 with a standard error of 0.04.
+    # 120 items of which only RL has 30 right: 0.25 with a standard error of 0.04.
     sft = write_evaluation(tmp_path / "a", [choice(k, "A", "B") for k in range(120)])
     rl = write_evaluation(tmp_path / "b", [choice(k, "A", "BA"[k < 30]) for k in range(120)])
     found = benchmarks(("SFT", sft), ("RL", rl))[0].all

@@ -82,7 +82,7 @@ def test_hostile_text_is_escaped(page):
     assert not re.search(r"\son\w+=", re.sub(r"&[^;]+;", "", page.split("</style>")[1].lower()))
 
 
-def test_the_table_with_published_figures_beside(page):
+def test_published_figures_stand_next_to_ours(page):
     row = Reader(page).row("Temporal Perception")
     # 60 of 120 right, 100 of 120 with the 40 that were gained (one of SFT's is unanswered).
     assert row[1] == ["120"] and row[2][0] == "49.6" and row[3][0] == "83.3"

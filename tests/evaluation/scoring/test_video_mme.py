@@ -10,8 +10,8 @@ from orl_jax.evaluation.scoring.submission import from_submission, to_submission
 from orl_jax.evaluation.scoring.video_mme import official_letter, option_text, strict_letter
 from orl_jax.run.errors import UserError
 
-# What the description says is removed, in the script's order. "The best option is", "The correct
-# option is" alone, "Best answer:" and "Best option:" are not: two commas are missing.
+# What is removed, in the script's order. "The best option is", "The correct option is", "Best
+# answer:" and "Best option:" are not, by themselves: two commas are missing.
 REMOVED = (
     "The best answer is|The correct answer is|The answer is|The answer|"
     "The best option isThe correct option is|Best answer:Best option:|Answer:|Option:|"

@@ -72,18 +72,18 @@ def test_the_pairs_that_noise_inverts(tmp_path, monkeypatch):
 
 def test_where_the_answers_stand_in_the_file_does_not_matter(groups, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    turned = []
+    reordered = []
     for line in groups.read_text().splitlines():
         row = json.loads(line)
         order = rng.permutation(5)
         for key in ("responses", "truncated", "oracle_ranks", "oracle_scores"):
             row[key] = [row[key][index] for index in order]
-        turned.append(json.dumps(row))
-    (tmp_path / "turned.jsonl").write_text("\n".join(turned))
+        reordered.append(json.dumps(row))
+    (tmp_path / "reordered.jsonl").write_text("\n".join(reordered))
 
     judge = FunctionOracle(lambda r: Ranking.from_scores([len(t) % 3 for t in r.responses]))
     first = audited(judge, groups, tmp_path / "one", monkeypatch, pairs=0)
-    second = audited(judge, tmp_path / "turned.jsonl", tmp_path / "two", monkeypatch, pairs=0)
+    second = audited(judge, tmp_path / "reordered.jsonl", tmp_path / "two", monkeypatch, pairs=0)
     assert -1 < mean(first, "tau") < 1
     for name, found in first["measures"]["all"].items():
         assert second["measures"]["all"][name] == pytest.approx(found), name

@@ -42,13 +42,13 @@ def test_what_fails_is_said_with_its_limit():
 @pytest.mark.parametrize(
     ("changes", "fails"),
     [
-        ({"length_bias": -0.3}, True),  # against long answers is a bias, too
+        ({"length_bias": -0.3}, True),  # favouring short answers is also a bias
         ({"length_bias": 0.2}, False),
         ({"length_bias": 0.3}, True),
         ({"invalid": 0.06}, True),
         ({"transitive": 0.8}, True),
         ({"self_tau": 0.5}, True),
-        ({"effect": 0.4, "p": 0.2}, False),  # chance alone
+        ({"effect": 0.4, "p": 0.2}, False),  # may be chance
         ({"tau": 0.5 - 1e-15}, False),  # the limit itself is kept, but for rounding
     ],
 )
