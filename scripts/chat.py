@@ -20,9 +20,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.evaluation.chat import Chat, converse
+from orl_jax.data.video import ClipFormat
+from orl_jax.evaluation.chat import Chat, converse, read_clip
 from orl_jax.evaluation.ranked_answers import answer_table, by_log_prob, by_oracle, check_reference
-from orl_jax.models.assembly import stored_config
+from orl_jax.models.assembly import restore, stored_config
 from orl_jax.oracles import Oracle, make_oracle
 from orl_jax.rl.score_oracle import TRAINED, device_oracles
 from orl_jax.run import cli
@@ -59,15 +60,18 @@ def main(config: ConfigDict, workdir: str) -> None:
     known = set(keys(settings))  # shared sections belong to newer configs only
     settings.update_from_flattened_dict({k: v for k, v in overridden().items() if k in known})
     oracle = _oracle(settings) if ORACLE.value else None
+    clip_format = ClipFormat.of(settings.data)
+    clip = read_clip(VIDEO.value, clip_format)  # before the model, as it fails sooner
     chat = Chat(
-        settings, CHECKPOINT.value, VIDEO.value, seed=SEED.value, temperature=_temperature(),
+        *restore(settings, CHECKPOINT.value), seed=SEED.value, temperature=_temperature(),
         max_tokens=MAX_TOKENS.value or settings.rl.max_response_tokens,
     )  # fmt: skip
+    chat.watch(clip)
     respond = partial(_show_samples, chat, oracle) if SAMPLES.value else chat.say
     if QUESTION.value is not None:
         respond(QUESTION.value)
     else:
-        converse(chat, _lines(), respond)
+        converse(_lines(), respond, lambda path: chat.watch(read_clip(path, clip_format)))
 
 
 def _check_flags() -> None:

@@ -62,8 +62,7 @@ class ClipFormat:
     @classmethod
     def of(cls, data: ConfigDict) -> Self:
         """The format in `config.data`; that of the policy, whose vision tower depends on it."""
-        # Checkpoints from before that key were cropped.
-        return cls(data.frames, data.image_size, data.get("framing", "crop"))
+        return cls(data.frames, data.image_size, data.framing)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -1,6 +1,9 @@
 """Asking a checkpoint about a video file: the session behind `scripts/chat.py`.
 
-    chat = Chat(settings, "runs/demo/checkpoints/rl", "clip.mp4", max_tokens=12)
+    settings = stored_config("runs/demo/checkpoints/rl")
+    assembly, params = restore(settings, "runs/demo/checkpoints/rl")
+    chat = Chat(assembly, params, max_tokens=12)
+    chat.watch(read_clip("clip.mp4", ClipFormat.of(settings.data)))
     chat.say("What does the red circle do?")     # streams the answer to standard output
     chat.sample("What does it do?", count=5)     # five answers with their log-probabilities
 
@@ -12,17 +15,16 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import decord
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.data.video import ClipFormat, VideoError, read_frames, uniform_indices
 from orl_jax.evaluation.ranked_answers import Answer
-from orl_jax.models.assembly import Assembly, banned_tokens, restore
+from orl_jax.models.assembly import Assembly, banned_tokens
 from orl_jax.models.sampler import sample
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.stream import Streamer, text_pieces
@@ -34,13 +36,20 @@ PROMPT_LIMIT = 4096  # tokens of a prompt, where the configuration does not allo
 _STEP = 64  # prompts longer than in training are padded to a multiple of it: few compilations
 
 
+class Clip(NamedTuple):
+    """The frames of a video, uint8 [F, image_size, image_size, 3], and how many the file has."""
+
+    path: str
+    frames: np.ndarray
+    total: int
+
+
 class Chat:
-    """A checkpoint with the video that it is asked about.
+    """A model and the video that it is asked about; `watch` comes first.
 
     Args:
-      settings: the configuration of the checkpoint; reads `data`, `model`, `seed`.
-      checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
-      video: path of the first video.
+      assembly: the model and its encoder.
+      params: of the model.
       max_tokens: T, the most tokens of an answer.
       temperature: 0 takes the most likely token.
       seed: of the noise; every question has noise of its own.
@@ -48,30 +57,25 @@ class Chat:
     Attributes:
       video: path of the current video.
       encoder: of questions, and decoder of answers.
-
-    Raises:
-      UserError: an unreadable video; a checkpoint or tokenizer that is missing or does not fit.
     """
+
+    video: str
 
     def __init__(
         self,
-        settings: ConfigDict,
-        checkpoint: str | os.PathLike[str],
-        video: str,
+        assembly: Assembly,
+        params: dict[str, Any],
         *,
         max_tokens: int,
         temperature: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self._data = settings.data
-        frames, total = read_clip(video, self._data)  # first, as it is quick to fail
-        assembly, self._params = restore(settings, checkpoint)
+        self._params = params
         self.encoder = assembly.encoder
         self._wide = _with_room(self.encoder)
         self._compile(assembly, max_tokens, temperature)
         self._key = jax.random.key(seed)
         self._turn = 0
-        self._look(video, frames, total)
 
     def _compile(self, assembly: Assembly, max_tokens: int, temperature: float) -> None:
         ids = {"end_id": self.encoder.end_id, "pad_id": self.encoder.pad_id}
@@ -83,20 +87,14 @@ class Chat:
         draw = partial(sample, assembly.model, **how)
         self._sample = jax.jit(draw, static_argnames="group_size")
 
-    def watch(self, video: str) -> None:
-        """Changes the video; where it is unreadable the old one stays.
-
-        Raises:
-          UserError: it is missing, empty, broken or without frames.
-        """
-        self._look(video, *read_clip(video, self._data))
-
-    def _look(self, video: str, frames: np.ndarray, total: int) -> None:
-        self._visual = self._see(self._params, self._layout.replicate(frames[None]))
-        self.video = video
+    def watch(self, clip: Clip) -> None:
+        """Encodes a clip, which the next questions are about."""
+        self._visual = self._see(self._params, self._layout.replicate(clip.frames[None]))
+        self.video = clip.path
+        read = len(set(uniform_indices(clip.total, len(clip.frames))))
         _log.info(
             "%s: %d of %d frames read, %d visual tokens",
-            video, len(set(uniform_indices(total, len(frames)))), total, self._visual.shape[1],
+            clip.path, read, clip.total, self._visual.shape[1],
         )  # fmt: skip
 
     def stream(self, question: str) -> Iterator[int]:
@@ -157,39 +155,35 @@ class Chat:
         return key
 
 
-def read_clip(video: str, data: ConfigDict) -> tuple[np.ndarray, int]:
-    """Frames of a video for the model, and how many the file has.
-
-    Args:
-      video: path of the file.
-      data: `config.data`; its frames, image size and framing count.
-
-    Returns:
-      uint8 [F, image_size, image_size, 3] and the number of frames in the file.
+def read_clip(video: str, clip_format: ClipFormat) -> Clip:
+    """Reads a video for a model.
 
     Raises:
       UserError: the file is missing, empty, broken or without frames.
 
-    Example: `frames, total = read_clip("clip.mp4", config.data)`.
+    Example: `chat.watch(read_clip("clip.mp4", ClipFormat.of(config.data)))`.
     """
     try:
-        frames = read_frames(video, ClipFormat.of(data))
+        frames = read_frames(video, clip_format)
     except VideoError as error:
         raise UserError(f"video {error}") from error
-    return frames, len(decord.VideoReader(video, num_threads=1))
+    return Clip(video, frames, len(decord.VideoReader(video, num_threads=1)))
 
 
-def converse(chat: Chat, lines: Iterable[str], respond: Callable[[str], None]) -> None:
-    """Answers one question a line, until an empty line, /quit or the end; /video changes the clip.
+def converse(
+    lines: Iterable[str], respond: Callable[[str], None], watch: Callable[[str], None]
+) -> None:
+    """Answers one question per line, until an empty line, /quit or the end of the lines.
 
-    What a line gets wrong is said in one line, and the next one is read.
+    An error takes one line, and the next question is read; where a video is unreadable, the old one
+    stays.
 
     Args:
-      chat: whose video /video PATH changes.
       lines: for example those of standard input.
       respond: what to do with a question; may raise `UserError` or `Failure`.
+      watch: what to do with the path of /video PATH; may raise the same.
 
-    Example: `converse(chat, sys.stdin, chat.say)`.
+    Example: `converse(sys.stdin, chat.say, lambda path: chat.watch(read_clip(path, clip_format)))`.
     """
     for line in map(str.strip, lines):
         command, _, rest = line.partition(" ")
@@ -197,9 +191,9 @@ def converse(chat: Chat, lines: Iterable[str], respond: Callable[[str], None]) -
             return
         try:
             if command == "/video":
-                chat.watch(os.path.expanduser(rest.strip()))
+                watch(os.path.expanduser(rest.strip()))
             elif command.startswith("/"):
-                raise UserError(f"{command} is no command; there are /video PATH and /quit")
+                raise UserError(f"{command} is not a command; there are /video PATH and /quit")
             else:
                 respond(line)
         except (UserError, Failure) as error:

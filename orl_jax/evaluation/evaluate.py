@@ -18,6 +18,7 @@ from orl_jax.evaluation.evaluator import Evaluator, Read
 from orl_jax.evaluation.prediction import Prediction, rows, write_predictions
 from orl_jax.evaluation.questions import chosen
 from orl_jax.evaluation.scoring.official import write_official
+from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.evaluation.summary import summarise
 from orl_jax.models.assembly import resolve_base, restore, stored_config, stored_extra
 from orl_jax.run import processes
@@ -84,7 +85,7 @@ def evaluate(
     names = tuple(splits) or _usual(config.data.folder)
     asked = {split: _asked(config, split) for split in names}  # missing ones fail early
     assembly, params = restore(settings, checkpoint)
-    evaluator = Evaluator(settings, assembly, cache)
+    evaluator = Evaluator(EvaluationSettings.of(settings), assembly, cache)
     # All of them before the first answer, and before earlier answers are set aside.
     read = {split: evaluator.read(items) for split, (_, items) in asked.items()}
     predict = partial(evaluator.predict, params, by_length=True)

@@ -12,19 +12,18 @@ from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.pipeline import batches
 from orl_jax.data.source import Items, Selection, open_split, select
 from orl_jax.data.text.prompt import asked
-from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.answering import generate, see, weigh
 from orl_jax.evaluation.buckets import Bucket, buckets
 from orl_jax.evaluation.prediction import WEIGHED, Prediction
 from orl_jax.evaluation.questions import Questions, weighed_ids
+from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.evaluation.shown import Shown
 from orl_jax.evaluation.summary import summarise
 from orl_jax.models.assembly import Assembly, banned_tokens
@@ -46,17 +45,18 @@ class Evaluator:
     """Answers questions; compiled once a length, used for any parameters.
 
     Args:
-      config: reads `seed`, `data`, `evaluation`, `rl.{temperature,max_response_tokens}`.
+      settings: how to ask; `EvaluationSettings.of(config)`.
       assembly: the model and its encoder.
-      cache: decoded frames, shared with training; None keeps the latest of `data.cache_mb`.
+      cache: decoded frames, shared with training; None keeps the latest `settings.cache_mb`.
     """
 
-    def __init__(self, config: ConfigDict, assembly: Assembly, cache: FrameCache | None = None):
-        data, settings = config.data, config.evaluation
-        self._config = config
+    def __init__(
+        self, settings: EvaluationSettings, assembly: Assembly, cache: FrameCache | None = None
+    ) -> None:
+        self._settings = settings
         self._layout = assembly.layout
         self._choice = settings.choice
-        self._cache = FrameCache(data.cache_mb, recent=True) if cache is None else cache
+        self._cache = FrameCache(settings.cache_mb, recent=True) if cache is None else cache
         self._encoder = assembly.encoder.resized(
             settings.prompt_tokens or assembly.encoder.prompt_length,
             settings.response_tokens or assembly.encoder.response_length,
@@ -64,16 +64,17 @@ class Evaluator:
         )
         self._subtitles = None
         if settings.subtitles:
-            self._subtitles = Shown(data.folder, data.frames, self._encoder)
+            videos = settings.videos
+            self._subtitles = Shown(videos.folder, videos.clip.frames, self._encoder)
         self._banned = banned_tokens(assembly)
         jit = partial(self._layout.jit, out_shardings=self._layout.batch)
         self._see = jit(partial(see, assembly.model))
-        self._generate = jit(partial(generate, assembly.model, **decoding(config, self._encoder)))
-        chunk = config.model.vocabulary_chunk
-        self._weigh = jit(partial(weigh, assembly.model, chunk_size=chunk))
+        self._generate = jit(partial(generate, assembly.model, **decoding(settings, self._encoder)))
+        chunk_size = settings.vocabulary_chunk
+        self._weigh = jit(partial(weigh, assembly.model, chunk_size=chunk_size))
 
     def validation(self, params: dict[str, Any]) -> dict[str, float]:
-        """Metrics of the first `evaluation.validation_items` of the validation split."""
+        """Metrics of the first `validation_items` of the validation split."""
         result = summarise(self.predict(params, self._validation))
         metrics = {"validation/accuracy": result["accuracy"]}
         if "sampled_accuracy" in result:
@@ -85,8 +86,8 @@ class Evaluator:
     @cached_property
     def _validation(self) -> Read:
         items = select(
-            open_split(self._config.data.folder, "validation"),
-            max_items=self._config.evaluation.validation_items,
+            open_split(self._settings.videos.folder, "validation"),
+            max_items=self._settings.validation_items,
         )
         return self.read(items)
 
@@ -146,7 +147,7 @@ class Evaluator:
         sizes = read.sizes if by_length else [limit] * len(read.sizes)
         return buckets(
             sizes, [item["video"] for item in read.questions], visual=self._encoder.visual_tokens,
-            limit=limit, batch_size=self._config.evaluation.batch_size,
+            limit=limit, batch_size=self._settings.batch_size,
         )  # fmt: skip
 
     def _answer(
@@ -155,12 +156,11 @@ class Evaluator:
         """The predictions of each batch, those of all processes."""
         if not bucket.places:
             return
-        settings = self._config.evaluation
         loader = batches(
             Selection(questions, bucket.places),
-            VideoSettings.of(self._config.data),
+            self._settings.videos,
             encoder=self._encoder.resized(bucket.length, self._encoder.response_length),
-            batch_size=settings.batch_size,
+            batch_size=self._settings.batch_size,
             cache=self._cache,
             answers=None,
             **processes.share(),
@@ -238,19 +238,18 @@ def _share(answered: Answered, items: Sequence[dict[str, Any]]) -> set[int]:
     return {index for index, _ in known}
 
 
-def decoding(config: ConfigDict, encoder: Any) -> dict[str, Any]:
-    """The keywords of `generate` under a config.
+def decoding(settings: EvaluationSettings, encoder: Any) -> dict[str, Any]:
+    """The keywords of `generate`.
 
     Args:
-      config: as `Evaluator`'s.
+      settings: as `Evaluator`'s.
       encoder: has `end_id` and `pad_id`.
     """
-    settings = config.evaluation
     return {
-        "seed": config.seed,
+        "seed": settings.seed,
         "samples": settings.samples,
-        "temperature": config.rl.temperature,
-        "max_tokens": settings.response_tokens or config.rl.max_response_tokens,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
         "end_id": encoder.end_id,
         "pad_id": encoder.pad_id,
     }

@@ -24,6 +24,7 @@ from orl_jax.data.look_ahead import LookAhead
 from orl_jax.data.source import Items, open_split
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.evaluator import Evaluator
+from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, flatten, masters, partition, policy_of
 from orl_jax.oracles import make_oracle
@@ -92,7 +93,7 @@ def _opened(
     pretrained = assemblies.load_params(base, assembly.layout)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
-    evaluator = Evaluator(config, assembly, cache)
+    evaluator = Evaluator(EvaluationSettings.of(config), assembly, cache)
     learner = make_learner(config, assembly, params, asker, workdir, len(items))
     policy, frozen = learner.policy, learner.policy.frozen
     with (

@@ -22,6 +22,7 @@ from orl_jax.data.source import open_split, select
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.lesson import LessonReader, group_by_video
 from orl_jax.evaluation.evaluator import Evaluator
+from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.sequences import Prompt, Responses
@@ -139,7 +140,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     )
     banned = assemblies.banned_tokens(assembly)
     cache = FrameCache(config.data.cache_mb) if cache is None else cache
-    evaluator = Evaluator(config, assembly, cache)
+    evaluator = Evaluator(EvaluationSettings.of(config), assembly, cache)
 
     def sft_step(
         state: TrainState, batch: dict[str, Any], _: Any

@@ -10,11 +10,13 @@ from ml_collections import ConfigDict
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.video import FRAMINGS, ClipFormat, read_frames
 from orl_jax.evaluation import evaluator as evaluator_module
+from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.report.frames import Frames
 from orl_jax.report.html import _frames
 from orl_jax.rl import score_model
 from orl_jax.rl import stage as rl
+from orl_jax.run.config import up_to_date
 from orl_jax.training import sft
 
 F, SIZE = 2, 16
@@ -26,16 +28,18 @@ SETTINGS = (({}, "crop"), ({"framing": "crop"}, "crop"), ({"framing": "pad"}, "p
 def config_of(folder, **data) -> ConfigDict:
     stage = {"batch_size": 1, "questions": 1, "answers": "clean"}
     data |= {"frames": F, "image_size": SIZE, "folder": str(folder), "workers": 0}
-    return ConfigDict(
+    config = ConfigDict(
         {
             "seed": 0,
             "data": data | {"bad_video": "raise"},
             "rl": stage | {"max_response_tokens": 8, "temperature": 1.0},
             "reward": stage,
             "sft": stage,
-            "evaluation": stage | {"samples": 1},
+            "evaluation": stage | {"samples": 1, "validation_items": 1},
+            "model": {},
         }
-    ).lock()
+    )
+    return up_to_date(config)
 
 
 def of_rl(config, item):
@@ -69,7 +73,8 @@ def test_evaluation_reads_as_the_checkpoint_says(tmp_path, monkeypatch, data, fr
 
     monkeypatch.setattr(evaluator_module, "batches", ask)
     monkeypatch.setattr(evaluator_module, "banned_tokens", lambda _: None)
-    evaluator = evaluator_module.Evaluator(config_of(tmp_path, **data), ASSEMBLY)
+    settings = EvaluationSettings.of(config_of(tmp_path, **data))
+    evaluator = evaluator_module.Evaluator(settings, ASSEMBLY)
     with pytest.raises(Asked, match=framing):
         evaluator.predict({}, evaluator.read([make_item(1, "wide.mp4")]))
 

@@ -21,6 +21,7 @@ from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.evaluation.prediction import options_of
 from orl_jax.evaluation.questions import Questions
 from orl_jax.evaluation.scoring.protocols import Protocol, score
+from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.evaluation.shown import Shown
 from orl_jax.models.assembly import banned_tokens, restore, stored_config
 from orl_jax.models.sequences import Prompt
@@ -44,7 +45,7 @@ def asks(sft, items, params=None, by_length=False, answered=None, **settings):
     config, _, assembly, restored, _ = sft
     changed = config.copy_and_resolve_references().unlock()
     changed.evaluation.update(settings)
-    evaluator = Evaluator(changed, assembly)
+    evaluator = Evaluator(EvaluationSettings.of(changed), assembly)
     read = evaluator.read(items)
     return evaluator.predict(params or restored, read, by_length=by_length, answered=answered)
 
@@ -261,7 +262,7 @@ def test_a_data_set_of_other_splits_names_them(sft, monkeypatch):
 
 def test_validation_is_the_same_as_a_prediction(sft):
     config, _, assembly, params, _ = sft
-    evaluator = Evaluator(config, assembly)
+    evaluator = Evaluator(EvaluationSettings.of(config), assembly)
     items = [dict(i) for i in open_split(config.data.folder, "validation")]
     items = items[: config.evaluation.validation_items]
     found = evaluator.predict(params, evaluator.read(items))

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from orl_jax.evaluation.answering import generate, see
 from orl_jax.evaluation.evaluator import decoding
+from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models import sampler
 from orl_jax.models.params import flatten
@@ -183,7 +184,7 @@ def _decode(resident: RunShapes) -> Step:
 def _validate(resident: RunShapes) -> Step:
     """`Evaluator` during RL, with its two programs as one and a different video per row."""
     shapes, rows = resident.shapes, resident.shapes.config.evaluation.batch_size
-    settings = decoding(shapes.config, shapes.tokens)
+    settings = decoding(EvaluationSettings.of(shapes.config), shapes.tokens)
 
     def answer(
         params: Any, frames: Any, row: Any, prompt: Prompt, numbers: Any, banned: Any
