@@ -8,6 +8,7 @@ r"""Builds the data set of a config: the embedded world with its tokenizer, or a
 from absl import flags
 from ml_collections import ConfigDict
 
+from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.check import check, report
 from orl_jax.data.prepare import prepare
 from orl_jax.run import cli
@@ -20,7 +21,7 @@ CHECK = flags.DEFINE_bool(
 def main(config: ConfigDict, workdir: str) -> None:
     """Builds in `config.data.folder`, or finds what is already there; or checks."""
     if CHECK.value:
-        report(check(config))
+        report(check(BenchmarkSource.of(config.source), config.data.folder))
     else:
         prepare(config)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
+from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.build import RECORD, build_benchmark
 from orl_jax.data.benchmarks.registry import SHAPES
 from orl_jax.data.text.tokenizer import build_word_tokenizer
@@ -17,21 +18,21 @@ from orl_jax.data.world.shapes_choice import FILE, write_video_mme
 from orl_jax.data.world.world import World, rng_of
 from orl_jax.run.errors import UserError
 
-VOCABULARY_SCENES = 500  # drawn to collect every word that questions and answers can hold
+VOCABULARY_SCENES = 500  # drawn to collect every word of questions and answers
 
 
 def prepare(config: ConfigDict) -> pathlib.Path:
     """Builds the data set of `config.source` in `config.data.folder`, or finds it there.
 
-    A config without that section means the embedded world, which gets a tokenizer of its words;
-    a benchmark is read with an existing tokenizer (`config.data.tokenizer`, or an import's).
+    The embedded world gets a tokenizer of its words; a benchmark is read with an existing one
+    (`config.data.tokenizer`, or an import's).
 
     Raises:
-      UserError: the folder holds another data set or one of other settings; what a benchmark is
-        built from is missing or wrong.
+      UserError: the folder holds another data set, or one with other settings; a benchmark's files
+        are missing or wrong.
     """
-    source = config.get("source")
-    if source is None or source.name == SHAPES:
+    source = BenchmarkSource.of(config.source)
+    if source.name == SHAPES:
         return _prepare_world(config)
     folder = build_benchmark(config.data.folder, source)
     tokenizer = config.data.tokenizer or "none yet: set config.data.tokenizer, or import weights"

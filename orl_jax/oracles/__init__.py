@@ -6,18 +6,19 @@
     request = RankRequest("p0", "What colour?", ("blue", "It is red."), reference="It is red.")
     ask(oracle, [request])[0].ranks  # (1.0, 0.0)
 
-`reference` knows the accepted answers; `graded` tells near misses from far ones, too; `served` asks
-a model behind an OpenAI-compatible address; `recorded` replays orders from a file, people's above
-all; `embedding` compares with the reference by a sentence model; `ensemble` averages several
-Oracles; "module:function" is a function of one's own. The others wrap one Oracle and change what it
-says, to see what the training bears: `noisy` (errs at random), `reversed` (the adversary), `top`
-and `coarse` (say less than they know), `distorted` (the same order, scores without a common scale),
-`delayed` (the same, later).
+`reference` knows the accepted answers; `graded` also tells near misses from far ones; `served` asks
+a model behind an OpenAI-compatible address; `recorded` replays orders from a file, such as people's
+orders; `embedding` compares with the reference by a sentence model; `ensemble` averages several
+Oracles; "module:function" is a function of one's own. The others wrap one Oracle and change its
+rankings, to test robustness: `noisy` (random errors), `reversed` (an adversary), `top` and `coarse`
+(less detail), `distorted` (the same order, scores without a common scale), `delayed` (the same
+rankings, later).
 
 An Oracle of your own is any object with the method `rank` of `Oracle`; give it to `make_oracle` in
 `extra`, or register it in `ORACLES`, to name it in a config.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -29,6 +30,7 @@ from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask, ask_
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.recorded import RecordedOracle
 from orl_jax.oracles.reference import ReferenceOracle
+from orl_jax.oracles.settings import OracleSettings
 from orl_jax.oracles.wrappers.degraded import CoarseOracle, ReversedOracle, TopOracle
 from orl_jax.oracles.wrappers.delayed import DelayedOracle
 from orl_jax.oracles.wrappers.distorted import DistortedOracle
@@ -36,7 +38,6 @@ from orl_jax.oracles.wrappers.noisy import NoisyOracle
 from orl_jax.run.errors import UserError
 
 __all__ = [
-    "KEYS",
     "ORACLES",
     "WRAPPERS",
     "CoarseOracle",
@@ -48,6 +49,7 @@ __all__ = [
     "NoisyOracle",
     "Oracle",
     "OracleError",
+    "OracleSettings",
     "RankRequest",
     "Ranking",
     "RecordedOracle",
@@ -59,129 +61,94 @@ __all__ = [
     "make_oracle",
 ]
 
-Maker = Callable[[dict[str, Any]], Oracle]  # from a config section
+Maker = Callable[[OracleSettings], Oracle]
 ORACLES: dict[str, Maker] = {
-    "reference": lambda config: ReferenceOracle(),
-    "graded": lambda config: _make(GradedOracle, {"scales": "scales"}, config),
-    "served": lambda config: _served(config),
-    "recorded": lambda config: RecordedOracle(config.get("recorded", "")),
-    "embedding": lambda config: _embedding(config),
+    "reference": lambda settings: ReferenceOracle(),
+    "graded": lambda settings: GradedOracle(settings.scales),
+    "served": lambda settings: _served(settings),
+    "recorded": lambda settings: RecordedOracle(settings.recorded),
+    "embedding": lambda settings: _embedding(settings),
 }
-# Of every wrapper its class and, for each key that it reads, the argument that the key sets.
-WRAPPERS: dict[str, tuple[Callable[..., Oracle], dict[str, str]]] = {
-    "noisy": (
-        NoisyOracle,
-        {key: key for key in ("swap_probability", "invalid_probability", "seed")},
+WRAPPERS: dict[str, Callable[[Oracle, OracleSettings], Oracle]] = {
+    "noisy": lambda inner, settings: NoisyOracle(
+        inner, settings.swap_probability, settings.invalid_probability, settings.seed
     ),
-    "reversed": (ReversedOracle, {}),
-    "top": (TopOracle, {"top_k": "k", "seed": "seed"}),
-    "coarse": (CoarseOracle, {"levels": "levels"}),
-    "delayed": (DelayedOracle, {"delay_seconds": "seconds"}),
-    "distorted": (DistortedOracle, {"distortion": "strength", "seed": "seed"}),
+    "reversed": lambda inner, settings: ReversedOracle(inner),
+    "top": lambda inner, settings: TopOracle(inner, settings.top_k, settings.seed),
+    "coarse": lambda inner, settings: CoarseOracle(inner, settings.levels),
+    "delayed": lambda inner, settings: DelayedOracle(inner, settings.delay_seconds),
+    "distorted": lambda inner, settings: DistortedOracle(inner, settings.distortion, settings.seed),
 }
-KEYS = (
-    *("name", "policy", "inner", "swap_probability", "invalid_probability", "seed"),
-    *("top_k", "levels", "distortion", "checkpoint", "scales", "served", "recorded"),
-    *("embedding", "delay_seconds", "tie_margin"),
-    *("halt_above", "pause_seconds", "members", "quorum", "overlap", "lag"),
-)
+# Arguments of Oracles whose key in the config has another name.
+_KEY_OF = {"k": "top_k", "seconds": "delay_seconds", "strength": "distortion"}
 
 
-def make_oracle(config: Mapping[str, Any], extra: Mapping[str, Maker] | None = None) -> Oracle:
-    """The Oracle that a flat config section describes.
-
-    A section may hold the keys of every Oracle at once, as a locked config does; a key that is left
-    out has its default. The keys:
-
-      name: "reference", "graded", "served", "recorded", "embedding", a wrapper ("noisy",
-        "reversed", "top", "coarse", "distorted", "delayed"), "ensemble", a function of one's own as
-        "module:function", or a name of `extra`
-      policy: of `ask`; not read here
-      inner: of a wrapper, the name of the Oracle that it wraps, no wrapper itself ("reference")
-      swap_probability, invalid_probability: of "noisy", in [0, 1] (0)
-      seed: of "noisy", "top" and "distorted" (0)
-      top_k: of "top", how many answers it names, at least 1 (1)
-      levels: of "coarse", how many levels are left at most, at least 2 (2)
-      delay_seconds: of "delayed", of every call, at least 0 (1)
-      distortion: of "distorted", its strength in [0, 10] (1)
-      scales: of "graded", tuples of values in their order (none)
-      checkpoint, tie_margin: of a trained Oracle; not read here
-      members: of "ensemble", two or more names of Oracles that are no wrappers
-      quorum: of "ensemble", members that must have a ranking (1)
-      served: of "served", a section of its own: see `orl_jax.oracles.served.oracle.Settings`
-      recorded: of "recorded", a file of groups with orders
-      embedding: of "embedding", a section of its own: see `orl_jax.oracles.embedding.Settings`
-      halt_above, pause_seconds, overlap, lag: of the training loop; not read here
+def make_oracle(
+    section: Mapping[str, Any] | OracleSettings, extra: Mapping[str, Maker] | None = None
+) -> Oracle:
+    """The Oracle that a config section describes.
 
     Args:
+      section: `OracleSettings`, or their keys: those of every Oracle at once, as a config has them,
+        or a few; a key that is left out has its default.
       extra: Oracles that live outside this package (on a device, say a reward model), by name: each
-        a function from the section, `name` being its own. A wrapper wraps them by `inner`. What
-        they raise passes as it is.
+        a function from the settings. A wrapper wraps them by `inner`, an ensemble by `members`;
+        `name` is then their own. Their exceptions pass unchanged.
 
     Raises:
       UserError: an unknown name, key or value. ValueError: `extra` redefines a name.
 
     Example: `make_oracle({"name": "noisy", "swap_probability": 0.2, "seed": 1})`.
     """
-    config, makers = dict(config), {**ORACLES, **(extra or {})}
-    _check_names(config, extra or {})
-    name = config.get("name")
+    settings = section if isinstance(section, OracleSettings) else OracleSettings.of(section)
+    makers = _makers(extra or {})
+    name = settings.name
     if name in WRAPPERS:
-        inner = config.get("inner", "reference")
-        _check_choice("inner", inner, [*makers, "ensemble"])
-        if inner == "ensemble":
-            return _wrap(name, _ensemble(config, makers), config)
-        return _wrap(name, makers[inner]({**config, "name": inner}), config)
-    if name == "ensemble":
-        return _ensemble(config, makers)
+        _check_choice("inner", settings.inner, [*makers, "ensemble"])
+        inner = _one(dataclasses.replace(settings, name=settings.inner), makers)
+        return _checked(WRAPPERS[name], inner, settings)
     if isinstance(name, str) and ":" in name:
         return FunctionOracle(load_function(name))
     _check_choice("name", name, [*makers, "ensemble", *WRAPPERS])
-    return makers[name](config)
+    return _one(settings, makers)
 
 
-def _ensemble(config: dict[str, Any], makers: Mapping[str, Maker]) -> Oracle:
-    names = tuple(config.get("members", ()))
-    for name in names:
+def _makers(extra: Mapping[str, Maker]) -> dict[str, Maker]:
+    if taken := sorted(set(extra) & {*ORACLES, *WRAPPERS}):
+        raise ValueError(f"extra redefines the Oracle {taken[0]!r}")
+    own = {name: functools.partial(_checked, maker) for name, maker in ORACLES.items()}
+    return {**own, **extra}
+
+
+def _one(settings: OracleSettings, makers: Mapping[str, Maker]) -> Oracle:
+    """The Oracle `settings.name`, which is not a wrapper."""
+    if settings.name != "ensemble":
+        return makers[settings.name](settings)
+    for name in settings.members:
         _check_choice("members", name, makers)
-    members = tuple(makers[name]({**config, "name": name}) for name in names)
-    keys = {"quorum": "quorum"}
-    return _make(functools.partial(EnsembleOracle, members), keys, config)
+    members = [makers[name](dataclasses.replace(settings, name=name)) for name in settings.members]
+    return _checked(EnsembleOracle, tuple(members), settings.quorum)
 
 
-def _served(config: dict[str, Any]) -> Oracle:
+def _served(settings: OracleSettings) -> Oracle:
     from orl_jax.oracles.served.oracle import make_served  # its HTTP client, only where needed
 
-    return make_served(config)
+    return make_served({"served": settings.served, "seed": settings.seed})
 
 
-def _embedding(config: dict[str, Any]) -> Oracle:
+def _embedding(settings: OracleSettings) -> Oracle:
     from orl_jax.oracles.embedding import make_embedding
 
-    return make_embedding(config)
+    return make_embedding(settings.embedding)
 
 
-def _wrap(name: str, inner: Oracle, config: dict[str, Any]) -> Oracle:
-    wrapper, arguments = WRAPPERS[name]
-    return _make(functools.partial(wrapper, inner), arguments, config)
-
-
-def _make(kind: Callable[..., Oracle], arguments: dict[str, str], config: dict[str, Any]) -> Oracle:
+def _checked(make: Callable[..., Oracle], *arguments: Any) -> Oracle:
+    """Calls `make`; a bad value is the user's error, under its key in the config."""
     try:
-        return kind(**{arguments[key]: config[key] for key in arguments if key in config})
+        return make(*arguments)
     except (TypeError, ValueError) as error:  # its message begins with the argument
         argument, _, rest = str(error).partition(" ")
-        key = {argument: key for key, argument in arguments.items()}.get(argument, argument)
-        raise UserError(f"oracle.{key} {rest}") from error
-
-
-def _check_names(config: dict[str, Any], extra: Mapping[str, Maker]) -> None:
-    unknown = sorted(set(config) - set(KEYS))
-    if unknown:
-        raise UserError(f"oracle.{unknown[0]} is not a key; choose from {', '.join(KEYS)}")
-    taken = sorted(set(extra) & {*ORACLES, *WRAPPERS})
-    if taken:
-        raise ValueError(f"extra redefines the Oracle {taken[0]!r}")
+        raise UserError(f"oracle.{_KEY_OF.get(argument, argument)} {rest}") from error
 
 
 def _check_choice(key: str, value: Any, choices: Collection[str]) -> None:

@@ -144,18 +144,17 @@ def load_encoder(settings: Settings) -> Encode:
 
 
 def make_embedding(section: Mapping[str, Any]) -> EmbeddingOracle:
-    """The Oracle of a config section `oracle`; reads `embedding`.
+    """The Oracle of a config section `oracle.embedding`; a key that is left out has its default.
 
     Raises:
-      UserError: an unknown key of `embedding`, or what `load_encoder` refuses.
+      UserError: an unknown key, or what `load_encoder` refuses.
     """
-    given = dict(section.get("embedding") or {})
     known = [field.name for field in dataclasses.fields(Settings)]
-    if unknown := sorted(set(given) - set(known)):
+    if unknown := sorted(set(section) - set(known)):
         raise UserError(
             f"oracle.embedding.{unknown[0]} is not a key; choose from {', '.join(known)}"
         )
-    settings = Settings(**given)
+    settings = Settings(**section)
     return EmbeddingOracle(load_encoder(settings), settings.near)
 
 

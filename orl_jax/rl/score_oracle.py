@@ -16,7 +16,7 @@ from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.assembly import stored_config
 from orl_jax.models.params import partition
-from orl_jax.oracles import Ranking, RankRequest
+from orl_jax.oracles import OracleSettings, Ranking, RankRequest
 from orl_jax.rl import score_model
 from orl_jax.rl.answers import AnswersReader
 from orl_jax.run.errors import UserError
@@ -136,7 +136,7 @@ def _unreadable(example: dict[str, Any], request: RankRequest) -> Ranking:
 
 def device_oracles(
     folder: str, cache: FrameCache, mesh: Mapping[str, int] | None = None
-) -> dict[str, Callable[[dict[str, Any]], ScoreOracle]]:
+) -> dict[str, Callable[[OracleSettings], ScoreOracle]]:
     """Oracles that need the device, by name, for `make_oracle`.
 
     Args:
@@ -145,11 +145,9 @@ def device_oracles(
       mesh: sizes of the device mesh by axis; None has all devices along `data`.
     """
 
-    def make(name: str, section: dict[str, Any]) -> ScoreOracle:
-        checkpoint = checked_checkpoint(name, section.get("checkpoint", ""))
-        return ScoreOracle(
-            TRAINED[name], checkpoint, folder, cache, mesh, section.get("tie_margin", 0.0)
-        )
+    def make(name: str, settings: OracleSettings) -> ScoreOracle:
+        checkpoint = checked_checkpoint(name, settings.checkpoint)
+        return ScoreOracle(TRAINED[name], checkpoint, folder, cache, mesh, settings.tie_margin)
 
     return {name: partial(make, name) for name in TRAINED}
 

@@ -1,5 +1,6 @@
 """Asking a checkpoint about videos: one encoding, one compilation, errors in a line, the script."""
 
+import functools
 import json
 import logging
 import pathlib
@@ -13,9 +14,10 @@ import pytest
 from tiny_model import random_params
 
 from orl_jax.data.text.tokenizer import build_word_tokenizer
+from orl_jax.data.video import ClipFormat
 from orl_jax.data.world.render import write_mp4
-from orl_jax.evaluation.chat import PROMPT_LIMIT, Chat, converse
-from orl_jax.models.assembly import assemble, stored_config
+from orl_jax.evaluation.chat import PROMPT_LIMIT, Chat, converse, read_clip
+from orl_jax.models.assembly import assemble, restore, stored_config
 from orl_jax.models.sequences import Prompt
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.config import to_json
@@ -49,13 +51,20 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shared(folder):
     path = folder / "run" / "checkpoints" / "rl"
-    return Chat(stored_config(path), path, str(folder / "first.mp4"), max_tokens=MAX_TOKENS)
+    return Chat(*restore(stored_config(path), path), max_tokens=MAX_TOKENS)
+
+
+@pytest.fixture(scope="module")
+def clips(folder):
+    """Reads a clip of the folder by its path."""
+    clip_format = ClipFormat.of(stored_config(folder / "run" / "checkpoints" / "rl").data)
+    return functools.partial(read_clip, clip_format=clip_format)
 
 
 @pytest.fixture
-def chat(shared, folder, caplog):
+def chat(shared, clips, folder, caplog):
     """The shared chat, with its first video; what it says is in `caplog`."""
-    shared.watch(str(folder / "first.mp4"))
+    shared.watch(clips(str(folder / "first.mp4")))
     caplog.set_level(logging.INFO)
     return shared
 
@@ -66,8 +75,8 @@ def said(chat, question, capsys):
     return capsys.readouterr().out
 
 
-def test_says_what_it_read_then_answers(chat, folder, caplog, capsys):
-    chat.watch(str(folder / "second.mp4"))
+def test_says_what_it_read_then_answers(chat, clips, folder, caplog, capsys):
+    chat.watch(clips(str(folder / "second.mp4")))
     first = said(chat, QUESTION, capsys)
     assert caplog.messages[:2] == [
         f"{folder / 'second.mp4'}: 2 of 2 frames read, 6 visual tokens",
@@ -104,9 +113,9 @@ def test_another_question_neither_encodes_nor_compiles(chat, monkeypatch, capsys
     assert other != first
 
 
-def test_another_video_gives_another_answer(chat, folder, capsys):
+def test_another_video_gives_another_answer(chat, clips, folder, capsys):
     first = said(chat, OTHER, capsys)
-    chat.watch(str(folder / "second.mp4"))
+    chat.watch(clips(str(folder / "second.mp4")))
     assert said(chat, OTHER, capsys) != first
 
 
@@ -130,7 +139,7 @@ def test_every_question_has_noise_of_its_own(chat):
     assert (first != second).any()
 
 
-def test_a_loop_goes_on_after_mistakes(chat, folder, caplog, capsys):
+def test_a_loop_goes_on_after_mistakes(chat, clips, folder, caplog, capsys):
     asked = []
     lines = [
         f" {QUESTION}\n", "/video nothing.mp4", "/vidoe x", f"/video {folder / 'second.mp4'}",
@@ -142,15 +151,18 @@ def test_a_loop_goes_on_after_mistakes(chat, folder, caplog, capsys):
         if question == QUESTION:
             raise UserError("too\nhard")
 
-    converse(chat, lines, respond)
+    def watch(path):
+        chat.watch(clips(path))
+
+    converse(lines, respond, watch)
     assert asked == [("first", QUESTION), ("second", OTHER)]
     errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
     assert errors == [
         "error: too hard",
         "error: video nothing.mp4: is missing",
-        "error: /vidoe is no command; there are /video PATH and /quit",
+        "error: /vidoe is not a command; there are /video PATH and /quit",
     ]
-    converse(chat, ["/quit", "never asked"], respond)
+    converse(["/quit", "never asked"], respond, watch)
     assert len(asked) == 2
 
 

@@ -1,13 +1,15 @@
 """Oracles by name from a config section."""
 
+import dataclasses
+
 import ml_collections
 import pytest
 
 from orl_jax.oracles import (
-    KEYS,
     CoarseOracle,
     DistortedOracle,
     NoisyOracle,
+    OracleSettings,
     ReferenceOracle,
     ReversedOracle,
     TopOracle,
@@ -44,8 +46,8 @@ SECTION = {
 class Device:
     """Stands for an Oracle that lives outside the package."""
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, settings):
+        self.settings = settings
 
 
 def test_by_name():
@@ -87,17 +89,23 @@ def test_wrappers_read_their_keys(name, oracle, default):
 
 
 def test_every_key_is_documented():
-    assert set(SECTION) == set(KEYS)
-    assert all(key in make_oracle.__doc__ for key in KEYS)
+    keys = [field.name for field in dataclasses.fields(OracleSettings)]
+    assert set(SECTION) == set(keys)
+    assert all(key in OracleSettings.__doc__ for key in keys)
+
+
+def test_settings_in_place_of_a_section():
+    noisy = make_oracle(OracleSettings("noisy", swap_probability=0.2, seed=7))
+    assert noisy == make_oracle({"name": "noisy", "swap_probability": 0.2, "seed": 7})
 
 
 def test_oracles_from_outside_the_package():
     extra = {"reward": Device}
     section = SECTION | {"name": "reward", "checkpoint": "runs/reward"}
-    assert make_oracle(section, extra).config == section
+    assert make_oracle(section, extra).settings == OracleSettings.of(section)
     wrapped = make_oracle(section | {"name": "distorted", "inner": "reward"}, extra)
     assert isinstance(wrapped, DistortedOracle)
-    assert wrapped.inner.config == section | {"inner": "reward"}
+    assert wrapped.inner.settings == OracleSettings.of(section | {"inner": "reward"})
     with pytest.raises(
         UserError,
         match="'gpt'; choose one of reference, graded, served, recorded, embedding, reward",

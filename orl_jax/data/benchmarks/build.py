@@ -8,6 +8,7 @@ Videos stay where they are: items hold absolute paths.
 """
 
 import collections
+import dataclasses
 import hashlib
 import json
 import logging
@@ -16,8 +17,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
+from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.collect import Collected, collect
 from orl_jax.data.benchmarks.vlm_rlaif_pairs import write_pairs
 from orl_jax.data.items_builder import VideoQa, write_items
@@ -30,19 +30,18 @@ PAIRS = "vlm_rlaif_pairs"
 SHOWN = 5  # names in a message
 
 
-def build_benchmark(folder: str | os.PathLike[str], source: ConfigDict) -> pathlib.Path:
-    """Builds the data set of `config.source` in `folder`, or finds it there.
+def build_benchmark(folder: str | os.PathLike[str], source: BenchmarkSource) -> pathlib.Path:
+    """Builds the data set of a benchmark in `folder`, or finds it there.
 
     Args:
-      folder: `config.data.folder`, another than that of the official files.
-      source: `config.source`; videos that are missing are kept (the pipeline counts and skips
-        them), dropped with their questions, or refused, as `source.missing_videos` says.
+      folder: `config.data.folder`; not the folder of the official files.
+      source: the benchmark and its files.
 
     Raises:
       UserError: the folder holds another data set; the official files are missing or unreadable;
-        an id occurs twice in a split; a video is missing and `source.missing_videos` is "raise".
+        a split has an id twice; a video is missing and `source.missing_videos` is "raise".
 
-    Example: `open_split(build_benchmark("data/msvd", config.source), "test")`.
+    Example: `build_benchmark("data/msvd", BenchmarkSource("msvd_qa", "downloads/msvd"))`.
     """
     folder = pathlib.Path(folder)
     _check_folder(folder, source)
@@ -64,7 +63,7 @@ def build_benchmark(folder: str | os.PathLike[str], source: ConfigDict) -> pathl
     return folder
 
 
-def _check_folder(folder: pathlib.Path, source: ConfigDict) -> None:
+def _check_folder(folder: pathlib.Path, source: BenchmarkSource) -> None:
     if source.folder and folder.resolve() == pathlib.Path(source.folder).resolve():
         raise UserError(
             f"config.data.folder and config.source.folder are both {folder}; choose another "
@@ -77,8 +76,8 @@ def _check_folder(folder: pathlib.Path, source: ConfigDict) -> None:
         )
 
 
-def _refuse(collected: Collected, source: ConfigDict) -> None:
-    """Raises for what can't be built, or shall not be."""
+def _refuse(collected: Collected, source: BenchmarkSource) -> None:
+    """Raises for duplicate ids and, if the source says so, missing videos."""
     if collected.duplicates:
         raise UserError(
             f"{len(collected.duplicates)} ids of {collected.title} occur more than once "
@@ -92,8 +91,8 @@ def _refuse(collected: Collected, source: ConfigDict) -> None:
         )
 
 
-def _kept(collected: Collected, source: ConfigDict) -> dict[str, list[dict[str, Any]]]:
-    """Items without those whose video is missing, if these are dropped."""
+def _kept(collected: Collected, source: BenchmarkSource) -> dict[str, list[dict[str, Any]]]:
+    """The items to build: those whose video is missing may be dropped."""
     gone = set(collected.missing) if source.missing_videos == "drop" else set()
     splits = {
         split: [item for item in items if item["video"] not in gone]
@@ -117,16 +116,16 @@ def _as_written(splits: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[
 
 
 def _record(
-    collected: Collected, source: ConfigDict, splits: dict[str, list[dict[str, Any]]]
+    collected: Collected, source: BenchmarkSource, splits: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    """What `source.json` holds. The digest is of all items, so it tells when files change."""
+    """What `source.json` holds; the digest covers all items, so it shows when files change."""
     text = json.dumps(splits, sort_keys=True)
     counts = {
         split: dict(sorted(collections.Counter(item["task_type"] for item in items).items()))
         for split, items in splits.items()
     }
     return {
-        "settings": source.to_dict(),
+        "settings": dataclasses.asdict(source),
         "digest": hashlib.sha256(text.encode()).hexdigest(),
         "counts": counts,
         "left_out": collected.left_out,

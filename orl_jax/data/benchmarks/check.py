@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.build import named
 from orl_jax.data.benchmarks.collect import Collected, collect
 from orl_jax.data.benchmarks.registry import SHAPES
@@ -27,9 +27,9 @@ class Findings:
 
     Attributes:
       collected: the items, with what was left out.
-      unreadable: "PATH: REASON" of videos that are there and do not decode.
-      leaks: videos that are in train and in test, or in another two splits, by "SPLIT and SPLIT".
-      tolerates_missing: whether missing videos are dropped, and so are no fault.
+      unreadable: "PATH: REASON" of videos that exist but cannot be decoded.
+      leaks: videos that two splits share, by "SPLIT and SPLIT".
+      tolerates_missing: whether missing videos are dropped, and so are not a fault.
     """
 
     collected: Collected
@@ -49,17 +49,20 @@ class Findings:
         return [f"{len(names)} {kind} ({named(names)})" for kind, names in kinds.items() if names]
 
 
-def check(config: ConfigDict) -> Findings:
-    """Checks what `prepare_data.py` would build; of the embedded world, what it has built.
+def check(source: BenchmarkSource, folder: str) -> Findings:
+    """Checks a data set before it is built; the embedded world, after.
 
-    Every video that is there is opened and decoded in two places, its first and its last frame.
+    The first and the last frame of every video are decoded.
+
+    Args:
+      source: the benchmark and its files, or "shapes" for the embedded world.
+      folder: where the embedded world was built; not read for a benchmark.
 
     Raises:
       UserError: the official files, or the embedded world, are missing or unreadable.
     """
-    source = config.get("source")
-    if source is None or source.name == SHAPES:
-        collected, drop = _built_world(config.data.folder), False
+    if source.name == SHAPES:
+        collected, drop = _built_world(folder), False
     else:
         collected, drop = collect(source), source.missing_videos == "drop"
     missing = set(collected.missing)

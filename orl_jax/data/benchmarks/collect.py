@@ -1,12 +1,11 @@
-"""The items of a config's source: official files read, videos found, splits completed."""
+"""The items of a benchmark: official files read, videos found, splits completed."""
 
 import dataclasses
 import pathlib
 import zlib
 from typing import Any
 
-from ml_collections import ConfigDict
-
+from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.official_files import OfficialFiles
 from orl_jax.data.benchmarks.reading import Entry, Reading
 from orl_jax.data.benchmarks.registry import BENCHMARKS, Benchmark
@@ -22,8 +21,8 @@ class Collected:
       title: the data set's name for people.
       splits: items by split; "video" is absolute, "extra" a dict.
       left_out: "SPLIT: ID" by the reason.
-      duplicates: "SPLIT: ID" of ids that a split has more than once.
-      missing: paths where videos were looked for in vain, each once.
+      duplicates: "SPLIT: ID" of the ids that a split has more than once.
+      missing: paths of the videos that were not found, each once.
     """
 
     title: str
@@ -33,13 +32,13 @@ class Collected:
     missing: list[str]
 
 
-def collect(source: ConfigDict) -> Collected:
-    """Reads the official files that `config.source` names; decides nothing about what is wrong.
+def collect(source: BenchmarkSource) -> Collected:
+    """Reads a benchmark's official files; what is wrong with them is reported, not judged.
 
     Raises:
       UserError: `source.folder` is not set; a file is missing or unreadable; nothing is left.
 
-    Example: `collect(config.source).splits["test"][0]["question"]`.
+    Example: `collect(BenchmarkSource("msvd_qa", "downloads")).splits["test"][0]["question"]`.
     """
     benchmark = BENCHMARKS[source.name]
     if not source.folder:
@@ -73,7 +72,7 @@ def collect(source: ConfigDict) -> Collected:
 def _read(benchmark: Benchmark, files: OfficialFiles) -> Reading:
     try:
         return benchmark.read(files)
-    except (AttributeError, KeyError, TypeError) as error:  # a value of another type than is usual
+    except (AttributeError, KeyError, TypeError) as error:  # a value of an unexpected type
         raise UserError(
             f"the files in {files.folder} are not laid out as those of {benchmark.title} "
             f"({type(error).__name__}: {error}); compare docs/own_data.md"
@@ -91,7 +90,7 @@ def _item(entry: Entry, videos: VideoFiles, missing: set[str]) -> dict[str, Any]
 def _hold_out(splits: dict[str, list[dict[str, Any]]], share: float) -> None:
     """Makes a validation split of whole videos of train, where there is none.
 
-    Which videos these are depends on their names alone, not on what else there is.
+    Which videos these are depends only on their names.
     """
     train = splits.get("train", [])
     if splits.get("validation") or not train or not share:

@@ -8,8 +8,10 @@ import sys
 import pytest
 from clips import damage
 from layouts import activitynet, config_of, videos
+from ml_collections import ConfigDict
 
-from orl_jax.data.benchmarks.check import check, report
+from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
+from orl_jax.data.benchmarks.check import Findings, check, report
 from orl_jax.data.items_builder import write_items
 from orl_jax.data.world.shapes_builder import ShapesVideoQa
 from orl_jax.data.world.world import SPLITS
@@ -24,8 +26,12 @@ def own(folder: pathlib.Path, *rows: dict) -> None:
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in full))
 
 
+def checked(config: ConfigDict) -> Findings:
+    return check(BenchmarkSource.of(config.source), config.data.folder)
+
+
 def faults(tmp_path, **settings) -> list[str]:
-    return check(config_of("own", tmp_path, **settings)).faults()
+    return checked(config_of("own", tmp_path, **settings)).faults()
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def official(tmp_path):
 def test_nothing_wrong(tmp_path, official, capsys):
     own(official, {"video": "a"}, {"video": "b", "split": "test", "task_type": "counting"},
         {"video": "b", "split": "test", "answer": ""})  # fmt: skip
-    report(check(config_of("own", tmp_path)))
+    report(checked(config_of("own", tmp_path)))
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["train", "test"] in lines and ["counting", "0", "1"] in lines
     assert ["questions", "1", "1"] in lines and ["videos", "1", "1"] in lines
@@ -81,9 +87,9 @@ def test_the_embedded_world(tmp_path):
     items = {name: [item | {"video": f"videos/{name}.mp4"}] for name in SPLITS}
     write_items(ShapesVideoQa, built, "world", items)
     videos(built / "videos", *(f"{name}.mp4" for name in SPLITS))
-    assert check(config).faults() == []
+    assert checked(config).faults() == []
     (built / "videos" / "test.mp4").unlink()
-    assert "test.mp4: is missing" in check(config).faults()[0]
+    assert "test.mp4: is missing" in checked(config).faults()[0]
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -109,4 +115,4 @@ def test_the_script(tmp_path, complete):
 def test_report_raises_all_at_once(tmp_path, official):
     own(official, {"video": "a", "id": "one"}, {"video": "gone", "id": "one"})
     with pytest.raises(UserError, match="your own data: 1 duplicate ids .*; 1 missing videos"):
-        report(check(config_of("own", tmp_path)))
+        report(checked(config_of("own", tmp_path)))

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from ml_collections import ConfigDict
 
+from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.collect import collect
 from orl_jax.evaluation.prediction import Prediction, write_predictions
 from orl_jax.evaluation.scoring.official import write_official
@@ -24,7 +24,7 @@ def official_files(folder, **files):
 def predictions(tmp_path, name):
     """What evaluation writes of the official files, read back."""
     folder = str(tmp_path / "files")
-    source = ConfigDict({"name": name, "folder": folder, "videos": "", "validation_share": 0.0})
+    source = BenchmarkSource(name, folder, validation_share=0.0)
     rows = [
         Prediction(
             item["item_id"], item["task_type"], item["video"], item["question"], item["answer"],
