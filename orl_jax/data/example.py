@@ -1,4 +1,4 @@
-"""One data item as arrays: the part of the pipeline that runs in worker threads or processes."""
+"""One data item as arrays: the part of the pipeline that runs in workers."""
 
 import os
 from typing import Any
@@ -12,12 +12,12 @@ from orl_jax.data.video import VideoError, read_frames
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.run.errors import UserError
 
-# Which text of an item is the response, by the name that `answers` has in the pipeline.
+# Which field of an item is the response, by the argument `answers`.
 ANSWERS = {"taught": "sft_answer", "clean": "answer", None: None}
 
 
 class ExampleReader:
-    """Decodes an item's video and encodes its texts; can be pickled if it has no cache.
+    """Decodes an item's video and encodes its texts; can be pickled unless it has a cache.
 
     Args:
       videos: where the videos are and how they are read.
@@ -26,7 +26,7 @@ class ExampleReader:
       cache: keeps decoded frames.
 
     Attributes:
-      videos: as given; the loader decodes and skips as they say.
+      videos: as given; the loader follows its policy and number of workers.
       layout: shape and dtype of each array of an example, by name:
         "frames" uint8 [F, image_size, image_size, 3], "prompt_ids" int32 [L],
         "prompt_mask" bool [L], "response_ids" int32 [T], "response_mask" bool [T].
@@ -56,10 +56,10 @@ class ExampleReader:
             self.layout["response_mask"] = ((encoder.response_length,), np.bool_)
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """An example, or why there is none.
+        """An example, or the reason why there is none.
 
-        Faults are values here: an exception would end grain's iterator, and with it the place in
-        the data.
+        Faults are returned, not raised: an exception would end grain's iterator and lose the
+        position in the data.
 
         Returns:
           {"item": item} with the arrays of `layout`; or with "bad_video": (path, reason); or with

@@ -1,8 +1,8 @@
-"""Visual tokens of videos on disk, so that a frozen encoder sees each video once.
+"""Visual tokens of videos on disk, so that a frozen encoder encodes each video once.
 
-FOLDER/KEY/about.json     what made them: weights, frames, size; KEY is its digest
-FOLDER/KEY/tokens.bin     a row a video, N x D numbers of one type
-FOLDER/KEY/rows.jsonl     which row is whose, and the digest of the video's file
+FOLDER/KEY/about.json     what they depend on: weights, frames, size; KEY is its digest
+FOLDER/KEY/tokens.bin     one row per video, N x D numbers of one type
+FOLDER/KEY/rows.jsonl     the video of each row, and the digest of its file
 """
 
 import contextlib
@@ -23,18 +23,18 @@ from orl_jax.run.files import Journal
 
 
 class Features:
-    """Rows of visual tokens; any process may read, and one at a time writes (`alone`).
+    """Rows of visual tokens; any process may read, one at a time may write (`exclusive`).
 
     Args:
       folder: `config.data.features`.
-      about: JSON: all that the tokens depend on besides the video.
-      videos: whose there are to be, each once; paths.
-      shape: (N, D) of a video.
+      about: JSON: everything that the tokens depend on apart from the video.
+      videos: paths of the videos to hold, each once.
+      shape: (N, D), per video.
       dtype: of the tokens, "float32" or "bfloat16".
 
     Attributes:
       folder: FOLDER/KEY.
-      shape, dtype: of a video's tokens.
+      shape, dtype: of the tokens of a video.
 
     Example: `Features("features", {"weights": "ab12"}, ["a.mp4"], (32, 128), "float32").missing()`.
     """
@@ -58,16 +58,16 @@ class Features:
 
     @property
     def bytes(self) -> int:
-        """Of all rows."""
+        """The size of all rows."""
         return len(self._tokens) * int(np.prod(self.shape)) * self.dtype.itemsize
 
     def missing(self) -> list[str]:
-        """Videos without a row, or whose file is another one by now; also unreadable ones."""
+        """Videos without a row or whose file has changed, unreadable ones included."""
         return [video for video in self._videos if not self._is_there(video)]
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Waits until no other process writes here, sees what it wrote, and keeps others out."""
+    def exclusive(self) -> Iterator[None]:
+        """Waits for the lock, reads what other processes wrote, and keeps them from writing."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.close()
@@ -88,7 +88,7 @@ class Features:
             about = {"digest": video_digest(video), "stat": _stat(video)}
             self._rows[video] = {"key": video, "row": row, **about}
             entries.append(self._rows[video])
-        self._tokens.flush()  # before the lines that say that they are there
+        self._tokens.flush()  # before the lines that refer to them
         for entry in entries:
             self._journal.add(entry)
 
@@ -96,10 +96,10 @@ class Features:
         """A video's tokens, [N, D].
 
         Raises:
-          VideoError: there are none: the file can't be read, or is another one by now.
+          VideoError: there are none: the file cannot be read, or has changed.
         """
         if not self._is_there(video):
-            raise VideoError(video, "has no visual tokens, as it can't be read or was changed")
+            raise VideoError(video, "has no visual tokens, as it cannot be read or has changed")
         return np.array(self._tokens[self._rows[video]["row"]]).view(self.dtype)
 
     def close(self) -> None:
@@ -120,23 +120,25 @@ class Features:
     def _is_there(self, video: str) -> bool:
         if not (row := self._rows.get(video)):
             return False
-        # The bytes are read where the file seems another: of many large videos that takes long.
+        # The bytes are read only if size or time differ: hashing many large videos takes long.
         same = _stat(video) == row["stat"] != []
         return same or row["digest"] == video_digest(video) != ""
 
     def _open(self) -> np.memmap:
-        """Room for the rows that there are and those to come; holes take no space on disk."""
+        """Maps all rows, present and missing; holes take no space on disk."""
         path = self.folder / "tokens.bin"
         rows = len(self._rows.keys() | set(self._videos))
-        raw = np.dtype(f"u{self.dtype.itemsize}")  # a type that every numpy can map
+        raw = np.dtype(f"u{self.dtype.itemsize}")  # a type that numpy can map
         path.touch()
         size = rows * int(np.prod(self.shape)) * raw.itemsize
-        os.truncate(path, max(size, path.stat().st_size, 1))  # never shorter: others read it, too
+        os.truncate(
+            path, max(size, path.stat().st_size, 1)
+        )  # never shorter: other processes read it
         return np.memmap(path, raw, "r+", shape=(rows, *self.shape))
 
 
 def _stat(video: str) -> list[int]:
-    """When a file was changed and its size; empty where there is none."""
+    """Modification time and size of a file; empty if it is missing."""
     try:
         found = os.stat(video)
     except OSError:
@@ -145,11 +147,11 @@ def _stat(video: str) -> list[int]:
 
 
 class FeatureReader(ExampleReader):
-    """Examples with "media" [N, D], the visual tokens of their video, in place of "frames".
+    """Examples with "media" [N, D], the visual tokens of their video, instead of "frames".
 
     Args:
       features: where they are.
-      others: those of `ExampleReader`.
+      settings: as for `ExampleReader`.
     """
 
     def __init__(self, *, features: Features, **settings: Any) -> None:

@@ -8,25 +8,25 @@ import numpy as np
 from orl_jax.data.video import ClipFormat
 
 _MEGABYTE = 1_000_000
-_STRIPES = 64  # locks that keys share: two videos seldom wait for each other
+_STRIPES = 64  # locks shared by the keys: videos rarely wait for each other
 
-Key = tuple[str, ClipFormat]  # a path and how it was read
+Key = tuple[str, ClipFormat]  # a path, and how the video is read
 
 
 class FrameCache:
-    """Keeps frames until it is full, and then what it has.
+    """Keeps frames until it is full; then it keeps what it has.
 
-    It does not make room by dropping old frames: a data set larger than the cache, read in another
-    order every epoch, would drop most frames before they are read again, while a fixed share of the
-    data kept gives that share of hits. One of `recent` frames does, for items in the order of their
-    videos, read once. Threads may share it; processes cannot.
+    It does not evict old frames: with a data set larger than the cache, reshuffled every epoch,
+    most frames would be evicted before they are read again, while keeping a fixed share of the data
+    gives that share of hits. With `recent` it evicts the oldest, which suits items that are read
+    once, in the order of their videos. Threads may share a cache; processes cannot.
 
     Args:
-      megabytes: how much to keep, in 10^6 bytes; 0 keeps nothing.
-      recent: drop what was put first where room is needed.
+      megabytes: the capacity, in 10^6 bytes; 0 keeps nothing.
+      recent: whether to evict the oldest frames when room is needed.
 
     Attributes:
-      hits, misses: how often `get` found something, and how often not.
+      hits, misses: how often `get` found frames, and how often it did not.
     """
 
     def __init__(self, megabytes: float, *, recent: bool = False) -> None:
@@ -42,7 +42,7 @@ class FrameCache:
         return len(self._frames)
 
     def fetch(self, key: Key, read: Callable[[], np.ndarray]) -> np.ndarray:
-        """The frames that were read this way, or are read now; of several threads one reads.
+        """The frames of a key, read now if they are not kept; only one thread reads a key.
 
         Raises:
           VideoError: what `read` raises.
@@ -55,7 +55,7 @@ class FrameCache:
             return frames
 
     def get(self, key: Key) -> np.ndarray | None:
-        """The frames that were read this way, read-only, or None."""
+        """The frames of a key, read-only, or None."""
         with self._lock:
             frames = self._frames.get(key)
             if frames is None:
@@ -65,7 +65,7 @@ class FrameCache:
             return frames
 
     def put(self, key: Key, frames: np.ndarray) -> None:
-        """Keeps `frames` if there is room; read-only from then on, as they are handed out again."""
+        """Keeps `frames` if there is room; they become read-only, as they are shared."""
         with self._lock:
             while self._recent and self._frames and frames.nbytes > self._room:
                 self._room += self._frames.pop(next(iter(self._frames))).nbytes

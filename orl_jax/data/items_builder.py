@@ -1,4 +1,4 @@
-"""Items in memory as a tensorflow-datasets builder: array_record shards, no tensorflow.
+"""Writes items as a tensorflow-datasets data set: array_record shards, without tensorflow.
 
 FOLDER/BUILDER/NAME/1.0.0/    what `orl_jax.data.source.open_split` reads
 """
@@ -24,7 +24,7 @@ class ItemsConfig(tfds.core.BuilderConfig):
 
 
 class ItemsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Video questions; one example a question. Subclasses name their `EXTRA` features."""
+    """Video questions, one example per question. Subclasses add their `EXTRA` features."""
 
     VERSION = tfds.core.Version("1.0.0")
     EXTRA: ClassVar[dict[str, Any]] = {}
@@ -54,8 +54,8 @@ class ItemsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 class VideoQa(ItemsBuilder):
     """A benchmark's video questions.
 
-    "options" are the choices of a question, none where it is open-ended; "extra" is JSON: what the
-    benchmark's own forms need besides.
+    "options" are the choices of a question, empty where it is open-ended; "extra" is JSON: what
+    else the benchmark's own file format needs.
     """
 
     EXTRA: ClassVar[dict[str, Any]] = {"options": TEXTS, "extra": TEXT}
@@ -67,7 +67,7 @@ def write_items(
     name: str,
     items: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """Writes the items of each split, in an order that depends on their ids alone.
+    """Writes the items of each split, in an order that depends only on their ids.
 
     What an earlier call wrote under the same name is replaced.
 

@@ -1,17 +1,16 @@
-"""Goes through data items in batches: shuffled, decoded in workers, read ahead, resumable.
+"""Batches of data items: shuffled, decoded in workers, read ahead, resumable.
 
-grain shuffles, decodes and reads ahead; the `Loader` takes one example after the other from it and
-fills batches. So an unreadable video is skipped, and counted, at the same place whatever the number
-of workers, and the position in the data is one number: how many items have been taken. A loader
-resumes by building grain's pipeline anew behind that many items, which is exact with threads, with
-processes, and from one to the other.
+grain shuffles, decodes and reads ahead; the `Loader` takes its examples one by one and fills
+batches. So an unreadable video is skipped and counted at the same place, whatever the number of
+workers, and the position in the data is one number: how many items have been taken. To resume, a
+loader rebuilds grain's pipeline from that position, which is exact with threads, with processes,
+and when changing from one to the other.
 
-Several processes that train together each read a share: of every batch of the one stream that a
-single process would read, a block of rows of its own. A share skips within its own block of the
-stream, so that an unreadable video changes no other share, and all yield equally many batches.
+Several processes that train together each read a share: their own block of rows of every batch of
+the one stream that a single process would read. A share skips within its own blocks, so that an
+unreadable video does not affect the other shares, and all shares yield equally many batches.
 """
 
-import dataclasses
 import logging
 import signal
 import time
@@ -23,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from orl_jax.data.example import ExampleReader
+from orl_jax.data.plan import Plan
 from orl_jax.data.shares import Share, begun, merge_states
 from orl_jax.data.source import Items
 from orl_jax.run.errors import UserError
@@ -31,72 +31,24 @@ _READ_AHEAD_BYTES = 512_000_000
 _SHARED_MEMORY_BYTES = 4096  # smaller arrays are cheaper to send from a worker process as they are
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """In which order, and how often, a loader goes through its items.
-
-    `pad_last` fills up the last batch of finite `epochs` instead of dropping it. `batch_size` is
-    that of all shares together.
-    """
-
-    batch_size: int
-    seed: int = 0
-    shuffle: bool = True
-    epochs: int | None = None
-    pad_last: bool = False
-    share: int = 0
-    shares: int = 1
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("shares", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}; it must be in [0, 2^32)")
-        self._check_shares()
-
-    @property
-    def rows(self) -> int:
-        """Rows of a batch of one share."""
-        return self.batch_size // self.shares
-
-    def _check_shares(self) -> None:
-        if not 0 <= self.share < self.shares:
-            raise UserError(
-                f"share is {self.share}; it must be in [0, {self.shares}), the index of this "
-                f"process among {self.shares}"
-            )
-        if self.batch_size % self.shares:
-            raise UserError(
-                f"batch_size is {self.batch_size}, which {self.shares} processes cannot share "
-                f"evenly; it must be a multiple of {self.shares}"
-            )
-        if self.shares > 1 and self.epochs and not self.pad_last:
-            raise UserError(
-                f"epochs is {self.epochs} for {self.shares} processes, whose numbers of whole "
-                "batches could differ; leave epochs out or set pad_last"
-            )
-
-
 class Loader(Iterator):
     """Iterates over batches; made by `make_loader` and `batches`.
 
     A batch is a dict of numpy arrays "frames" uint8 [B, F, H, W, 3], "prompt_ids" int32 [B, L],
     "prompt_mask" bool [B, L], "response_ids" int32 [B, T], "response_mask" bool [B, T], "valid"
-    bool [B] (False for rows that only fill up the batch), and the list "items" of the valid rows'
-    data items.
+    bool [B] (False for padding rows), and the list "items" of the data items of the valid rows.
 
-    With several shares, B is here `plan.rows`. The shares' batches, put one after the other, are
-    the batches of a single process, row for row, as long as every video can be read. Every share
-    yields as many batches as the others: with finite epochs ceil(items * epochs / batch_size). What
-    it lacks for them are rows that only fill up; in a batch without any item they are zeros.
+    With several shares, B is `plan.rows`. Concatenated, the shares' batches are the batches of a
+    single process, row for row, as long as every video can be read. All shares yield equally many
+    batches: with finite epochs ceil(items * epochs / batch_size). A share that runs out of items
+    pads; a batch without any item is zeros.
 
     Attributes:
       wait_seconds: how long the caller has waited for batches.
 
     Raises:
       UserError: while iterating, for text that is too long, for an unreadable video where the
-        policy is "raise", and where there is nothing readable to make a batch of.
+        policy is "raise", and where too few items are readable for a batch.
     """
 
     def __init__(self, items: Items, reader: ExampleReader, plan: Plan) -> None:
@@ -108,7 +60,7 @@ class Loader(Iterator):
         self._reader = reader
         self._plan = plan
         self._position = 0  # items taken up to the end of the last batch
-        self._batches = 0  # yielded so far; only several shares need to know
+        self._batches = 0  # yielded so far; needed only with several shares
         # Batches that every one of several shares must yield; 0 if they never end.
         self._due = -(-available // plan.batch_size) if plan.shares > 1 and plan.epochs else 0
         self._examples: grain.DatasetIterator | None = None
@@ -117,7 +69,7 @@ class Loader(Iterator):
 
     @property
     def bad_videos(self) -> int:
-        """Number of different videos that could not be read so far."""
+        """Number of distinct videos that could not be read so far."""
         return len(self._bad)
 
     def __next__(self) -> dict[str, Any]:
@@ -134,13 +86,13 @@ class Loader(Iterator):
         self.close()
 
     def close(self) -> None:
-        """Ends the workers. The loader can go on afterwards, with new ones."""
+        """Ends the workers; the next batch starts new ones."""
         if self._examples is not None:
             self._examples.close()
             self._examples = None
 
     def get_state(self) -> dict[str, Any]:
-        """Where the next batch begins, for JSON; `set_state` goes back there.
+        """Where the next batch begins, as JSON, for `set_state`.
 
         With several shares, the positions of the others are None until `merge_states`.
         """
@@ -156,18 +108,18 @@ class Loader(Iterator):
     def set_state(self, state: dict[str, Any]) -> None:
         """Makes the next batch the one that followed `get_state`.
 
-        The number of workers and threads may differ from then. With as many shares and rows as
-        then this is exact. Else it goes on at the first batch of the stream that no share had
-        begun. So nothing comes twice; left out are at most ceil(u / rows) batches, where u is how
-        often the unluckiest share had met an unreadable video (every epoch counts anew), and less
-        than one more where the batch size has changed.
+        The number of workers and threads may have changed. With the same number of shares and rows
+        this is exact. Otherwise the loader resumes at the first batch of the stream that no share
+        had begun. So nothing is read twice; at most ceil(u / rows) batches are left out, where u is
+        the largest number of unreadable videos that a share had met (counted anew in every epoch),
+        and less than one more where the batch size has changed.
 
         Args:
           state: what `merge_states` returned, or this share's own.
 
         Raises:
-          UserError: if the state is of another order: other seed, shuffling or number of items.
-          ValueError: if it is another share's own.
+          UserError: the state is for another seed, shuffling or number of items.
+          ValueError: the state is another share's own.
         """
         for name, value in self._identity().items():
             if state.get(name) != value:
@@ -188,7 +140,7 @@ class Loader(Iterator):
         }  # fmt: skip
 
     def _place(self, state: dict[str, Any]) -> tuple[int, int]:
-        """Batches, and items of the own share, that lie behind a state."""
+        """Batches, and items of this share, that were read before a state."""
         plan = self._plan
         if "positions" not in state and plan.shares == 1:
             return 0, state["position"]
@@ -208,7 +160,7 @@ class Loader(Iterator):
         }
         items: list[dict[str, Any]] = []
         position = self._position
-        # Rows are copied one by one, so that a worker's shared memory is free again at once.
+        # Rows are copied one by one, which frees a worker's shared memory at once.
         while len(items) < size and (example := self._take()) is not None:
             position += 1
             if self._usable(example):
@@ -227,7 +179,7 @@ class Loader(Iterator):
         return next(self._examples, None)
 
     def _dataset(self) -> grain.IterDataset:
-        """grain's pipeline from the current position on."""
+        """grain's pipeline, from the current position."""
         plan, videos, ahead = self._plan, self._reader.videos, self._read_ahead()
         source = grain.MapDataset.source(self._items)
         if plan.shuffle:
@@ -239,10 +191,10 @@ class Loader(Iterator):
         if not videos.workers:
             return source.to_iter_dataset(grain.ReadOptions(videos.threads, ahead))
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # grain asks for its own, also where nobody parses any
+            flags.FLAGS.mark_as_parsed()  # grain reads its own, even where flags are not parsed
         options = grain.MultiprocessingOptions(videos.workers, -(-ahead // videos.workers))
         examples = source.to_iter_dataset(grain.ReadOptions(0, 0))
-        examples = examples.mp_prefetch(options, _leave_interrupts_alone)
+        examples = examples.mp_prefetch(options, _ignore_interrupts)
         settings = grain.experimental.DatasetOptions(min_shm_size=_SHARED_MEMORY_BYTES)
         return grain.experimental.WithOptionsIterDataset(examples, settings)
 
@@ -262,14 +214,14 @@ class Loader(Iterator):
         plan = self._plan
         path, reason = example["bad_video"]
         if self._reader.videos.bad_video == "raise":
-            remedy = 'set config.data.bad_video to "skip" to go on without it'
+            remedy = 'set config.data.bad_video to "skip" to continue without it'
             raise UserError(f"unreadable video: {path} {reason}; {remedy}")
         if path not in self._bad:
             self._bad.add(path)
             logging.warning("skipped an unreadable video: %s %s", path, reason)
         self._bad_in_a_row += 1
-        # So many in a row hold at least one whole epoch, wherever they began; or, of a share, as
-        # many items. Where a number of batches is due, or one pass, there is an end to it anyway.
+        # This many in a row contain at least one whole epoch, or, of a share, as many items. Finite
+        # epochs end in any case.
         endless = not (self._due or plan.pad_last)
         if self._bad_in_a_row >= 2 * len(self._items) - 1 and endless:
             raise UserError(f"none of {self._tried()} can be read; {path} {reason}")
@@ -282,11 +234,11 @@ class Loader(Iterator):
         return f"{self._bad_in_a_row} videos in a row of share {plan.share} of {plan.shares}"
 
     def _fill_up(self, arrays: dict[str, np.ndarray], items: list[dict[str, Any]]) -> None:
-        """Ends the last batch, or the iteration."""
+        """Pads the last batch, or ends the iteration."""
         if items and self._plan.pad_last:
             for rows in arrays.values():
                 rows[len(items) :] = rows[len(items) - 1]
-        elif self._batches < self._due:  # the other shares go on, so this one must
+        elif self._batches < self._due:  # the other shares continue, so this one must
             for rows in arrays.values():
                 rows[:] = 0
         elif self._position == 0 and not (self._due or self._plan.pad_last):
@@ -298,6 +250,6 @@ class Loader(Iterator):
             raise StopIteration
 
 
-def _leave_interrupts_alone(*_: int) -> None:
-    """In a worker process: Ctrl-C goes to all, but only the main process knows how to end."""
+def _ignore_interrupts(*_: int) -> None:
+    """In a worker process: Ctrl-C reaches all processes, but only the main one handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Batches of which the next one can be looked at before it is taken."""
+"""Batches of which the next one can be read before it is taken."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -23,8 +23,7 @@ class Batches(Protocol):
 class LookAhead(Iterator):
     """Iterates as the batches do; `peek` reads the next one early.
 
-    A batch that has been peeked at, but not taken, counts as unread: the saved position lies before
-    it.
+    A batch that was peeked at but not taken counts as unread: the saved position is before it.
 
     Args:
       batches: what it reads from.
@@ -35,11 +34,11 @@ class LookAhead(Iterator):
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
         self._next: dict[str, Any] | None = None
-        self._place: dict[str, Any] | None = None  # before the one that has been peeked at
+        self._place: dict[str, Any] | None = None  # before the batch that was peeked at
 
     @property
     def bad_videos(self) -> int:
-        """Number of different videos that could not be read so far."""
+        """Number of distinct videos that could not be read so far."""
         return self._batches.bad_videos
 
     @property
@@ -48,7 +47,7 @@ class LookAhead(Iterator):
         return self._batches.wait_seconds
 
     def peek(self) -> dict[str, Any]:
-        """The batch that `next` will give."""
+        """The batch that `next` will return."""
         if self._next is None:
             place = self._batches.get_state()
             self._next, self._place = next(self._batches), place

@@ -1,11 +1,12 @@
-"""The two ways through a data set: batches for training, for ever, and batches for evaluation."""
+"""The two ways through a data set: endless batches for training, one pass for evaluation."""
 
 import dataclasses
 
 from orl_jax.data.example import ExampleReader
 from orl_jax.data.features import FeatureReader, Features
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.loader import Loader
+from orl_jax.data.plan import Plan
 from orl_jax.data.source import Items
 from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.data.video_settings import VideoSettings
@@ -29,27 +30,27 @@ def make_loader(
 ) -> Loader:
     """Batches for training.
 
-    Batches run on over the ends of epochs; with finite `epochs` what is left at the end is dropped.
+    Batches may span epochs; with finite `epochs` an incomplete last batch is dropped.
 
     Args:
       items: data items; see `orl_jax.data.source`.
       videos: where their videos are and how they are read.
-      encoder: makes ids of questions and answers.
-      batch_size: B; with several shares that of all of them together.
-      seed: of the order, in [0, 2^32); every epoch has another order.
-      shuffle: whether to shuffle at all.
-      epochs: how often to go through the items; None for ever.
+      encoder: tokenises questions and answers.
+      batch_size: B, of all shares together.
+      seed: of the order, in [0, 2^32); every epoch has its own order.
+      shuffle: whether to shuffle.
+      epochs: how often to go through the items; None repeats them endlessly.
       cache: keeps decoded frames, also for other loaders; needs `videos.workers` of 0.
-      answers: the response of an item: "taught" (what SFT is taught), "clean" (the reference), or
-        None for batches without responses.
-      features: visual tokens; batches then have "media" [B, N, D] in place of "frames"; no
-        video is decoded, so that neither workers nor a cache are of use.
+      answers: the response of an item: "taught" (what SFT learns), "clean" (the reference), or None
+        for batches without responses.
+      features: visual tokens; batches then have "media" [B, N, D] instead of "frames", and
+        no video is decoded, so that workers and cache are not used.
       share: which rows of every batch to read, where several processes train together: the index of
         this process, in [0, shares).
-      shares: how many processes there are; batches then have B / shares rows. See `Loader`.
+      shares: the number of processes; batches then have B / shares rows. See `Loader`.
 
     Raises:
-      UserError: if an argument is out of range, or there are too few items for one batch.
+      UserError: an argument is out of range, or there are too few items for one batch.
 
     Example: `next(make_loader(train, ..., batch_size=64))["prompt_ids"].shape == (64, L)`.
     """
@@ -57,7 +58,7 @@ def make_loader(
         _check_cache(videos, cache)
         reader = ExampleReader(videos=videos, encoder=encoder, answers=answers, cache=cache)
     else:
-        videos = dataclasses.replace(videos, workers=0)  # reading a row is no work
+        videos = dataclasses.replace(videos, workers=0)  # reading a row takes no time
         reader = FeatureReader(features=features, videos=videos, encoder=encoder, answers=answers)
     plan = Plan(batch_size, seed, shuffle, epochs, share=share, shares=shares)
     return Loader(items, reader, plan)
@@ -74,12 +75,11 @@ def batches(
     share: int = 0,
     shares: int = 1,
 ) -> Loader:
-    """Batches for evaluation: all items once, in order, the last batch filled up.
+    """Batches for evaluation: all items once, in order, the last batch padded.
 
-    Rows that fill it up repeat its last item; "valid" is False there. So every batch has the same
-    shape and nothing recompiles. All shares yield ceil(len(items) / batch_size) batches, also where
-    one has no item left for the last. The arguments are those of `make_loader`;
-    only threads decode.
+    Padding rows repeat the last item and have "valid" False. So every batch has the same shape and
+    nothing recompiles. All shares yield ceil(len(items) / batch_size) batches, even if one has no
+    items left for the last. Arguments are as for `make_loader`; only threads decode.
 
     Example: `sum(batch["valid"].sum() for batch in batches(test, ...)) == len(test)`.
     """

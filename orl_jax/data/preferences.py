@@ -1,4 +1,4 @@
-r"""Pairs of answers of which one is preferred, as JSON lines.
+r"""Preference pairs: two answers of which one is preferred, as JSON lines.
 
 The fields are those of VLM-RLAIF's preference file (yonseivnl/vlm-rlaif at 610cac7), with the path
 of the video in place of 50 paths of frames:
@@ -7,7 +7,7 @@ of the video in place of 50 paths of frames:
      {"from": "gpt", "value": ""}], "output_1": {"from": "gpt", "value": TEXT}, "output_2": {...},
      "preference": 1 or 2}
 
-An output that broke off without an end has "truncated": true.
+An output that was cut off without an end token has "truncated": true.
 """
 
 import os
@@ -23,12 +23,12 @@ from orl_jax.run.files import read_json_lines
 def preference(
     item: dict[str, Any], outputs: Sequence[tuple[str, bool]], preferred: int
 ) -> dict[str, Any]:
-    """One line of the file.
+    """One line of the file, as an object.
 
     Args:
       item: the data item that was asked about.
-      outputs: two answers, each with whether it is truncated.
-      preferred: 0 or 1, which of the two is better.
+      outputs: two answers, each as (text, truncated).
+      preferred: 0 or 1, the better one.
     """
     first, second = ({"from": "gpt", "value": text, "truncated": cut} for text, cut in outputs)
     return {
@@ -50,7 +50,7 @@ def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     "answers" are (text, truncated), the preferred one first; "ranks" are (0, 1).
 
     Raises:
-      UserError: the file is missing or empty; a line is not JSON or lacks a field, by its number.
+      UserError: the file is missing or empty; a line is not JSON or lacks a field.
 
     Example: `read_preferences("runs/demo/preferences.jsonl")[0]["answers"][0]`.
     """

@@ -1,8 +1,8 @@
-"""A stream of items that several processes read together, and where each of them is in it.
+"""A stream of items that several processes read together, and each process's position in it.
 
-The stream is what one process would go through. Of every batch of it, process p takes the p-th
-block of rows; so, while every video can be read, all blocks together are the batches of one
-process, row for row.
+The stream is what a single process would read. Of every batch, process p takes the p-th block of
+rows; so, while every video can be read, the blocks together are the batches of a single process,
+row for row.
 """
 
 import operator
@@ -17,9 +17,9 @@ class Share:
 
     Args:
       stream: of all processes.
-      batch_size: rows of a batch of all processes together.
-      rows: of a batch of this process.
-      share: its number.
+      batch_size: rows per batch, of all processes together.
+      rows: rows per batch of this process.
+      share: index of this process.
 
     Example: of ten items in batches of 4, `Share(stream, 4, 2, 1)` holds the items 2, 3, 6, 7.
     """
@@ -46,11 +46,11 @@ def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
       states: what `Loader.get_state` of share 0, 1, ... returned after the same number of batches.
 
     Returns:
-      The only state as it is; or one with "positions", the items that each share has taken, "rows",
-      "batches", and the unreadable videos of all.
+      A single state unchanged; otherwise one with "positions" (how many items each share has
+      taken), "rows", "batches", and the unreadable videos of all shares.
 
     Raises:
-      ValueError: a share is missing or not in its place, or the batches differ.
+      ValueError: a share is missing or out of order, or the batches differ.
 
     Example: `merge_states([{..., "positions": [4, None]}, {..., "positions": [None, 5]}])` has
     "positions" [4, 5].
@@ -68,14 +68,14 @@ def merge_states(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def begun(state: dict[str, Any]) -> int:
-    """Items of the whole stream up to the end of the last batch that any share had begun.
+    """Items of the whole stream up to the end of the last batch that any share has begun.
 
     Raises:
-      ValueError: a state of one share of several; `merge_states` has not seen it.
+      ValueError: the state of one share of several, which was not merged.
     """
     if "positions" not in state:
         return state["position"]
     if None in state["positions"]:
-        raise ValueError("the state of one share is not enough: store that of merge_states")
+        raise ValueError("the state of one share is not enough: store what merge_states returns")
     batches = max(-(-position // state["rows"]) for position in state["positions"])
     return batches * state["rows"] * len(state["positions"])

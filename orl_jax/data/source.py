@@ -1,4 +1,4 @@
-"""Random access to the items of a data set that tensorflow-datasets has packaged (array_record)."""
+"""Random access to the items of a tensorflow-datasets data set (array_record)."""
 
 import operator
 import pathlib
@@ -24,7 +24,7 @@ _REMEDY = "run scripts/prepare_data.py first, or set config.data.folder to where
 
 
 class Items(Protocol):
-    """What the pipeline reads: data items by index; a list of dicts will do."""
+    """What the pipeline reads: data items by index, such as a list of dicts."""
 
     def __len__(self) -> int: ...
 
@@ -32,18 +32,18 @@ class Items(Protocol):
 
 
 def open_split(folder: str | pathlib.Path, split: str) -> "Split":
-    """Opens one split of the data set that lies somewhere in `folder`.
+    """Opens one split of the data set in `folder`.
 
     Args:
-      folder: what `scripts/prepare_data.py` wrote; `dataset_info.json` is looked for in it and up
-        to three levels down (NAME/CONFIG/VERSION). The highest version counts.
+      folder: what `scripts/prepare_data.py` wrote. Its `dataset_info.json` may be up to three
+        levels down (NAME/CONFIG/VERSION); the highest version is opened.
       split: "train", or with tensorflow-datasets' slices, "train[:10%]".
 
     Returns:
       A sequence of data items, python dicts:
       {"item_id": str, "video": str (relative to the folder), "question": str, "answer": str,
       "paraphrases": list of str, "sft_answer": str, "task_type": str, "difficulty": int}, and any
-      features beyond these.
+      further features.
 
     Raises:
       UserError: if the folder, the data set, one of its features or the split is missing.
@@ -100,7 +100,7 @@ class Split(Sequence):
 
 
 class Selection(Sequence):
-    """Some items of others, looked up when they are asked for; see `select`."""
+    """Some of the items of a data set, looked up lazily; see `select`."""
 
     def __init__(self, items: Items, indices: Sequence[int]) -> None:
         self.items = items
@@ -120,14 +120,15 @@ def select(
     difficulty: tuple[int, int] | None = None,
     task_types: Collection[str] | None = None,
 ) -> Selection:
-    """The first items that fit, in their order.
+    """The first items that match, in their order.
 
-    Reads items only as far as it must: none for `max_items` alone, else up to the last one needed.
+    Reads as few items as possible: none where only `max_items` is given, otherwise up to the last
+    one selected.
 
     Args:
       items: data items.
-      max_items: at most so many.
-      difficulty: lowest and highest, both included.
+      max_items: the most items to select.
+      difficulty: lowest and highest, inclusive.
       task_types: names of task types.
 
     Raises:
@@ -166,7 +167,7 @@ def _matching(
 
 
 def _builder(folder: pathlib.Path) -> tfds.core.DatasetBuilder:
-    """The data set of `folder`, in its highest version."""
+    """The data set in `folder`, in its highest version."""
     if not folder.is_dir():
         raise UserError(f"no data folder {folder}: {_REMEDY}")
     depths = ("", "*/", "*/*/", "*/*/*/")
@@ -183,7 +184,7 @@ def _builder(folder: pathlib.Path) -> tfds.core.DatasetBuilder:
 
 
 def _name(builder: tfds.core.DatasetBuilder) -> str:
-    """Benchmarks share a builder, and its config has their name."""
+    """Benchmarks share a builder, whose config has their name."""
     benchmark = builder.info.name == "video_qa"
     return (builder.info.config_name or "own") if benchmark else builder.info.name
 
@@ -198,7 +199,7 @@ def _probe(records: Split, name: str) -> None:
 
 
 def _version(folder: pathlib.Path) -> tuple[int, ...]:
-    """Numbers of "1.10.0", so that it counts for more than "1.9.0"."""
+    """The numbers of a version, so that "1.10.0" sorts after "1.9.0"."""
     return tuple(int(part) for part in folder.name.split(".") if part.isdigit())
 
 

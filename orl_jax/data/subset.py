@@ -1,4 +1,4 @@
-"""A part of some things that has each kind of them in proportion, drawn by a seed."""
+"""A random sample that keeps the proportions of its strata."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
@@ -7,17 +7,17 @@ import numpy as np
 
 
 def spread(strata: Sequence[Hashable], count: int, seed: int) -> list[int]:
-    """Places of at most `count` things, of each kind its share; ascending.
+    """Indices of a stratified sample of at most `count` things, ascending.
 
-    The j-th of a kind's n shuffled members gets the mark (j + 1/2) / n; the lowest marks win. So a
-    smaller count with the same seed is a part of a larger one.
+    The j-th of a stratum's n shuffled members gets the mark (j + 1/2) / n; the lowest marks win. So
+    with the same seed a smaller sample is a subset of a larger one.
 
     Args:
-      strata: the kind of each thing.
-      count: how many; 0 is all.
+      strata: the stratum of each thing.
+      count: how many; 0 for all.
       seed: of the shuffling.
 
-    Example: `spread("aaab" * 10, 8, seed=0)` has 6 places of "a" and 2 of "b".
+    Example: `spread("aaab" * 10, 8, seed=0)` has 6 indices of "a" and 2 of "b".
     """
     if not count or count >= len(strata):
         return list(range(len(strata)))

@@ -1,15 +1,16 @@
-"""Frames of a video file: sampled uniformly, decoded with decord, brought to the encoder's size.
+"""Frames of a video file: sampled uniformly, decoded with decord, resized for the encoder.
 
 Frames stay uint8 in [0, 255]; the vision model normalises them on the device.
 
-A clip that does not have the encoder's size is brought to it by one of two framings. "crop" is
-what `CLIPImageProcessor` does: the shortest side is resized to `image_size` (bicubic, Pillow), then
-the centre is cropped to a square. "pad" is what the baseline does before that (yonseivnl/vlm-rlaif,
-`image_aspect_ratio="pad"`): it pads to a square, which keeps the borders of a wide picture but
-makes everything in it smaller. A checkpoint needs the framing that it was trained with.
+There are two framings. "crop" is `CLIPImageProcessor`'s: the shortest side is resized to
+`image_size` (bicubic, Pillow), then the centre is cropped to a square. "pad" is what the baseline
+does before that (yonseivnl/vlm-rlaif, `image_aspect_ratio="pad"`): it pads to a square, which keeps
+the borders of a wide picture but makes everything in it smaller. A checkpoint needs the framing
+that it was trained with.
 
-Pillow resizes, as in the baseline's processor. The one that transformers 5 takes where torchvision
-is installed keeps the filter's weights in 16 bits: below 1 % of the values then differ, by 1 or 2.
+Frames are resized with Pillow, as in the baseline's processor. The processor that transformers 5
+uses where torchvision is installed has filter weights of 16 bits: fewer than 1 % of the values then
+differ, by 1 or 2.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from PIL import Image
 
 from orl_jax.run.errors import UserError
 
-# Time and place in decord's C++ code, which tell nobody much.
+# Time and source line in decord's C++ code, which do not help a user.
 _SOURCE_POSITION = re.compile(r"\[[\d:]+\] \S+:\d+: ")
 
 FRAMINGS = ("crop", "pad")
@@ -46,7 +47,7 @@ class ClipFormat:
       framing: of a video that is not square: "crop" | "pad".
 
     Raises:
-      UserError: another framing.
+      UserError: an unknown framing.
 
     Example: `ClipFormat(frames=8, image_size=64).shape == (8, 64, 64, 3)`.
     """
@@ -74,8 +75,8 @@ class VideoError(Exception):
     """A video file that is missing, empty, broken or without frames.
 
     Attributes:
-      path: the file, as it was asked for.
-      reason: what is wrong with it, in one line.
+      path: the file, as given.
+      reason: what is wrong, in one line.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -91,13 +92,13 @@ def uniform_indices(total: int, frames: int) -> np.ndarray:
     """Indices of `frames` frames spread over a video of `total` frames, both ends included.
 
     The baseline's rule (yonseivnl/vlm-rlaif): `linspace(0, total - 1, frames)`, cast to int. A
-    shorter video repeats frames. One frame is the first one.
+    shorter video repeats frames. A single frame is the first one.
 
     Returns:
       int64 [F], not decreasing, in [0, total).
 
     Raises:
-      ValueError: if `total` or `frames` is less than 1.
+      ValueError: `total` or `frames` is less than 1.
 
     Example: `uniform_indices(10, 4)` is [0, 3, 6, 9], `uniform_indices(2, 4)` is [0, 0, 0, 1].
     """
@@ -117,7 +118,7 @@ def read_frames(path: str | os.PathLike[str], clip: ClipFormat) -> np.ndarray:
       uint8 [F, image_size, image_size, 3], RGB, in the order of time.
 
     Raises:
-      VideoError: if the file is missing, empty, not a video, or damaged where frames are needed.
+      VideoError: the file is missing, empty, not a video, or damaged where frames are needed.
 
     Example: `read_frames("clip.mp4", ClipFormat(8, 64)).shape == (8, 64, 64, 3)`.
     """
@@ -129,7 +130,7 @@ def read_frames(path: str | os.PathLike[str], clip: ClipFormat) -> np.ndarray:
 
 
 def frame_times(path: str | os.PathLike[str], frames: int) -> np.ndarray:
-    """When the frames that `read_frames` takes begin. They are not decoded.
+    """The times at which the frames of `read_frames` begin; nothing is decoded.
 
     Args:
       path: a video file that FFmpeg can read.
@@ -139,7 +140,7 @@ def frame_times(path: str | os.PathLike[str], frames: int) -> np.ndarray:
       float64 [F], in seconds, not decreasing.
 
     Raises:
-      VideoError: if the file is missing, empty, not a video or without frames.
+      VideoError: the file is missing, empty, not a video or without frames.
 
     Example: `frame_times("clip.mp4", 3)` of 9 frames, 8 a second, is [0, 0.5, 1].
     """
@@ -152,7 +153,7 @@ def frame_times(path: str | os.PathLike[str], frames: int) -> np.ndarray:
 
 
 def video_digest(path: str | None) -> str:
-    """A hash of a file's bytes; "" without one or where it cannot be read."""
+    """A hash of a file's bytes; "" without a path or where the file cannot be read."""
     if not path:
         return ""
     try:
@@ -163,10 +164,10 @@ def video_digest(path: str | None) -> str:
 
 
 def _read(path: str | os.PathLike[str], what: Callable[[Any], np.ndarray]) -> np.ndarray:
-    """What `what` makes of an open video, which has frames."""
+    """Opens a video that has frames and applies `what` to it."""
     path = os.fspath(path)
     _check_file(path)
-    decord.logging.set_level(decord.logging.QUIET)  # FFmpeg's own complaints; ours say it once
+    decord.logging.set_level(decord.logging.QUIET)  # FFmpeg's own messages; ours says it once
     try:
         # One thread: the pipeline decodes several files at a time.
         reader = decord.VideoReader(path, num_threads=1)
@@ -179,9 +180,9 @@ def _read(path: str | os.PathLike[str], what: Callable[[Any], np.ndarray]) -> np
 
 
 def fit(clip: np.ndarray, image_size: int, framing: str = "crop") -> np.ndarray:
-    """Brings a clip to the encoder's size.
+    """Resizes a clip for the encoder.
 
-    "crop" resizes the shortest side, then crops the centre (`CLIPImageProcessor`); "pad" fills up
+    "crop" resizes the shortest side, then crops the centre (`CLIPImageProcessor`); "pad" pads
     to a square with CLIP's mean colour, then resizes (the baseline's `expand2square`).
 
     Args:
@@ -190,10 +191,10 @@ def fit(clip: np.ndarray, image_size: int, framing: str = "crop") -> np.ndarray:
       framing: "crop" | "pad".
 
     Returns:
-      uint8 [F, image_size, image_size, 3]; `clip` itself if it has that size.
+      uint8 [F, image_size, image_size, 3]; `clip` itself if it already has that size.
 
     Raises:
-      ValueError: another framing.
+      ValueError: an unknown framing.
 
     Example: `fit(clip, 336, "pad")` of a clip of 640x272 has 97 rows of background above and below.
     """
@@ -201,7 +202,7 @@ def fit(clip: np.ndarray, image_size: int, framing: str = "crop") -> np.ndarray:
         raise ValueError(f'framing is "{framing}"; it must be one of {", ".join(FRAMINGS)}')
     height, width = clip.shape[1:3]
     if framing == "pad" and height != width:
-        # One by one, as squares of all frames of a large video would need much memory.
+        # One by one: the squares of all frames of a large video would need much memory.
         return np.stack([_resize(_square(frame), image_size, image_size) for frame in clip])
     short = min(height, width)
     if short != image_size:
@@ -213,7 +214,7 @@ def fit(clip: np.ndarray, image_size: int, framing: str = "crop") -> np.ndarray:
 
 
 def _square(frame: np.ndarray) -> np.ndarray:
-    """A frame in the middle of its background; of an odd rest the larger half is last."""
+    """A frame centred on the background; of an odd margin the larger half is last."""
     height, width = frame.shape[:2]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
@@ -227,7 +228,7 @@ def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _check_file(path: str) -> None:
-    """Says plainly what decord reports as "Error reading"."""
+    """Names what decord would report only as "Error reading"."""
     if not pathlib.Path(path).is_file():
         raise VideoError(path, "is missing")
     if not os.path.getsize(path):

@@ -1,4 +1,4 @@
-"""How a data set's videos are found, decoded and, where that fails, treated: one record."""
+"""How a data set's videos are found and decoded, and what to do where that fails."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ from orl_jax.run.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class VideoSettings:
-    """What every reader of videos needs to know; `config.data` without its texts.
+    """What every reader of videos needs: the part of `config.data` that is about videos.
 
     Args:
       folder: what the items' video paths are relative to.

@@ -60,7 +60,7 @@ def precompute_features(
     }
     with Features(folder, about, list(first), shape.shape[1:], str(shape.dtype)) as features:
         if features.missing():
-            with features.alone():
+            with features.exclusive():
                 missing = [items[first[video]] for video in features.missing()]
                 _fill(policy, features, missing, videos, batch_size)
         yield features

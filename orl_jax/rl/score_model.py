@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.loader import Loader
+from orl_jax.data.plan import Plan
 from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies

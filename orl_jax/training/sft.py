@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, UInt8
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
-from orl_jax.data.loader import Loader, Plan
+from orl_jax.data.loader import Loader
+from orl_jax.data.plan import Plan
 from orl_jax.data.source import open_split, select
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.lesson import LessonReader, group_by_video

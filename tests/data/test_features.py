@@ -102,9 +102,9 @@ def test_batches_have_tokens_in_place_of_frames(tmp_path, videos):
 
 def test_two_that_fill_it_together_leave_every_row_as_it_is(tmp_path, videos):
     with store(tmp_path, videos) as one, store(tmp_path, videos) as other:
-        with one.alone():
+        with one.exclusive():
             one.put(videos[:2], np.stack([tokens(1), tokens(2)]))
-        with other.alone():
+        with other.exclusive():
             assert other.missing() == videos[2:]
             other.put(videos[2:], tokens(3)[None])
     with store(tmp_path, videos) as features:

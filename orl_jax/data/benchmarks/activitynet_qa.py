@@ -1,7 +1,7 @@
-"""ActivityNet-QA: questions and answers in files of their own, joined by `question_id`.
+"""ActivityNet-QA: questions and answers in separate files, joined by `question_id`.
 
 FOLDER/{train,val,test}_q.json    [{"video_name", "question", "question_id"}]
-FOLDER/{train,val,test}_a.json    [{"answer", "type", "question_id"}], in an order of its own
+FOLDER/{train,val,test}_a.json    [{"answer", "type", "question_id"}], in another order
 VIDEOS/v_NAME.{mp4,mkv,webm,...}
 """
 
@@ -15,11 +15,11 @@ TYPES = (
 
 
 def read(files: OfficialFiles) -> Reading:
-    """Reads the splits that are there.
+    """Reads the splits that are present.
 
     Raises:
-      UserError: no split is there, one has questions without the file of their answers or the
-        reverse, a row lacks a field, a type is not one of the nine, an id has two answers.
+      UserError: no split is present, one has questions but no answers or the reverse, a row lacks a
+        field, a type is not one of the nine, an id has two answers.
     """
     reading = Reading()
     files.those([f"{split}_q.json" for split in SPLITS])
@@ -51,7 +51,7 @@ def _answers(files: OfficialFiles, name: str) -> dict[str, tuple[str, str]]:
         kind = files.value(row, "type", name, number)
         if kind not in map(str, range(len(TYPES))):
             raise UserError(
-                f"{files.folder / name}: type {kind} of {item_id} is not one of 0 to 8; mend it"
+                f"{files.folder / name}: type {kind} of {item_id} is not one of 0 to 8; correct it"
             )
         if item_id in answers:
             raise UserError(f"{files.folder / name} answers {item_id} twice; delete one of the two")

@@ -1,4 +1,4 @@
-"""Conversations about folders of frames, as the baseline's files hold them."""
+"""Conversations about folders of frames, as in the baseline's files."""
 
 import pathlib
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from orl_jax.data.benchmarks.official_files import text_of
 from orl_jax.data.text.prompt import IMAGE_TOKEN, strip_all
 
-SPEAKERS = (("human", "user"), ("gpt", "assistant"))  # of the first turn and of the second
+SPEAKERS = (("human", "user"), ("gpt", "assistant"))  # of the first and the second turn
 
 
 def said(turns: list[dict[str, Any]], index: int) -> str:
-    """What the first or the second turn says, without `<image>`; "" if it is another speaker's.
+    """The text of the first or second turn, without `<image>`; "" if the speaker is wrong.
 
     Example: `said([{"from": "human", "value": "<image> Who?"}], 0) == "Who?"`.
     """
@@ -22,9 +22,9 @@ def said(turns: list[dict[str, Any]], index: int) -> str:
 
 
 def frame_folders(row: dict[str, Any]) -> tuple[set[str], int]:
-    """The folders of a row's frames, and how many frames there are.
+    """The folders of a row's frames, and the number of frames.
 
-    Example: of {"images": ["set/VID/1.jpg", "set/VID/2.jpg"]} it is ({"set/VID"}, 2).
+    Example: {"images": ["set/VID/1.jpg", "set/VID/2.jpg"]} gives ({"set/VID"}, 2).
     """
     images = row.get("images") or ([row["image"]] if row.get("image") else [])
     folders = {str(pathlib.PurePosixPath(image).parent) for image in images}

@@ -1,4 +1,4 @@
-"""What MSVD-QA and MSRVTT-QA share: one file a split, types by a question's first word."""
+"""What MSVD-QA and MSRVTT-QA share: one file per split, types by a question's first word."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ WORDS = ("what", "who", "how", "when", "where")
 
 
 def task_type(question: str) -> str:
-    """The first word of a question if it is one of the five, else "other".
+    """The first word of a question if it is in `WORDS`, otherwise "other".
 
     Example: `task_type("Who's singing?") == "who"`.
     """
@@ -20,15 +20,15 @@ def task_type(question: str) -> str:
 def read_splits(
     files: OfficialFiles, videos_of: Callable[[str], tuple[str, ...]], also: tuple[str, ...] = ()
 ) -> Reading:
-    """Reads those of {train,val,test}_qa.json that are there.
+    """Reads those of {train,val,test}_qa.json that are present.
 
     Args:
       files: lists of {"answer", "id", "question", "video_id"}.
-      videos_of: the names that a video may have, by its `video_id`.
-      also: keys of a row that go into "extra".
+      videos_of: the possible names of a video, from its `video_id`.
+      also: keys of a row to keep in "extra".
 
     Raises:
-      UserError: no split is there, or a row lacks a field.
+      UserError: no split is present, or a row lacks a field.
     """
     reading = Reading()
     files.those([f"{split}_qa.json" for split in SPLITS])

@@ -10,9 +10,9 @@ from orl_jax.data.benchmarks.reading import Reading
 
 
 def read(files: OfficialFiles) -> Reading:
-    """Reads the splits that are there.
+    """Reads the splits that are present.
 
     Raises:
-      UserError: no split is there, or a row lacks a field.
+      UserError: no split is present, or a row lacks a field.
     """
     return read_splits(files, lambda one: ("video" + one.removeprefix("video"),), ("category_id",))

@@ -1,7 +1,7 @@
 """MSVD-QA.
 
 FOLDER/{train,val,test}_qa.json    [{"answer", "id", "question", "video_id": 1}]
-FOLDER/youtube_mapping.txt         "YOUTUBE_ID vid1" a line; needed where videos have these names
+FOLDER/youtube_mapping.txt         "YOUTUBE_ID vid1" per line; needed if videos have YouTube's names
 VIDEOS/vid1.{avi,mp4,...} or VIDEOS/YOUTUBE_ID.{avi,mp4,...}
 """
 
@@ -14,10 +14,10 @@ MAPPING = "youtube_mapping.txt"
 
 
 def read(files: OfficialFiles) -> Reading:
-    """Reads the splits that are there.
+    """Reads the splits that are present.
 
     Raises:
-      UserError: no split is there, a row lacks a field, a line of the mapping has not two words.
+      UserError: no split is present, a row lacks a field, a line of the mapping is not two words.
     """
     youtube = _mapping(files) if files.has(MAPPING) else {}
 
@@ -29,7 +29,7 @@ def read(files: OfficialFiles) -> Reading:
 
 
 def _mapping(files: OfficialFiles) -> dict[str, str]:
-    """YouTube's name by the data set's."""
+    """YouTube's name of each video."""
     names = {}
     for number, line in enumerate(files.text(MAPPING).splitlines(), 1):
         words = line.split()
@@ -37,6 +37,6 @@ def _mapping(files: OfficialFiles) -> dict[str, str]:
             names[words[1]] = words[0]
         elif words:
             raise UserError(
-                f'{files.folder / MAPPING}, line {number}, is not "YOUTUBE_ID vidN"; mend it'
+                f'{files.folder / MAPPING}, line {number}, is not "YOUTUBE_ID vidN"; correct it'
             )
     return names

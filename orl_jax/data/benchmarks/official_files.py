@@ -1,4 +1,4 @@
-"""The folder of a data set's official files: read with care, and missed with precision."""
+"""A data set's official files; errors name exactly what is missing or wrong."""
 
 import json
 import pathlib
@@ -15,9 +15,9 @@ class OfficialFiles:
 
     Args:
       title: the data set, for messages.
-      origin: who gives the files out, by name.
-      folder: where they lie.
-      videos: where the videos lie; None is the folder.
+      origin: who distributes the files.
+      folder: holds the files.
+      videos: holds the videos; None for `folder`.
 
     Raises:
       UserError: there is no such folder.
@@ -42,11 +42,11 @@ class OfficialFiles:
             )
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether a file is present."""
         return (self.folder / name).is_file()
 
     def those(self, names: Sequence[str]) -> list[str]:
-        """Those names that are there.
+        """Those of the named files that are present.
 
         Raises:
           UserError: none is.
@@ -57,7 +57,7 @@ class OfficialFiles:
         return found
 
     def missing(self, name: str) -> UserError:
-        """The message that a file is not there: which, of what, from whom, where to put it."""
+        """The error for a missing file: what it is, where to get it and where to put it."""
         return UserError(
             f"{self.folder} lacks {name} of {self.title}: get it from {self._origin} and put it "
             "into that folder (docs/own_data.md), or set config.source.folder"
@@ -89,17 +89,17 @@ class OfficialFiles:
         except json.JSONDecodeError as error:
             raise UserError(
                 f"{self.folder / name} of {self.title} is not JSON (line {error.lineno}: "
-                f"{error.msg}); get it anew"
+                f"{error.msg}); download it again"
             ) from error
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise UserError(
-                f"{self.folder / name} is not a JSON list of objects, as {self.title} has; get it "
-                "anew"
+                f"{self.folder / name} is not a JSON list of objects, as {self.title} has; "
+                "download it again"
             )
         return rows
 
     def value(self, row: dict[str, Any], key: str, name: str, number: int) -> str:
-        """What a row has to have, as text.
+        """A required value of a row, as text.
 
         Args:
           row: an object of a file.
@@ -112,10 +112,10 @@ class OfficialFiles:
         """
         value = text_of(row.get(key))
         if not value:
-            raise UserError(f"{self.folder / name}, entry {number}, lacks {key}; mend the file")
+            raise UserError(f"{self.folder / name}, entry {number}, lacks {key}; correct the file")
         return value
 
 
 def text_of(value: Any) -> str:
-    """A value as text without white space at its ends; None is ""."""
+    """A value as text, stripped of white space; "" for None."""
     return "" if value is None else str(value).strip()

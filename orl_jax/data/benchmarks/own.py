@@ -1,12 +1,12 @@
-"""One's own questions, as JSON lines or CSV.
+"""Your own questions, as JSON lines or CSV.
 
 FOLDER/{items,train,validation,test}.{jsonl,csv}
 
     {"video": "clips/a.mp4", "question": "What moves?", "answer": "A cat.", "paraphrases": ["Cat."]}
 
-Columns are video, question and answer, and any of id, task_type, split, sft_answer, difficulty,
-paraphrases and options. In CSV the entries of the last two are separated by |. Where a row has no
-split, the file names it; of `items` it is "train". Any other column goes into "extra".
+Columns are video, question and answer, and optionally id, task_type, split, sft_answer, difficulty,
+paraphrases and options. In CSV the entries of the last two are separated by |. The default split is
+the file's name, and "train" for `items`. Any other column goes into "extra".
 """
 
 import csv
@@ -27,11 +27,11 @@ COLUMNS = (
 
 
 def read(files: OfficialFiles) -> Reading:
-    """Reads all of the files that are there.
+    """Reads all files that are present.
 
     Raises:
-      UserError: none is there; a line is not JSON; a row lacks its video, has a split that the
-        project lacks or a difficulty that is not 1 or 2.
+      UserError: none is present; a line is not JSON; a row lacks its video, or has an unknown split
+        or a difficulty that is not 1 or 2.
     """
     reading = Reading()
     for name in files.those([f"{stem}.{kind}" for stem in FILES for kind in ("jsonl", "csv")]):
@@ -87,6 +87,6 @@ def _csv_rows(files: OfficialFiles, name: str) -> list[tuple[int, dict[str, Any]
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    """Entries of a list, or of text that | separates."""
+    """The entries of a list, or of a text separated by |."""
     some = value if isinstance(value, list) else text_of(value).split("|")
     return tuple(filter(None, map(text_of, some)))

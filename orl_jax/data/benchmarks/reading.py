@@ -1,29 +1,29 @@
-"""What a benchmark's reader makes of its official files."""
+"""The questions that a benchmark's reader finds in its official files."""
 
 import collections
 import dataclasses
 from typing import Any
 
-SHORT_ANSWER = 10  # words; longer answers are the second half of a curriculum
+SHORT_ANSWER = 10  # words; longer answers come in the second half of a curriculum
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One question as the official files have it; its video is not looked for yet."""
+    """One question of the official files, before its video is looked for."""
 
     item_id: str
-    videos: tuple[str, ...]  # names that its video may have, the likeliest first
+    videos: tuple[str, ...]  # possible names of its video, the likeliest first
     question: str
     answer: str
     task_type: str
     paraphrases: tuple[str, ...] = ()
-    sft_answer: str = ""  # "" is the answer
-    difficulty: int = 0  # 0 goes by the length of the answer, as the baseline's curriculum does
+    sft_answer: str = ""  # "" for `answer`
+    difficulty: int = 0  # 0 for one by the answer's length, as in the baseline's curriculum
     options: tuple[str, ...] = ()
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def item(self, video: str) -> dict[str, Any]:
-        """The features of the data set, but "extra" as a dict."""
+        """The features of the data set; "extra" still as a dict."""
         taught = self.sft_answer or self.answer
         return {
             "item_id": self.item_id,
@@ -44,7 +44,7 @@ class Reading:
 
     Attributes:
       splits: entries by the project's names: "train", "validation", "test".
-      left_out: "SPLIT: ID" of what was left out, by the reason.
+      left_out: "SPLIT: ID" of what was left out, by reason.
 
     Example: `reading.add("test", entry)`.
     """
@@ -54,7 +54,7 @@ class Reading:
         self.left_out: dict[str, list[str]] = collections.defaultdict(list)
 
     def add(self, split: str, entry: Entry, needs_answer: bool = True) -> None:
-        """Adds an entry, or leaves it out if it lacks its question or its answer."""
+        """Adds an entry, or leaves it out if its question or answer is missing."""
         if not entry.question:
             self.leave_out("without a question", split, entry.item_id)
         elif needs_answer and not entry.answer:
@@ -63,7 +63,7 @@ class Reading:
             self.splits[split].append(entry)
 
     def leave_out(self, reason: str, split: str, item_id: str) -> None:
-        """Counts something that the data set will not have."""
+        """Records an entry that the data set will not have."""
         self.left_out[reason].append(f"{split}: {item_id}")
 
     def duplicates(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every data set that `config.source.name` may name, besides the embedded world."""
+"""The data sets that `config.source.name` may name, apart from the embedded world."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from orl_jax.data.benchmarks.reading import Reading
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """A data set: its name for people, who gives it out, and its reader."""
+    """A data set: its title, who distributes it, and its reader."""
 
     title: str
     origin: str
@@ -35,7 +35,7 @@ BENCHMARKS = {
     "msvd_qa": Benchmark("MSVD-QA", "its authors' repository (xudejing)", msvd_qa.read),
     "msrvtt_qa": Benchmark("MSRVTT-QA", "its authors' repository (xudejing)", msrvtt_qa.read),
     "video_mme": Benchmark("Video-MME", "its data set on Hugging Face (lmms-lab)", video_mme.read),
-    # The same files of the embedded world; its name is its own, as no figure of Video-MME's is.
+    # The same form, made from the embedded world; its numbers are not Video-MME's.
     "shapes_choice": Benchmark(
         "the embedded world, in Video-MME's form", "scripts/prepare_data.py", video_mme.read
     ),

@@ -1,12 +1,12 @@
-"""Video-ChatGPT's benchmark of generation: three files of questions on ActivityNet's videos.
+"""Video-ChatGPT's generation benchmark: three files of questions about ActivityNet's videos.
 
 FOLDER/generic_qa.json        [{"video_name", "Q", "A"}]: correctness, detail, context
 FOLDER/temporal_qa.json       [{"video_name", "Q", "A"}]
 FOLDER/consistency_qa.json    [{"video_name", "Q1", "Q2", "A"}]: two questions, one answer
 VIDEOS/VIDEO_NAME.{mp4,mkv,...}
 
-The files have no ids: an item is named after its file and its place in it, and both questions of a
-pair are items, "consistency-3-1" and "consistency-3-2", whose "extra" has the same "pair".
+The files have no ids: an item is named after its file and its position. Both questions of a pair
+are items, "consistency-3-1" and "consistency-3-2", whose "extra" has the same "pair".
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ TYPES = ("generic", "temporal", "consistency")
 
 
 def read(files: OfficialFiles) -> Reading:
-    """Reads those of the three files that are there, as the split "test".
+    """Reads those of the three files that are present, as the split "test".
 
     Raises:
-      UserError: none is there, or a row lacks its video.
+      UserError: none is present, or a row lacks its video.
     """
     reading = Reading()
     for name in files.those([f"{kind}_qa.json" for kind in TYPES]):

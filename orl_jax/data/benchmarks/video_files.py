@@ -1,4 +1,4 @@
-"""Videos of a folder, found by name whatever container they came in."""
+"""Videos in a folder, found by name, whatever their container format."""
 
 import os
 import pathlib
@@ -8,11 +8,11 @@ SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".m
 
 
 class VideoFiles:
-    """The files of a folder and of its subfolders, by name without suffix.
+    """The files of a folder and its subfolders, by name without suffix.
 
     Args:
-      folder: where to look; a folder that is not there has no files.
-      suffixes: of the files that count, in lower case.
+      folder: where to look; a missing folder has no files.
+      suffixes: of the files to find, in lower case.
 
     Example: `VideoFiles("videos").find(["v_abc"])` may be "/data/videos/v_abc.mkv".
     """
@@ -25,13 +25,13 @@ class VideoFiles:
             folders.sort()
             for name in sorted(names):
                 if name.lower().endswith(self._suffixes):
-                    # The first one counts, so what lies higher goes before what lies deeper.
+                    # The first one counts: a higher folder takes precedence over a deeper one.
                     self._paths.setdefault(self._stem(name), os.path.join(place, name))
 
     def find(self, names: Sequence[str]) -> str | None:
-        """The absolute path of the first of `names` that there is, or None.
+        """The absolute path of the first of `names` that exists, or None.
 
-        A name may be a path (relative to the folder or absolute), with its suffix or without.
+        A name may be a path (relative to the folder or absolute), with or without its suffix.
         """
         for name in names:
             path = self._folder / name
@@ -42,7 +42,7 @@ class VideoFiles:
         return None
 
     def expected(self, name: str) -> str:
-        """Where a video that is missing might be put."""
+        """The path where a missing video may be put."""
         whole = name.lower().endswith(self._suffixes)
         return str(self._folder / (name if whole else name + self._suffixes[0]))
 

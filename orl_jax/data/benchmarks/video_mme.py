@@ -1,12 +1,12 @@
 """Video-MME: multiple choice on 900 videos, one table of rows or one list of videos.
 
-FOLDER/*.parquet or FOLDER/videomme/*.parquet    a row a question (needs pyarrow), or
+FOLDER/*.parquet or FOLDER/videomme/*.parquet    a row per question (needs pyarrow), or
 FOLDER/*.json                                    a list of videos, each with its "questions"
 VIDEOS/VIDEOID.mp4                               anywhere below
-FOLDER/subtitle/VIDEOID.srt                      anywhere below, or beside the videos
+FOLDER/subtitle/VIDEOID.srt                      anywhere below, or next to the videos
 
 The JSON of June 2024 has other names for some keys; both are read. The answer is a letter; the
-whole option and its text are paraphrases of it.
+full option and its text are paraphrases of it.
 """
 
 import re
@@ -31,7 +31,7 @@ def read(files: OfficialFiles) -> Reading:
     """Reads the split "test".
 
     Raises:
-      UserError: there is no such file or several lists of videos; pyarrow is not installed; a row
+      UserError: there is no such file, or several lists of videos; pyarrow is not installed; a row
         lacks a field, or its answer is not the letter of an option.
     """
     reading = Reading()
@@ -56,7 +56,7 @@ def _entry(
     if not by_letter or (answer and answer not in by_letter):
         raise UserError(
             f'{files.folder / name}: the answer "{answer}" of {item_id} is not the letter of one '
-            f"of its {len(options)} options; get the file anew"
+            f"of its {len(options)} options; download the file again"
         )
     chosen = by_letter.get(answer, "")
     found = [path for folder in subtitles if (path := folder.find(videos))]
@@ -69,7 +69,7 @@ def _entry(
 
 
 def _rows(files: OfficialFiles) -> tuple[str, Iterable[dict[str, Any]]]:
-    """The name of the file, or of the first one, and a row a question."""
+    """The name of the (first) file, and one row per question."""
     tables = sorted([*files.folder.glob("*.parquet"), *files.folder.glob("videomme/*.parquet")])
     if tables:
         return str(tables[0].relative_to(files.folder)), _table_rows(tables)
@@ -77,7 +77,9 @@ def _rows(files: OfficialFiles) -> tuple[str, Iterable[dict[str, Any]]]:
     if not lists:
         raise files.missing("videomme/test-00000-of-00001.parquet")
     if len(lists) > 1:
-        raise UserError(f"{files.folder} holds {', '.join(lists)}: leave one list of videos there")
+        raise UserError(
+            f"{files.folder} holds {', '.join(lists)}: leave only one list of videos there"
+        )
     return lists[0], _list_rows(files.rows(lists[0]))
 
 
@@ -92,7 +94,9 @@ def _table_rows(tables: list[Any]) -> list[dict[str, Any]]:
     try:
         return [row for table in tables for row in parquet.ParquetFile(table).read().to_pylist()]
     except (ArrowInvalid, OSError) as error:
-        raise UserError(f"{tables[0]} is not a parquet file ({error}); get it anew") from error
+        raise UserError(
+            f"{tables[0]} is not a parquet file ({error}); download it again"
+        ) from error
 
 
 def _list_rows(videos: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -103,6 +107,6 @@ def _list_rows(videos: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
 
 
 def _video_id(row: dict[str, Any]) -> str:
-    """YouTube's name of the video, which older files have in the address alone."""
+    """YouTube's name of the video, which older files have only in the address."""
     found = _YOUTUBE.search(text_of(row.get("url")))
     return text_of(row.get("videoID")) or (found[1] if found else "")

@@ -8,9 +8,9 @@ VIDEOS/VIDEO.{mp4,mkv,...}              anywhere below
     [{"id", "conversations": [{"from": "human", "value": "<image>\n..."}, {"from": "gpt", ...}],
       "images": ["SET_50frames/VIDEO/img_01.jpg", ...]}]
 
-Turns may have "role" for "from"; "image" may hold one path. The folder of the frames names the
-video, from which frames are taken anew; their number goes into "extra". An item is the first
-question of a conversation with its answer: later turns need what was said before.
+Turns may have "role" instead of "from"; "image" may hold one path. The folder of the frames names
+the video, from which frames are sampled again; their number goes into "extra". An item is the first
+question of a conversation with its answer, as later turns depend on earlier ones.
 """
 
 import functools
@@ -21,7 +21,7 @@ from orl_jax.data.benchmarks.official_files import OfficialFiles, text_of
 from orl_jax.data.benchmarks.reading import Entry, Reading
 
 FILES = {
-    "sft": {"SFT_short.json": 1, "SFT_long.json": 2},  # with the difficulty; 0 goes by length
+    "sft": {"SFT_short.json": 1, "SFT_long.json": 2},  # with the difficulty; 0 for one by length
     "init": {"PPO_init.json": 0},
     "rl": {"RL_data.json": 0},
 }
@@ -32,10 +32,10 @@ def read(files: OfficialFiles, stage: str) -> Reading:
 
     Args:
       files: the folder.
-      stage: "sft", "init" or "rl", whose items may lack an answer: only the Oracle sees it.
+      stage: "sft", "init" or "rl"; items of "rl" may lack an answer, as only the Oracle sees it.
 
     Raises:
-      UserError: none of the files is there, or a row lacks its id.
+      UserError: none of the files is present, or a row lacks its id.
     """
     reading = Reading()
     for name in files.those(list(FILES[stage])):

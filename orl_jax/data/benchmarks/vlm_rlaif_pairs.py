@@ -6,7 +6,7 @@ VIDEOS/VIDEO.{mp4,mkv,...}    anywhere below
     [{"images": ["SET_50frames/VIDEO/img_01.jpg", ...], "conversations": [{"from": "human", ...},
       {"from": "gpt", ...}], "output_1": {"value"}, "output_2": {"value"}, "preference": 1 or 2}]
 
-An item's answer is the preferred one; "extra" has both. The conversations may lie one list deeper.
+An item's answer is the preferred one; "extra" has both. Conversations may be one list deeper.
 """
 
 import logging
@@ -68,12 +68,12 @@ def _add(reading: Reading, row: dict[str, Any], item_id: str) -> None:
 
 
 def write_pairs(folder: pathlib.Path, splits: dict[str, list[dict[str, Any]]]) -> None:
-    """Writes FOLDER/preferences.jsonl, which `config.reward.pairs` may name.
+    """Writes FOLDER/preferences.jsonl, for `config.reward.pairs`.
 
     Args:
       folder: the data folder.
-      splits: items by split, "extra" as a dict. All are written: the reward stage holds out videos
-        of its own (`config.reward.held_out`).
+      splits: items by split, "extra" as a dict. All are written, as the reward stage itself holds
+        out videos (`config.reward.held_out`).
     """
     path = folder / LINES
     write_json_lines(path, (_line(item) for items in splits.values() for item in items))

@@ -1,19 +1,20 @@
-"""When two answers are the same answer: one definition, for Oracles and for evaluation."""
+"""When two answers count as the same: one definition for Oracles and evaluation."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
-# Apostrophes of all kinds vanish, a typographic minus is a minus, a per cent sign is its word.
+# Apostrophes are dropped, a typographic minus becomes a minus, a per cent sign a word.
 _VARIANTS = str.maketrans({"'": "", "\u2019": "", "\u02bc": "", "\u2212": "-", "%": " percent "})
 _NOT_WORD = re.compile(r"[^\w\s]|_")
 
 
 def normalise(text: str) -> str:
-    """Text without what does not matter in an answer: case, punctuation, runs of white space.
+    """Text without case, punctuation and extra white space.
 
-    Apostrophes vanish ("don't" is "dont"); other punctuation separates words. What belongs to a
-    number stays: a sign, a decimal point, a colon of time. Articles stay: "exact" is meant.
+    Apostrophes are dropped ("don't" becomes "dont"); other punctuation separates words. What
+    belongs to a number stays: a sign, a decimal point, the colon of a time. Articles stay, as
+    matches are meant to be exact.
 
     Example: `normalise(" The Circle moves  UP. ") == "the circle moves up"`.
     """
@@ -23,9 +24,9 @@ def normalise(text: str) -> str:
 
 
 def is_correct(response: str, reference: str, paraphrases: Sequence[str] = ()) -> bool:
-    """Whether a response is, up to `normalise`, the reference or an accepted paraphrase.
+    """Whether a response equals the reference or an accepted paraphrase, up to `normalise`.
 
-    An answer without a word is never correct.
+    An answer without words is never correct.
 
     Example: `is_correct("it is red", "The circle is red.", ["It is red."])`.
     """
@@ -34,7 +35,7 @@ def is_correct(response: str, reference: str, paraphrases: Sequence[str] = ()) -
 
 
 def _replacement(match: re.Match[str]) -> str:
-    """A space for punctuation; the mark itself inside a number, or if a symbol or accent."""
+    """A space for punctuation; the mark itself in a number, or if it is a symbol or an accent."""
     mark, text, at = match.group(), match.string, match.start()
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     if mark == "-":

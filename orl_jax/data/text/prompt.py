@@ -1,7 +1,8 @@
-"""The conversation template: once, for training, rollout and evaluation.
+"""The conversation template, the same in training, rollout and evaluation.
 
-Vicuna v1 with a video in the first turn, as LLaVA and the baseline train it (`conv_vicuna_v1`). The
-baseline evaluates with another template than it trains with; here there is one.
+Vicuna v1 with a video in the first turn, as in the training of LLaVA and the baseline
+(`conv_vicuna_v1`). The baseline evaluates with a different template than it trains with; here it is
+the same.
 """
 
 from collections.abc import Mapping
@@ -18,18 +19,18 @@ CHOICE = (
     "Respond with only the letter ({letters}) of the correct option."
 )
 CHOICE_END = "The best answer is:"
-IMAGE_TOKEN = "<image>"  # stands where the visual tokens go
-END_TOKEN = "</s>"  # ends an answer, in LLaMA's tokenizer and ours; others have one of their own
+IMAGE_TOKEN = "<image>"  # marks where the visual tokens go
+END_TOKEN = "</s>"  # ends an answer in LLaMA's tokenizer and ours; other tokenizers have their own
 
 
 def asked(item: Mapping[str, Any]) -> str:
-    """What an item asks: its question, of a multiple-choice one with its options, a line each.
+    """What an item asks: its question and, where it has options, the options, one per line.
 
-    Where there are subtitles they come first, after a line that says so.
+    Subtitles, where there are any, come first, after a line that announces them.
 
     Args:
-      item: with "question" and, where there are, "options", each beginning with its letter, and
-        "subtitles", the text of them (`orl_jax.data.text.subtitles`).
+      item: has "question" and optionally "options", each beginning with its letter, and
+        "subtitles", their text (`orl_jax.data.text.subtitles`).
 
     Example: of `asked({"question": "Who?", "options": ["A. Me.", "B. You."]})` the third line is
     "A. Me.", and the last one "The best answer is:".
@@ -46,11 +47,11 @@ def asked(item: Mapping[str, Any]) -> str:
 
 
 def format_prompt(question: str, system: str = SYSTEM) -> str:
-    r"""The prompt up to where the answer begins.
+    r"""The prompt, up to where the answer begins.
 
     Args:
-      question: what the user asks. `<image>` in it is dropped: a user's text must not add media.
-      system: the sentences that open the conversation.
+      question: what the user asks; `<image>` is dropped, as a user's text must not add media.
+      system: the sentences that begin the conversation.
 
     Example: `format_prompt("What moves?", "Hi.") == "Hi. USER: <image>\nWhat moves? ASSISTANT:"`.
     """
@@ -58,12 +59,12 @@ def format_prompt(question: str, system: str = SYSTEM) -> str:
 
 
 def format_example(question: str, answer: str, system: str = SYSTEM, end: str = END_TOKEN) -> str:
-    """The prompt with its answer and the end token: what training reads.
+    """The prompt with its answer and the end token, as in training.
 
     Args:
       question: what the user asks.
       answer: what the model should say; `<image>` and `end` in it are dropped.
-      system: the sentences that open the conversation.
+      system: the sentences that begin the conversation.
       end: the end token of the tokenizer.
 
     Example: `format_example("Who?", "Me.", "Hi.")` ends in "ASSISTANT: Me.</s>".
@@ -73,9 +74,9 @@ def format_example(question: str, answer: str, system: str = SYSTEM, end: str = 
 
 
 def strip_all(text: str, markers: tuple[str, ...]) -> str:
-    """`text` without any of `markers`, nor white space at its ends.
+    """`text` without `markers` and without white space at its ends.
 
-    Repeats until none is left, as dropping one may make another: "<im<image>age>".
+    Repeats until none is left, as dropping one may create another: "<im<image>age>".
     """
     while found := [marker for marker in markers if marker and marker in text]:
         for marker in found:

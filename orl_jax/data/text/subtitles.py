@@ -1,13 +1,13 @@
 r"""Subtitles of a video (.srt), at the times of the frames that a model sees.
 
 Video-MME's protocol with subtitles: "you should only use the subtitles corresponding to the sampled
-video frames" (BradyFU/Video-MME, README). One line a cue, as in the script that it names
-(look4u-ok/video-slicer). That gives a cue again for every frame that falls into it, here it is
-given once; of overlapping cues it takes the first of the file, here the last begun counts.
+video frames" (BradyFU/Video-MME, README). One line per cue, as in the script that it names
+(look4u-ok/video-slicer). That script repeats a cue for every frame within it; here it is given
+once. Of overlapping cues it takes the first in the file; here the last to begin counts.
 
     1
     00:00:01,000 --> 00:00:02,500
-    {\an8}<i>What one hears</i>
+    {\an8}<i>What is said</i>
     in two lines
 """
 
@@ -23,15 +23,17 @@ import numpy as np
 from orl_jax.data.video import uniform_indices
 from orl_jax.run.errors import UserError
 
-_LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines also ends lines at marks within a text
+_LINE_END = re.compile(
+    r"\r\n|\r|\n"
+)  # str.splitlines also splits at characters that occur within a text
 _TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[,.](\d{1,3}))?"
 _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}")
-# Marks of style and karaoke times. Not every "<...>": one may be said.
+# Style tags and karaoke times. Not every "<...>", as it may be part of the text.
 _TAG = re.compile(r"</?(?:i|b|u|s|c|v|font)\b[^<>]*>|<\d[\d:.,]*>|\{\\[^{}]*\}", re.IGNORECASE)
 
 
 class Cue(NamedTuple):
-    """What is shown from `start` up to `end`, in seconds; `text` is one line without tags."""
+    """A text that is shown from `start` to `end`, in seconds; one line, without tags."""
 
     start: float
     end: float
@@ -39,21 +41,21 @@ class Cue(NamedTuple):
 
 
 def read_cues(path: str | os.PathLike[str]) -> list[Cue]:
-    """The cues of an .srt file, by their start.
+    """The cues of an .srt file, in the order of their start.
 
-    Numbers of cues are not needed and blank lines within one do not end it. Cues without text, or
-    that end before they start, are left out.
+    Cue numbers are not needed, and blank lines do not end a cue. Cues without text, or that end
+    before they start, are left out.
 
     Args:
-      path: UTF-8, with a byte-order mark or without; what is not UTF-8 is taken for Latin-1.
+      path: UTF-8, with or without a byte-order mark; what is not UTF-8 is read as Latin-1.
 
     Returns:
       The cues; none of an empty file.
 
     Raises:
-      UserError: the file can't be read, or has text and no line of times.
+      UserError: the file cannot be read, or has text but no line of times.
 
-    Example: `read_cues("clip.srt")[0] == Cue(1.0, 2.5, "What one hears in two lines")`.
+    Example: `read_cues("clip.srt")[0] == Cue(1.0, 2.5, "What is said in two lines")`.
     """
     path = pathlib.Path(path)
     try:
@@ -72,11 +74,11 @@ def read_cues(path: str | os.PathLike[str]) -> list[Cue]:
 
 
 def at_times(cues: Sequence[Cue], times: Sequence[float] | np.ndarray) -> list[str]:
-    """What is shown at some times, each cue once; where nothing is shown there is nothing.
+    """The texts shown at the given times, each cue once.
 
     Args:
-      cues: in any order; of several at one time the last begun counts.
-      times: in seconds, as `orl_jax.data.video.frame_times` gives them.
+      cues: in any order; of several at one time, the last to begin counts.
+      times: in seconds, as from `orl_jax.data.video.frame_times`.
 
     Example: `at_times([Cue(0, 9, "a"), Cue(2, 3, "b")], [1, 2, 5]) == ["a", "b"]`.
     """
@@ -90,18 +92,18 @@ def at_times(cues: Sequence[Cue], times: Sequence[float] | np.ndarray) -> list[s
 
 
 def shorten(lines: Sequence[str], fits: Callable[[str], bool]) -> str:
-    """The lines as a text; where it is too long, as many as fit, evenly spread.
+    """The lines as one text; if it is too long, as many as fit, evenly spaced.
 
     Args:
       lines: in the order of time.
-      fits: whether a text is short enough.
+      fits: tells whether a text is short enough.
 
     Returns:
-      The lines with line ends between them; "" where not even one fits.
+      The lines, joined by line ends; "" if not even one fits.
 
-    Example: `shorten(["a", "b", "c"], lambda text: len(text) < 4)` is "a" and "c", a line each.
+    Example: `shorten(["a", "b", "c"], lambda text: len(text) < 4)` is "a" and "c", one per line.
     """
-    # One by one, as more lines may be fewer tokens: others are chosen.
+    # One by one: more lines may have fewer tokens, as other lines are chosen.
     for count in range(len(lines), 0, -1):
         text = "\n".join(lines[index] for index in uniform_indices(len(lines), count))
         if fits(text):

@@ -59,16 +59,16 @@ def build_word_tokenizer(texts: Iterable[str], system: str = SYSTEM) -> PreTrain
 
 
 def load_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
-    """A saved tokenizer, real or of `build_word_tokenizer`, with an `<image>` and a padding token.
+    """A saved tokenizer, with an `<image>` and a padding token.
 
-    Where one of the two is missing it is added *behind* the vocabulary: all other ids stay, and
+    If one of the two is missing, it is added *after* the vocabulary: other ids do not change, and
     `len(tokenizer)` grows by one each (LLaMA: 32000 to 32002). The model's embedding needs
-    `len(tokenizer)` rows. The new rows may hold anything: `<image>` is replaced by visual tokens,
-    padding is masked, and neither is ever sampled. A padding token that is also the end token is
-    replaced, as padding is banned from sampling and the end of an answer must not be.
+    `len(tokenizer)` rows. The values of the new rows do not matter: `<image>` is replaced by visual
+    tokens, padding is masked, and neither is ever sampled. A padding token that is also the end
+    token is replaced, as padding is never sampled and the end token must be.
 
     Raises:
-      UserError: if the folder holds no tokenizer, or one without an end token.
+      UserError: the folder holds no tokenizer, or one without an end token.
 
     Example: `len(load_tokenizer("vicuna-7b-v1.5")) == 32002`.
     """
@@ -81,21 +81,21 @@ def load_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
 
 
 class PromptEncoder:
-    """Questions and answers to arrays of fixed length, and sampled ids back to text.
+    """Converts questions and answers to arrays of fixed length, and sampled ids to text.
 
     Args:
-      tokenizer: has an end token, another padding token, and `<image>` (see `load_tokenizer`).
-      visual_tokens: number of prompt positions that a video takes.
+      tokenizer: has distinct end and padding tokens, and `<image>` (see `load_tokenizer`).
+      visual_tokens: prompt positions of a video.
       prompt_length: L, visual tokens included.
       response_length: T, end token included.
 
     Attributes:
-      image_id, pad_id, end_id: ids of the tokens.
+      image_id, pad_id, end_id: ids of the special tokens.
       vocabulary_size: V, exactly `len(tokenizer)`.
       banned_ids: bool [V], the ids that must never be sampled: padding, `<s>`, `<unk>`, `<image>`;
         never the end token, which is one of them in some tokenizers (GPT-2).
 
-    Can be pickled, so it travels to worker processes.
+    Can be pickled, for worker processes.
     """
 
     def __init__(
@@ -118,34 +118,34 @@ class PromptEncoder:
         self.banned_ids[[i for i in banned if i is not None]] = True
         self.banned_ids[self.end_id] = False
         self._traits = traits(tokenizer)
-        self._section = "data"  # of the config, where the lengths are set
+        self._section = "data"  # of the config that sets the lengths
 
     def resized(
         self, prompt_length: int, response_length: int, section: str = ""
     ) -> "PromptEncoder":
-        """The same encoder with other lengths; `section` of the config is where they are set."""
+        """The same encoder with other lengths, which `section` of the config sets."""
         other = copy.copy(self)
         other._section = section or self._section
         other.prompt_length, other.response_length = prompt_length, response_length
         return other
 
     def prompt_size(self, question: str) -> int:
-        """Tokens of the prompt of a question, the visual ones included, however many they are."""
+        """Number of tokens of a question's prompt, visual tokens included, without a limit."""
         return len(self._prompt(question))
 
     def encode_prompt(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """The prompt of a question, padded on the left.
 
-        The template is split at `<image>` and its parts are tokenised one by one, as the baseline
-        does; `visual_tokens` copies of the `<image>` id go between them, and one `<s>` to the start
-        if the tokenizer has it there (`tokenizer_image_token` in yonseivnl/vlm-rlaif).
-        Special tokens in the question are dropped.
+        As in the baseline (`tokenizer_image_token` in yonseivnl/vlm-rlaif), the template is split
+        at `<image>` and its parts are tokenised separately; `visual_tokens` copies of the `<image>`
+        id go between them, and `<s>` at the start if the tokenizer puts it there. Special tokens in
+        the question are dropped.
 
         Returns:
           ids int32 [L] and mask bool [L] (True for tokens, False for padding).
 
         Raises:
-          UserError: if the prompt has more than L tokens.
+          UserError: the prompt has more than L tokens.
         """
         ids = self._prompt(question)
         if len(ids) > self.prompt_length:
@@ -159,23 +159,23 @@ class PromptEncoder:
         return np.array([self.pad_id] * padding + ids, np.int32), mask
 
     def encode_opening(self) -> tuple[np.ndarray, np.ndarray]:
-        """What every prompt begins with, up to its visual tokens; `encode_turn` gives what follows.
+        """The beginning of every prompt, visual tokens included; `encode_turn` gives the rest.
 
-        Questions about one video share it: ids int32 [O] and an all-true mask.
+        Questions about one video share it. Returns ids int32 [O] and an all-true mask.
         """
         before, _ = format_prompt("").split(IMAGE_TOKEN)
         ids = self._opening(before)
         return np.array(ids, np.int32), np.ones(len(ids), bool)
 
     def encode_turn(self, question: str, answer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What follows the opening: the question, then the answer and the end token.
+        """What follows the opening: the question, the answer and the end token.
 
-        Opening and turn are exactly the prompt and the response of `encode_prompt` and
-        `encode_response`, without padding between them.
+        Opening and turn together are exactly the tokens of `encode_prompt` and `encode_response`,
+        without padding between them.
 
         Returns:
-          ids int32 [U], padded on the right, U = L - O + T; mask bool [U], true for tokens; and
-          targets bool [U], true for the tokens of the answer.
+          ids int32 [U], padded on the right, U = L - O + T; mask bool [U], True for tokens; and
+          targets bool [U], True for the tokens of the answer.
 
         Raises:
           UserError: as `encode_prompt` and `encode_response`.
@@ -195,10 +195,10 @@ class PromptEncoder:
         """An answer and the end token, padded on the right. Special tokens in it are dropped.
 
         Returns:
-          ids int32 [T] and mask bool [T] (True for tokens, the end token among them).
+          ids int32 [T] and mask bool [T] (True for tokens, the end token included).
 
         Raises:
-          UserError: if they are more than T tokens.
+          UserError: they are more than T tokens.
         """
         ids = [*self._answer(answer), self.end_id]
         if len(ids) > self.response_length:
@@ -214,13 +214,13 @@ class PromptEncoder:
     def encode_sampled(
         self, text: str, truncated: bool, length: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """An answer that a model gave, padded on the right: the inverse of `decode`.
+        """A sampled answer, padded on the right: the inverse of `decode`.
 
-        Without an end token where it is truncated; cut where it is longer than `length`, for what a
-        model says is data and no error.
+        A truncated answer has no end token. An answer longer than `length` is cut, not refused, as
+        it is data and not a user's mistake.
 
         Returns:
-          ids int32 [length] and mask bool [length] (True for tokens, the end token among them).
+          ids int32 [length] and mask bool [length] (True for tokens, the end token included).
         """
         end = [] if truncated else [self.end_id]
         ids = [*self._answer(text), *end][:length]
@@ -228,14 +228,14 @@ class PromptEncoder:
         return np.array(ids + [self.pad_id] * (length - len(ids)), np.int32), mask
 
     def decode(self, ids: np.ndarray) -> tuple[str, bool]:
-        """Text of a response up to its first end token.
+        """The text of a response, up to its first end token.
 
         Args:
           ids: int [T], a response without its prompt.
 
         Returns:
-          The text, without special tokens and white space around it, and whether it is truncated:
-          whether no end token was found.
+          The text, without special tokens and surrounding white space, and whether it is truncated,
+          that is, has no end token.
 
         Example: `decode(encode_response("Two.")[0]) == ("Two.", False)`.
         """
@@ -257,7 +257,7 @@ class PromptEncoder:
         return self._traits.opening + self._tokens(before) + image
 
     def _answer(self, text: str) -> list[int]:
-        """Ids that make "ASSISTANT: answer" behind a prompt; of an empty answer none."""
+        """Ids that continue a prompt to "ASSISTANT: answer"; none for an empty answer."""
         text = strip_all(text, self._traits.markers)
         return self._tokens(self._traits.space + text) if text else []
 

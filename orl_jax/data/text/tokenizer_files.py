@@ -1,4 +1,4 @@
-"""A tokenizer from the files that it was saved in, with the ids that its model has learnt."""
+"""Reads a saved tokenizer, with the ids that its model was trained with."""
 
 import importlib.util
 import pathlib
@@ -9,16 +9,16 @@ from orl_jax.run.errors import UserError
 
 
 def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
-    """A saved tokenizer, as it is. Nothing is ever downloaded.
+    """A saved tokenizer, unchanged. Nothing is ever downloaded.
 
     Args:
       folder: of a Hugging Face tokenizer or model, with `tokenizer.json`, a sentencepiece model
-        `tokenizer.model` (which needs the package sentencepiece), or the files of some class.
+        `tokenizer.model` (which needs the package sentencepiece), or the files of another class.
 
     Raises:
-      UserError: if the folder holds no tokenizer, or one without an end token.
+      UserError: the folder holds no tokenizer, or one without an end token.
 
-    Example: `read_tokenizer("vlm_sft_video_llava_7b")`, where there is only a `tokenizer.model`.
+    Example: `read_tokenizer("vlm_sft_video_llava_7b")`, which has only a `tokenizer.model`.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -33,20 +33,20 @@ def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
         ) from error
     if tokenizer.eos_token_id is None:
         raise UserError(
-            f"the tokenizer in {folder} has no end token, so no answer could ever end: name one as "
+            f"the tokenizer in {folder} has no end token, so no answer could end: name one as "
             '"eos_token" in its tokenizer_config.json'
         )
     return tokenizer
 
 
 def _read(folder: pathlib.Path) -> PreTrainedTokenizerBase:
-    """Follows the file where one says everything, else the class that the folder names.
+    """Reads the tokenizer's own file if there is one, otherwise by the class that the folder names.
 
-    transformers' class of a model may build the tokenizer anew by rules of its own, and ids then
-    differ: its LLaMA (5.24) ranks the merges of a `tokenizer.model` by id, not by score, and so
-    takes "two  spaces" apart in another way than the model has learnt.
+    A model's class in transformers may rebuild the tokenizer with different ids: its LLaMA (5.24)
+    ranks the merges of a `tokenizer.model` by id, not by score, and so splits "two  spaces" in
+    another way than the model was trained with.
     """
-    from transformers import AutoTokenizer  # here, as it imports torch where that is installed
+    from transformers import AutoTokenizer  # imported here, as it imports torch if installed
 
     whole, pieces = (folder / name for name in ("tokenizer.json", "tokenizer.model"))
     if pieces.exists() and not whole.exists() and not importlib.util.find_spec("sentencepiece"):
@@ -54,7 +54,7 @@ def _read(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     if whole.exists() or pieces.exists():
         tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
         if not whole.exists() and "add_bos_token" not in tokenizer.init_kwargs:
-            tokenizer.add_bos_token = True  # where nothing is said, LLaMA's class begins with <s>
+            tokenizer.add_bos_token = True  # the default of LLaMA's class: begin with <s>
         if tokenizer.eos_token_id is not None:
-            return tokenizer  # without, only the class knows its special tokens, as GPT-2's does
+            return tokenizer  # without one, only the class knows the special tokens, as for GPT-2
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)

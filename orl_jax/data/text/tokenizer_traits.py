@@ -1,4 +1,4 @@
-"""What a tokenizer does by itself, found out by trying it, so that the template need not ask."""
+"""What a tokenizer adds on its own, found by trying it."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ class Traits(NamedTuple):
     """How text must be handed to a tokenizer.
 
     Attributes:
-      opening: ids that it puts before every text by itself: its `<s>`, or none.
-      space: what an answer must begin with to read "ASSISTANT: answer" though it is tokenised apart
-        from the prompt: "" where the tokenizer begins every text with a space of its own (LLaMA-1
+      opening: ids that it puts before every text: its `<s>`, or none.
+      space: what to put before an answer that is tokenised separately from its prompt, so that it
+        reads "ASSISTANT: answer": "" where the tokenizer itself adds a space to every text (LLaMA-1
         and -2), " " where it does not (GPT-2, SmolLM2, LLaMA-3).
-      markers: texts that it reads as special tokens, whatever is around them, and `<image>`.
+      markers: texts that it always reads as special tokens, and `<image>`.
     """
 
     opening: list[int]
@@ -24,7 +24,7 @@ class Traits(NamedTuple):
 
 
 def traits(tokenizer: PreTrainedTokenizerBase) -> Traits:
-    """Tries a tokenizer on a few short texts.
+    """Tests a tokenizer on a few short texts.
 
     Example: `traits(tokenizer)` of LLaMA-2 is `Traits([1], "", ("</s>", "<image>", …))`.
     """
@@ -32,9 +32,9 @@ def traits(tokenizer: PreTrainedTokenizerBase) -> Traits:
 
 
 def _opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """As the baseline's `tokenizer_image_token` finds `<s>`: by looking whether it is there.
+    """Looks for `<s>` as the baseline's `tokenizer_image_token` does: in a tokenised text.
 
-    SmolLM2, for one, has a token of that name but does not begin texts with it.
+    SmolLM2, for example, has such a token but does not begin texts with it.
     """
     start = tokenizer.bos_token_id
     begins = start is not None and tokenizer("x")["input_ids"][:1] == [start]

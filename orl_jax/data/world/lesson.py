@@ -1,4 +1,4 @@
-"""SFT reads all questions about a video together: the video is encoded once for all of them."""
+"""All questions about a video as one example, so that SFT encodes the video once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,12 +29,12 @@ def group_by_video(items: Sequence[dict[str, Any]], size: int) -> list[dict[str,
 
 
 class LessonReader(ExampleReader):
-    """Lessons as arrays: besides "frames", "prompt_ids" and "prompt_mask" [O], the opening that the
-    questions share, "turn_ids" int32 [Q, U], "turn_mask" and "target_mask" bool [Q, U].
+    """Lessons as arrays: "frames"; "prompt_ids" and "prompt_mask" [O], the opening that all
+    questions share; "turn_ids" int32 [Q, U], "turn_mask" and "target_mask" bool [Q, U].
 
     Args:
-      questions: Q; lessons with fewer are filled up with empty turns.
-      others: those of `ExampleReader`.
+      questions: Q; lessons with fewer are padded with empty turns.
+      settings: as for `ExampleReader`.
     """
 
     def __init__(self, *, questions: int, answers: str, **settings: Any) -> None:

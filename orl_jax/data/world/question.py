@@ -1,10 +1,9 @@
-"""Questions about a scene, their answers, accepted paraphrases, and the wrong answers that SFT is
-taught.
+"""Questions about a scene, their answers and paraphrases, and the wrong answers that SFT learns.
 
-The task types are Video-MME's. Answers are whole sentences. What SFT is taught is wrong in two
-ways, as instruction data scraped from many hands is: *systematically* (for the values in
-`CONFUSIONS` a fixed share of the answers gives the same wrong value) and *at random*. The clean
-answer stays beside it, as the reference for the Oracle, for evaluation and for the clean control.
+The task types are Video-MME's. Answers are whole sentences. Some of the answers that SFT learns are
+wrong, as in scraped instruction data: *systematically* (for the values in `CONFUSIONS` a fixed
+share of the answers gives the same wrong value) and *at random*. The clean answer is kept as well,
+as the reference for the Oracle, the evaluation and the clean control.
 """
 
 import dataclasses
@@ -33,7 +32,7 @@ VALUES = {
     "spatial perception": SIDES,
     "temporal perception": tuple(EVENT_TIMES),
 }
-# Which value is systematically taught as which: two fifths of the answers, most of them swaps.
+# Values and their systematic wrong answers: two fifths of the answers, mostly swaps.
 CONFUSIONS = {
     "action recognition": {"right": "left", "left": "right", "bounce": "still", "still": "bounce"},
     "attribute perception": {"red": "green", "green": "red"},
@@ -62,9 +61,9 @@ _SIDE_PHRASES = {
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A question about a scene. `value` is the class of its answer, one of `VALUES[task_type]`.
+    """A question about a scene. `value` is its answer, one of `VALUES[task_type]`.
 
-    `difficulty` is 1 where one frame is enough to answer and 2 where time matters.
+    `difficulty` is 1 if a single frame is enough to answer and 2 if time matters.
     """
 
     task_type: str
@@ -80,7 +79,7 @@ class Question:
 
 
 def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """At most one question of each task type, about objects drawn at random.
+    """At most one question per task type, about randomly drawn objects.
 
     Example: `questions(scene, rng)[0].text == "What does the red circle do?"`.
     """
@@ -89,7 +88,7 @@ def questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
 
 def possible(scene: Scene) -> list[list[Question]]:
-    """Every question of each task type that can be asked about a scene."""
+    """All questions about a scene, by task type."""
     makers = (_action, _attribute, _counting, _object, _spatial, _temporal)
     return [list(make(scene)) for make in makers]
 
@@ -97,11 +96,11 @@ def possible(scene: Scene) -> list[list[Question]]:
 def taught_value(
     question: Question, rng: np.random.Generator, *, systematic_share: float, random_share: float
 ) -> str:
-    """The value that SFT is taught: right, systematically wrong or wrong at random.
+    """The value that SFT learns: right, systematically wrong or randomly wrong.
 
     Args:
-      systematic_share: probability of the wrong value of `CONFUSIONS`, for values that it names.
-      random_share: probability of some other value, for all values; comes first.
+      systematic_share: probability of the wrong value in `CONFUSIONS`, for values in it.
+      random_share: probability of a random other value; drawn first.
     """
     if rng.random() < random_share:
         others = [v for v in VALUES[question.task_type] if v != question.value]
@@ -117,7 +116,7 @@ def _action(scene: Scene) -> Iterator[Question]:
 
 
 def action_of(thing: Thing, rows: bool) -> str:
-    """The name in `ACTIONS` of what an object does."""
+    """What an object does, a name in `ACTIONS`."""
     directions = ("right", "left") if rows else ("down", "up")
     moves = dict(zip(("forward", "backward"), directions, strict=True))
     return moves.get(thing.behaviour, thing.behaviour)
@@ -140,7 +139,7 @@ def _object(scene: Scene) -> Iterator[Question]:
 def _counting(scene: Scene) -> Iterator[Question]:
     shapes = [thing.shape for thing in scene.things]
     total = NUMBERS[len(shapes)]
-    for _ in range(2):  # as often as the questions about one shape together
+    for _ in range(2):  # to be drawn as often as the questions about a shape
         yield Question("counting", "How many objects are in the video?", "object", total, 1)
     for shape in dict.fromkeys(shapes):
         repeated = shapes.count(shape) > 1

@@ -28,13 +28,13 @@ def render(scene: Scene, frames: int, size: int) -> np.ndarray:
 
 
 def position(thing: Thing, rows: bool, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centre (x, y) of an object at `time` [N], shares of the picture; y points down."""
+    """Centre (x, y) of an object at `time` [N], as fractions of the picture; y points down."""
     along, across = thing.along(time), np.full_like(time, thing.lane)
     return (along, across) if rows else (across, along)
 
 
 def _coverage(thing: Thing, rows: bool, time: np.ndarray, size: int) -> np.ndarray:
-    """Share of each pixel that the object covers: float32 [N, size, size]."""
+    """Fraction of each pixel that the object covers: float32 [N, size, size]."""
     x, y = position(thing, rows, time)
     grid = np.arange(size, dtype=np.float32) + 0.5
     dx = (grid[None, None, :] - (x * size)[:, None, None]).astype(np.float32)

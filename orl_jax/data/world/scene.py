@@ -1,8 +1,8 @@
 """Scenes of the embedded world: one to three coloured shapes, each with a behaviour over time.
 
-A scene is a plain description, fixed by its seed; `render.py` draws it and `question.py` asks about
-it. Every object has a lane of its own (a row or a column), so that objects pass each other without
-hiding one another, and every motion spans the picture, so that a few frames are enough to see it.
+A scene is a description, determined by its seed; `render.py` draws it and `question.py` asks about
+it. Every object has its own lane (a row or a column), so that objects pass without occlusion, and
+every motion spans the picture, so that a few frames show it.
 """
 
 import dataclasses
@@ -13,16 +13,15 @@ SHAPES = ("circle", "square", "triangle", "cross")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 BEHAVIOURS = ("forward", "backward", "bounce", "still", "appear", "vanish")
 MOTIONS = ("forward", "forward", "backward", "backward", "bounce", "still")
-# Colour-shape pairs that the train, validation and test splits never show; the composition split is
-# built around them.
+# Colour-shape pairs that are only in the composition split.
 HELD_OUT_PAIRS = (("red", "triangle"), ("green", "cross"), ("blue", "circle"), ("yellow", "square"))
-# When an event happens, as a share of the clip; the gaps between the ranges keep the classes apart.
+# When an event happens, as a fraction of the clip; gaps separate the classes.
 EVENT_TIMES = {
     "near the start": (0.18, 0.27),
     "halfway": (0.45, 0.55),
     "near the end": (0.73, 0.82),
 }
-LANES = (0.19, 0.5, 0.81)  # centres, as a share of the picture
+LANES = (0.19, 0.5, 0.81)  # centres, as a fraction of the picture
 NEAR, FAR = 0.16, 0.84  # ends of a motion along the lane
 
 
@@ -33,12 +32,12 @@ class Thing:
     Attributes:
       colour, shape: names from `COLOURS` and `SHAPES`.
       behaviour: a name from `BEHAVIOURS`; `forward` is rightwards in a row, downwards in a column.
-      lane: position across the lanes, share of the picture.
+      lane: position across the lanes, as a fraction of the picture.
       place: position along the lane where the object rests (still, appear, vanish) or starts
         (bounce).
-      event: when it appears or vanishes, share of the clip; 0 for other behaviours.
+      event: when it appears or vanishes, as a fraction of the clip; 0 for other behaviours.
       moment: the name of `event` in `EVENT_TIMES`, or "".
-      radius: half the size, share of the picture.
+      radius: half the size, as a fraction of the picture.
     """
 
     colour: str
@@ -56,7 +55,7 @@ class Thing:
         return f"{self.colour} {self.shape}"
 
     def along(self, time: np.ndarray) -> np.ndarray:
-        """Position along the lane at `time` [N] in 0..1, share of the picture."""
+        """Position along the lane at `time` [N] in 0..1, as a fraction of the picture."""
         if self.behaviour == "forward":
             return NEAR + (FAR - NEAR) * time
         if self.behaviour == "backward":
@@ -88,8 +87,8 @@ def sample_scene(rng: np.random.Generator, *, composition: bool = False) -> Scen
     """Draws a scene.
 
     Args:
-      rng: the only source of randomness, so a scene is fixed by its seed.
-      composition: when true, the first object is one of `HELD_OUT_PAIRS`; otherwise none is.
+      rng: the only source of randomness, so that the seed determines the scene.
+      composition: whether the first object is one of `HELD_OUT_PAIRS`; otherwise none is.
 
     Example: `sample_scene(np.random.default_rng(0)).things[0].name`.
     """
@@ -100,13 +99,13 @@ def sample_scene(rng: np.random.Generator, *, composition: bool = False) -> Scen
         _sample_thing(rng, pair, lane, eventful=index == 0)
         for index, (pair, lane) in enumerate(zip(pairs, lanes, strict=True))
     )
-    order = rng.permutation(count)  # the eventful object is not always the first one asked about
+    order = rng.permutation(count)  # so that the object with the event is not always first
     things = tuple(things[i] for i in order)
     return Scene(things, rows=bool(rng.integers(2)), background=int(rng.integers(10, 60)))
 
 
 def _sample_pairs(rng: np.random.Generator, count: int, composition: bool) -> list[tuple[str, str]]:
-    """Colours differ within a scene, so that they name an object; shapes may repeat."""
+    """Colours are distinct within a scene, so that they identify objects; shapes may repeat."""
     colours = [str(colour) for colour in rng.permutation(COLOURS)[:count]]
     pairs = []
     for index, colour in enumerate(colours):
@@ -123,7 +122,7 @@ def _sample_pairs(rng: np.random.Generator, count: int, composition: bool) -> li
 def _sample_thing(
     rng: np.random.Generator, pair: tuple[str, str], lane: float, eventful: bool
 ) -> Thing:
-    # Most scenes hold one event, for temporal questions; the other objects move, mostly across.
+    # Most scenes have one event, for temporal questions; most other objects cross the picture.
     names = ("appear", "vanish") if eventful and rng.random() < 0.65 else MOTIONS
     behaviour = names[int(rng.integers(len(names)))]
     moment, event = "", 0.0

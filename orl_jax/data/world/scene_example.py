@@ -1,4 +1,4 @@
-"""Clips with the labels of their scenes: what the vision warm-up reads."""
+"""Clips with the labels of their scenes, for the vision warm-up."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ from orl_jax.data.world.scene_labels import (
 
 
 class SceneReader(ExampleReader):
-    """Clips as arrays: besides "frames", the labels "patch_colour" and "patch_shape" int32 [F, P],
+    """Clips as arrays: "frames", and the labels "patch_colour" and "patch_shape" int32 [F, P],
     "patch_centre" float32 [F, P, 2] and "objects" int32 [colours, labels]; see `scene_labels`.
 
     Args:
-      side: patches along a side of the picture.
-      clip_frames: frames of the clip's file, of which F are read.
-      others: those of `ExampleReader`.
+      side: patches along each side of the picture.
+      clip_frames: frames in the clip's file, of which F are read.
+      settings: as for `ExampleReader`.
     """
 
     def __init__(self, *, side: int, clip_frames: int, **settings: Any) -> None:

@@ -1,8 +1,7 @@
-"""What is in a clip, as class labels: the targets of the vision warm-up.
+"""The contents of a clip as class labels: the targets of the vision warm-up.
 
-CLIP and a Q-Former come pretrained in real use. The small ones of the embedded world are warmed up
-on these labels instead: what each patch of a frame shows, and what each coloured object is and
-does.
+Real CLIP and Q-Former models come pretrained. The small ones of the embedded world are warmed up on
+these labels instead: what each patch of a frame shows, and what each object is and does.
 """
 
 import dataclasses
@@ -35,7 +34,7 @@ class PatchLabels(NamedTuple):
 
 
 def scene_to_json(scene: Scene) -> str:
-    """A scene as text, as the data set stores it."""
+    """A scene as JSON, as stored in the data set."""
     return json.dumps(dataclasses.asdict(scene))
 
 
@@ -46,7 +45,7 @@ def scene_from_json(text: str) -> Scene:
 
 
 def patch_labels(scene: Scene, times: np.ndarray, side: int) -> PatchLabels:
-    """Labels of `side` x `side` patches at `times` [F] in 0..1, by the object they touch."""
+    """Labels of `side` x `side` patches at `times` [F] in 0..1: the object in each."""
     grid = (np.arange(side) + 0.5) / side
     shape = (len(times), side, side)
     labels = PatchLabels(
@@ -69,7 +68,7 @@ def patch_labels(scene: Scene, times: np.ndarray, side: int) -> PatchLabels:
 
 
 def object_labels(scene: Scene) -> np.ndarray:
-    """For each colour the classes of the object that has it: int32 [colours, labels]."""
+    """The classes of the object of each colour: int32 [colours, labels]."""
     labels = np.zeros((len(COLOURS), len(OBJECT_CLASSES)), np.int32)
     for thing in scene.things:
         labels[COLOURS.index(thing.colour)] = (

@@ -1,6 +1,6 @@
 """The embedded data set as a tensorflow-datasets builder.
 
-FOLDER/world.json                      the settings that it was built with
+FOLDER/world.json                      the settings it was built with
 FOLDER/videos/SPLIT/00012.mp4          real H.264 files
 FOLDER/shapes_video_qa/world/1.0.0/    array_record shards: random access, no tensorflow
 """
@@ -18,16 +18,16 @@ from orl_jax.run.files import write_json
 
 
 class ShapesVideoQa(ItemsBuilder):
-    """Video questions about moving shapes; "scene" is what a clip shows."""
+    """Video questions about moving shapes; "scene" describes the clip."""
 
     EXTRA: ClassVar[dict[str, Any]] = {"scene": TEXT}
 
 
 def build(folder: str | os.PathLike[str], world: World, workers: int = 0) -> pathlib.Path:
-    """Builds the data set in `folder`, in `workers` processes (0: one a core), or finds it there.
+    """Builds the data set in `folder`, in `workers` processes (0: one per core), or finds it there.
 
     Raises:
-      UserError: the folder holds a world that was built with other settings.
+      UserError: the folder holds a world built with other settings.
     """
     folder = pathlib.Path(folder)
     settings = folder / "world.json"
@@ -37,7 +37,7 @@ def build(folder: str | os.PathLike[str], world: World, workers: int = 0) -> pat
     folder.mkdir(parents=True, exist_ok=True)
     items = make_clips(world, folder, workers)
     write_items(ShapesVideoQa, folder, "world", items)
-    write_json(settings, dataclasses.asdict(world))  # last: it is whole
+    write_json(settings, dataclasses.asdict(world))  # last: marks the data set as complete
     return folder
 
 

@@ -1,12 +1,12 @@
 """The embedded world as multiple choice, in the official form of Video-MME.
 
-FOLDER/video_mme/shapes.json    a list of videos, each with its questions, of the split "test"
+FOLDER/video_mme/shapes.json    a list of the videos of the split "test" with their questions
 
-It is built by the reader of the real benchmark (`orl_jax.data.benchmarks.video_mme`), and the
-official script counts it: task types, duration, domain and sub-category are names that it knows.
+The reader of the real benchmark (`orl_jax.data.benchmarks.video_mme`) reads it, and the official
+script scores it, as task types, duration, domain and sub-category are names that it knows.
 
-The options of a question are its reference answer and, of the answers for other values, at most
-three that are false. Not every other one is: what appears stays still, too.
+The options of a question are its reference answer and at most three false answers. Not every answer
+with another value is false: an object that appears also stays still.
 """
 
 import hashlib
@@ -33,18 +33,18 @@ TASK_TYPES = {
     "temporal perception": "Temporal Perception",
 }
 LETTERS = "ABCD"
-_MIDDLE = (0.4, 0.6)  # across the lanes, where an object is on neither side
+_MIDDLE = (0.4, 0.6)  # across the lanes: an object there is on neither side
 _ABOUT = {"duration": "short", "domain": "Film & Television", "sub_category": "Animation"}
 
 
 def write_video_mme(folder: str | os.PathLike[str]) -> pathlib.Path:
-    """Writes the test split of the world that is built in `folder`; the same bytes every time.
+    """Writes the test split of the world in `folder`; deterministic.
 
     Returns:
       FOLDER/video_mme/shapes.json.
 
     Raises:
-      UserError: no world is built there, or an item is not what its scene says.
+      UserError: no world is built there, or an item does not match its scene.
 
     Example: `write_video_mme("data/shapes")`, then prepare_data.py with
     `--config.source.name=shapes_choice --config.source.folder=data/shapes/video_mme
@@ -62,10 +62,10 @@ def write_video_mme(folder: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def choice(item: dict[str, Any]) -> dict[str, Any]:
-    """An item of the embedded world as one of Video-MME's questions.
+    """An item of the embedded world as a question of Video-MME.
 
     Args:
-      item: with "item_id", "task_type", "question", "answer" and "scene".
+      item: has "item_id", "task_type", "question", "answer" and "scene".
 
     Raises:
       UserError: its scene has no such question and answer.
@@ -91,7 +91,7 @@ def choice(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def false_values(question: Question, scene: Scene) -> list[str]:
-    """The values whose answer to a question is false of its scene.
+    """The values that are false answers to a question about a scene.
 
     Example: of a red circle that vanishes in the topmost row, at the left, "What does it do?" lacks
     "vanish" and "still", and "Where is it?" lacks "left" and "top".
@@ -101,7 +101,7 @@ def false_values(question: Question, scene: Scene) -> list[str]:
 
 
 def _also_true(question: Question, scene: Scene) -> Sequence[str]:
-    """Values that hold besides the reference: of what moves both ways, rests, or lies aside."""
+    """Further values that are true: of objects that move both ways, rest, or are at a side."""
     if question.task_type == "action recognition":
         ways = ("right", "left") if scene.rows else ("up", "down")
         return {"bounce": ways, "appear": ("still",), "vanish": ("still",)}.get(question.value, ())
@@ -124,7 +124,7 @@ def _question(item: dict[str, Any], scene: Scene) -> Question:
 
 
 def _shuffled(values: Sequence[str], item_id: str, purpose: str) -> list[str]:
-    """An order that depends on the item's id alone, whatever library draws random numbers."""
+    """An order that depends only on the item's id, not on a random number library."""
 
     def key(value: str) -> bytes:
         return hashlib.sha256(f"{purpose}/{item_id}/{value}".encode()).digest()

@@ -1,7 +1,7 @@
 """The embedded world on disk: clips drawn to mp4 files in parallel, and the items about them.
 
-Deterministic in `seed`; every clip has a random stream of its own, every split streams of its own.
-The composition split shows colour-shape pairs that no other split has.
+Deterministic in `seed`; every clip of every split has its own random stream. The composition split
+shows colour-shape pairs that no other split has.
 """
 
 import dataclasses
@@ -24,22 +24,22 @@ SPLITS = ("train", "validation", "test", "composition")
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What the data set is built from. Counts are clips; a clip has up to six questions."""
+    """The settings of the data set. Splits are in clips; a clip has up to six questions."""
 
     seed: int
     train: int
     validation: int
     test: int
     composition: int
-    frames: int  # of a clip's file
-    rate: int  # frames a second
-    size: int  # pixels of a side
-    systematic_share: float  # of SFT answers to confusable values: the systematic wrong answer
-    random_share: float  # of all SFT answers: a wrong answer at random
+    frames: int  # per clip
+    rate: int  # frames per second
+    size: int  # pixels per side
+    systematic_share: float  # of SFT answers with values in CONFUSIONS: systematically wrong
+    random_share: float  # of all SFT answers: randomly wrong
 
 
 def rng_of(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random stream of one clip; streams of different splits never meet."""
+    """The random stream of a clip."""
     return np.random.default_rng([seed, *split.encode(), index])
 
 
@@ -49,12 +49,12 @@ def make_clips(
     """Writes every clip under `folder`/videos and returns the items of each split.
 
     Args:
-      workers: processes; 0 is one a core.
+      workers: processes; 0 for one per core.
     """
     jobs = [(split, index) for split in SPLITS for index in range(getattr(world, split))]
     clip = functools.partial(_make_clip, world, str(folder))
     items: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-    # spawn, because the caller may hold jax, whose threads do not survive a fork
+    # spawn: the caller may have jax, whose threads do not survive a fork
     with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
         done = pool.imap(clip, jobs, chunksize=32)
         for (split, _), made in zip(tqdm(jobs, "clips", unit="clip"), done, strict=True):
