@@ -1,6 +1,6 @@
-"""Predictions on disk from the moment they are made: an evaluation that was stopped goes on.
+"""Predictions saved to disk as they are made, so that a stopped evaluation resumes.
 
-WORKDIR/answered/NAME_SPLIT.jsonl: a line that says by what they were made, then one an item.
+WORKDIR/answered/NAME_SPLIT.jsonl: a line about the model and settings, then one per item.
 """
 
 import contextlib
@@ -20,25 +20,25 @@ _ABOUT = "about"
 
 
 class Answered:
-    """Predictions by item, kept in a file where one is named.
+    """Predictions by item, kept in a file if one is named.
 
     Args:
-      path: of the file, made where missing; None keeps nothing on disk.
-      about: JSON: the checkpoint, and every setting that an answer depends on. Predictions that
-        were made by others can't stand beside these: their file is set aside, as PATH.before.
+      path: of the file, created if missing; None keeps nothing on disk.
+      about: JSON: the checkpoint, and every setting that an answer depends on. A file of
+        predictions with other values is renamed to PATH.before.
 
     Raises:
-      UserError: another process writes into the folder, or it can't be made.
+      UserError: another process writes to the folder, or it cannot be made.
 
     Example: `Answered(path, {"seed": 0}).get(item)`.
     """
 
     def __init__(self, path: pathlib.Path | None, about: Mapping[str, Any]) -> None:
         self._known: dict[str, Prediction] = {}
-        self._journal = self._alone = None
+        self._journal = self._lock = None
         if path is None:
             return
-        self._alone = _lock(path.parent)
+        self._lock = _lock(path.parent)
         with Journal(path) as journal:
             entries = {entry["key"]: entry for entry in journal}
         same = entries.pop(_ABOUT, {}).get(_ABOUT) == about
@@ -46,7 +46,7 @@ class Answered:
             if entries:
                 before = path.with_name(path.name + ".before")
                 logging.warning(
-                    "%s held %d answers by another model or setting: begun anew, they are in %s",
+                    "%s held %d answers of another model or other settings; they are now in %s",
                     path, len(entries), before.name,
                 )  # fmt: skip
                 path.replace(before)
@@ -61,12 +61,12 @@ class Answered:
         return len(self._known)
 
     def get(self, item: Mapping[str, Any]) -> Prediction | None:
-        """The prediction of an item, if it is about the item as it is now."""
+        """The prediction for an item, unless the item has changed since."""
         found = self._known.get(item["item_id"])
         return found if found is not None and found.answers(item) else None
 
     def add(self, predictions: Iterable[Prediction]) -> None:
-        """Keeps them, on disk at once."""
+        """Keeps predictions, on disk at once."""
         for prediction in predictions:
             self._known[prediction.item_id] = prediction
             if self._journal is not None:
@@ -77,8 +77,8 @@ class Answered:
         """Closes the file."""
         if self._journal is not None:
             self._journal.close()
-        if self._alone is not None:
-            os.close(self._alone)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def __enter__(self) -> Self:
         return self
@@ -87,31 +87,31 @@ class Answered:
         self.close()
         if kind is not None and self._journal is not None:
             logging.warning(
-                "stopped; %d answers are kept, and the same command goes on", len(self._known)
+                "stopped with %d answers saved; the same command resumes", len(self._known)
             )
 
 
 def _lock(folder: pathlib.Path) -> int:
-    """Held while it is open, by this process alone."""
+    """Locks a folder while the returned file descriptor is open."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         place = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise UserError(f"{folder} can't be made ({error}); choose another --workdir") from error
+        raise UserError(f"{folder} cannot be made ({error}); choose another --workdir") from error
     try:
         fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(place)
         raise UserError(
-            f"another evaluation writes into {folder}; wait for it, or choose another --workdir"
+            f"another evaluation writes to {folder}; wait for it, or choose another --workdir"
         ) from error
     except OSError:  # a file system without locks
-        logging.info("%s can't be locked; let one evaluation write into it at a time", folder)
+        logging.info("%s cannot be locked; let only one evaluation write to it at a time", folder)
     return place
 
 
 def _read(entry: Mapping[str, Any]) -> Prediction | None:
-    """None of a line that an older version wrote."""
+    """The prediction of a line; None if an older version wrote it."""
     with contextlib.suppress(TypeError, KeyError):
         return Prediction(**entry["prediction"])
     return None

@@ -1,6 +1,6 @@
 """Answers to a batch of questions, as pure functions of arrays; `Evaluator` jits them.
 
-see       frames of the batch's different videos -> visual tokens of every question
+see       frames of the batch's distinct videos -> visual tokens of every question
 generate  greedy and sampled answers
 weigh     log-probabilities of given answers
 """
@@ -22,11 +22,11 @@ from orl_jax.ops.log_probs import token_log_probs
 def see(
     model: VLM, params: dict[str, Any], frames: UInt8[Array, "U F H W 3"], rows: Int[Array, " B"]
 ) -> Float[Array, "B N D"]:
-    """Visual tokens of every question, each video seen once.
+    """Visual tokens of every question; each video is encoded once.
 
     Args:
-      frames: of the different videos.
-      rows: of each question, which of them it is about.
+      frames: of the distinct videos.
+      rows: the video of each question, an index into `frames`.
     """
     return model.apply({"params": params}, frames, method=VLM.see)[rows]
 
@@ -46,7 +46,7 @@ def generate(
     end_id: int,
     pad_id: int,
 ) -> tuple[Int[Array, "B 1 T"], Int[Array, "B samples T"]]:
-    """Greedy and sampled ids; what is sampled depends only on the prompt and its number."""
+    """Greedy and sampled ids; samples depend only on the prompt and its number."""
     fold = jax.vmap(jax.random.fold_in, (None, 0))
     keys = fold(jax.random.key(seed), numbers)
     ids = sample(

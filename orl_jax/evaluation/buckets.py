@@ -1,14 +1,14 @@
-"""Questions sorted by the length of their prompts, so that a short one is not padded to a long."""
+"""Groups questions by the length of their prompts, to save padding."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 SHORTEST = 16  # tokens of text
-WORTH = 8  # batches of prompts saved; for fewer, padding is cheaper than one more program
+WORTH = 8  # least saving, in batches of prompts; below it, padding is cheaper than compiling
 
 
 class Bucket(NamedTuple):
-    """Items that are asked in prompts of one length, in the order in which they are."""
+    """Items whose prompts are padded to one length, in the order in which they are asked."""
 
     length: int
     places: list[int]
@@ -17,18 +17,18 @@ class Bucket(NamedTuple):
 def buckets(
     sizes: Sequence[int], videos: Sequence[str], *, visual: int, limit: int, batch_size: int
 ) -> list[Bucket]:
-    """Every item in one bucket; the lengths of text double from bucket to bucket.
+    """Puts every item in one bucket; lengths of text double from bucket to bucket.
 
-    A bucket that would save little padding joins the next longer one: it costs a program to
-    compile, and a video with questions in both is seen in both. Within a bucket items of one video
-    are side by side, in the order of their first: a batch then sees each video once.
+    A bucket that would save little padding is merged into the next longer one, as every bucket
+    costs a compilation, and a video with questions in two buckets is encoded in both. Within a
+    bucket, items about one video are adjacent, so that a batch encodes each video once.
 
     Args:
-      sizes: tokens of each prompt, the visual ones included.
-      videos: of each item.
-      visual: tokens that a video takes.
-      limit: of all lengths.
-      batch_size: items.
+      sizes: tokens of each prompt, visual tokens included.
+      videos: the video of each item.
+      visual: tokens of a video.
+      limit: the longest length.
+      batch_size: items per batch.
 
     Example: `buckets([20, 40], "ab", visual=8, limit=40, batch_size=64)` is one bucket of 40.
     """
@@ -49,7 +49,7 @@ def buckets(
 
 
 def _lengths(longest: int, visual: int, limit: int) -> list[int]:
-    """Doubling lengths of text, up to the first that holds the longest prompt."""
+    """Lengths with doubling text, up to the first that fits the longest prompt."""
     lengths, text = [], SHORTEST
     while not lengths or lengths[-1] < longest:
         lengths.append(min(visual + text, limit))

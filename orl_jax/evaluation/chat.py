@@ -1,4 +1,4 @@
-"""Asking a checkpoint about a video file: the session behind `scripts/chat.py`.
+"""A conversation with a checkpoint about a video file, for `scripts/chat.py`.
 
     settings = stored_config("runs/demo/checkpoints/rl")
     assembly, params = restore(settings, "runs/demo/checkpoints/rl")
@@ -7,8 +7,8 @@
     chat.say("What does the red circle do?")     # streams the answer to standard output
     chat.sample("What does it do?", count=5)     # five answers with their log-probabilities
 
-A video is decoded and encoded once, whatever is asked about it, and functions are compiled once.
-Messages about what was read go through `logging`, hence to standard error.
+A video is decoded and encoded once, however many questions are asked about it, and functions are
+compiled once. Messages about what was read go to `logging`, and so to standard error.
 """
 
 import logging
@@ -32,8 +32,8 @@ from orl_jax.models.vlm import VLM
 from orl_jax.run.errors import Failure, UserError
 
 _log = logging.getLogger(__name__)
-PROMPT_LIMIT = 4096  # tokens of a prompt, where the configuration does not allow more
-_STEP = 64  # prompts longer than in training are padded to a multiple of it: few compilations
+PROMPT_LIMIT = 4096  # tokens of a prompt, unless the configuration allows more
+_STEP = 64  # longer prompts than in training are padded to a multiple of this
 
 
 class Clip(NamedTuple):
@@ -50,13 +50,13 @@ class Chat:
     Args:
       assembly: the model and its encoder.
       params: of the model.
-      max_tokens: T, the most tokens of an answer.
+      max_tokens: T, the most tokens in an answer.
       temperature: 0 takes the most likely token.
-      seed: of the noise; every question has noise of its own.
+      seed: of the noise, which differs between questions.
 
     Attributes:
       video: path of the current video.
-      encoder: of questions, and decoder of answers.
+      encoder: encodes questions and decodes answers.
     """
 
     video: str
@@ -98,7 +98,7 @@ class Chat:
         )  # fmt: skip
 
     def stream(self, question: str) -> Iterator[int]:
-        """Yields the tokens of an answer as they come; see `Streamer.stream`.
+        """Yields the tokens of an answer as they are sampled; see `Streamer.stream`.
 
         Raises:
           UserError: the question is too long.
@@ -107,7 +107,7 @@ class Chat:
         return self._streamer.stream(self._visual, prompt, self._next_key())
 
     def say(self, question: str) -> None:
-        """Prints an answer to standard output as it comes, and whether it was broken off.
+        """Prints an answer to standard output as it is sampled, and logs if it was cut off.
 
         Raises:
           UserError: the question is too long.
@@ -136,7 +136,7 @@ class Chat:
         ]
 
     def _prompt(self, question: str) -> Prompt:
-        """The question on the device, padded as in training or, if it is longer, to more."""
+        """The question on the device, padded as in training, or further if it is longer."""
         ids, mask = self._wide.encode_prompt(question)
         trained = self.encoder.prompt_length
         count = int(mask.sum())
@@ -201,7 +201,7 @@ def converse(
 
 
 def _with_room(encoder: PromptEncoder) -> PromptEncoder:
-    """The same for prompts of up to `PROMPT_LIMIT` tokens, or of what the encoder itself allows."""
+    """The encoder, for prompts of at least `PROMPT_LIMIT` tokens."""
     length = max(encoder.prompt_length, PROMPT_LIMIT)
     return PromptEncoder(encoder.tokenizer, encoder.visual_tokens, length, encoder.response_length)
 

@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint on the splits of a data set, restoring it on its own."""
+"""Restores a checkpoint and evaluates it on splits of a data set."""
 
 import logging
 import os
@@ -25,9 +25,9 @@ from orl_jax.run import processes
 from orl_jax.run.checkpoint import Location, locate
 from orl_jax.run.errors import UserError
 
-SCORING = ("oracle", "reward")  # stages of models that judge answers
-SPLITS = ("test", "composition")  # evaluated where nothing else is asked for, as far as there
-# What an answer depends on, besides the checkpoint and its item; not the batch, nor the mesh.
+SCORING = ("oracle", "reward")  # stages whose models judge answers
+SPLITS = ("test", "composition")  # evaluated by default, where present
+# What an answer depends on besides the checkpoint and the item; not the batch size or the mesh.
 _DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")
 _EVALUATION = ("samples", "choice", "subtitles", "prompt_tokens", "response_tokens")
 _RL = ("temperature", "max_response_tokens")
@@ -45,53 +45,53 @@ def evaluate(
 ) -> dict[str, Any]:
     """Greedy and sampled accuracy of a checkpoint, overall and by task type.
 
-    With a workdir every answer is on disk once it is given, and an evaluation that was stopped goes
-    on: no item is asked again by the same checkpoint under the same settings. Predictions are also
-    written in the benchmark's own form, where it has one.
+    With a workdir every answer is saved at once, and a stopped evaluation resumes: no item is asked
+    twice with the same checkpoint and settings. Predictions are also written in the benchmark's own
+    form, if it has one.
 
     Args:
       config: where the data is and how to evaluate (`data.{folder,cache_mb}`, `evaluation`); the
         model and how it reads videos come from the checkpoint itself.
       checkpoint: WORKDIR/checkpoints/STAGE[/STEP].
-      splits: by default those of "test" and "composition" that there are. The first one's numbers
-        also stand at the top level of the result.
-      name: of the progress bars and of the files of predictions.
+      splits: by default those of "test" and "composition" that exist. The numbers of the first are
+        also at the top level of the result.
+      name: of the progress bars and the files.
       workdir: where `answered/NAME_SPLIT.jsonl` (the journal), `predictions/NAME_SPLIT.jsonl` and
         `official/NAME_SPLIT.json` go; None writes none.
-      cache: decoded frames that several evaluations share.
+      cache: decoded frames, shared by several evaluations.
       progress: whether to show progress bars.
 
     Returns:
-      The numbers of the first split, and under "splits" of each: `summarise`, "dataset", "split",
-      "checkpoint", "choice", "skipped" (ids of items whose video can't be read), "seconds",
-      "items_per_second", and "predictions", the file, relative to the workdir.
+      The numbers of the first split, and those of each under "splits": `summarise`, "dataset",
+      "split", "checkpoint", "choice", "skipped" (ids of items whose video cannot be read),
+      "seconds", "items_per_second", and "predictions", a path relative to the workdir.
 
     Raises:
-      UserError: the checkpoint or the data are missing or don't fit each other; no video of a split
-        can be read.
+      UserError: the checkpoint or the data are missing or do not match; no video of a split can be
+        read.
 
     Example: `evaluate(config, "runs/demo/checkpoints/rl")["accuracy"]`.
     """
     place = locate(os.fspath(checkpoint))
     if place.stage in SCORING:
         raise UserError(
-            f"{checkpoint} scores answers and gives none; name a checkpoint of the stage sft, rl "
-            "or imported"
+            f"{checkpoint} scores answers and cannot answer; name a checkpoint of the stage sft, "
+            "rl or imported"
         )
     settings = stored_config(checkpoint, dict(config.mesh)).unlock()
     settings.data.tokenizer = _tokenizer(settings, config.data.folder)
     settings.data.update(folder=config.data.folder, cache_mb=config.data.cache_mb)
     settings.evaluation = config.evaluation
     names = tuple(splits) or _usual(config.data.folder)
-    asked = {split: _asked(config, split) for split in names}  # missing ones fail early
+    asked = {split: _asked(config, split) for split in names}  # fails early if one is missing
     assembly, params = restore(settings, checkpoint)
     evaluator = Evaluator(EvaluationSettings.of(settings), assembly, cache)
-    # All of them before the first answer, and before earlier answers are set aside.
+    # All splits, before the first answer and before earlier answers are set aside.
     read = {split: evaluator.read(items) for split, (_, items) in asked.items()}
     predict = partial(evaluator.predict, params, by_length=True)
     made_by = _made_by(place, settings)
     found: dict[str, Any] = {}
-    files: list[Callable[[], None]] = []  # written once all splits are answered, as results are
+    files: list[Callable[[], None]] = []  # written once all splits are answered
     for split, (dataset, _) in asked.items():
         title = f"{name or place.stage}: {split}" if progress else ""
         file = partial(_file, workdir, f"{name or place.stage}_{split}.jsonl")
@@ -117,7 +117,7 @@ def evaluate(
 
 
 def _tokenizer(stored: ConfigDict, folder: str) -> str:
-    """The checkpoint's, also for a data set that brings none."""
+    """The checkpoint's tokenizer, or the data set's if it has one."""
     own = pathlib.Path(folder) / "tokenizer"
     before = pathlib.Path(stored.data.folder) / "tokenizer"
     return stored.data.tokenizer or str(own if own.is_dir() else before)
@@ -157,14 +157,14 @@ def _made_by(place: Location, settings: ConfigDict) -> dict[str, Any]:
 
 
 def _stamps(place: Location) -> list[int]:
-    """When a checkpoint was written, and those that it builds on."""
+    """The times at which a checkpoint and those that it builds on were written."""
     base = stored_extra(place).get("base")
     below = _stamps(locate(resolve_base(place.workdir, base))) if base else []
     return [place.stamp, *below]
 
 
 def _file(workdir: str | os.PathLike[str] | None, file: str, folder: str) -> pathlib.Path | None:
-    """A file that this process writes, if it is the one that does."""
+    """The path of a file to write; None in processes that write nothing."""
     if workdir is None or not processes.is_writer():
         return None
     return pathlib.Path(workdir) / folder / file
@@ -173,14 +173,13 @@ def _file(workdir: str | os.PathLike[str] | None, file: str, folder: str) -> pat
 def _timed(
     predict: Callable[..., list[Prediction]], read: Read, title: str, answered: Answered
 ) -> tuple[list[Prediction], dict[str, float]]:
-    """The predictions, and how fast those came that were not there before."""
+    """The predictions, and the speed of the new ones."""
     begin, before = time.monotonic(), len(answered)
     predictions = predict(read, title, answered=answered)
     seconds = time.monotonic() - begin
     if not predictions:
         raise UserError(
-            f"none of {len(read.items)} items has a video that can be read; look at the warnings "
-            "above"
+            f"none of {len(read.items)} items has a readable video; see the warnings above"
         )
     rate = (len(answered) - before) / seconds
     return predictions, {"seconds": round(seconds, 3), "items_per_second": round(rate, 3)}
@@ -192,13 +191,13 @@ def _write(
     predictions: Sequence[Prediction],
     skipped: Sequence[dict[str, Any]],
 ) -> None:
-    """The predictions, and beside them the benchmark's own form, where it has one."""
+    """Writes the predictions, also in the benchmark's own form if it has one."""
     write_predictions(path, predictions)
     path = path.parents[1] / "official" / path.stem
     missing = rows([Prediction.of(item, "", ()) for item in skipped])
     try:
         write_official(path, dataset, rows(predictions), missing=missing)
-    except UserError as error:  # the numbers stand without it
+    except UserError as error:  # the results are valid without it
         logging.warning("no official form is written: %s", error)
 
 
@@ -208,5 +207,5 @@ def _skipped(
     answered = {prediction.item_id for prediction in predictions}
     skipped = [item for item in items if item["item_id"] not in answered]
     if skipped:
-        logging.warning("%d items are not answered: their videos can't be read", len(skipped))
+        logging.warning("%d items are not answered: their videos cannot be read", len(skipped))
     return skipped

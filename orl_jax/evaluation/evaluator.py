@@ -1,8 +1,8 @@
-"""Goes through questions in batches and answers them, each once.
+"""Answers questions in batches.
 
-Batches are of one length (`buckets`), each video is seen once a batch, and what is sampled depends
-on the question alone: whatever the batch size and wherever an evaluation was stopped, the answers
-are the same, up to rounding.
+The prompts of a batch have one length (`buckets`), each video is encoded once per batch, and
+samples depend only on the question: whatever the batch size and wherever an evaluation was stopped,
+the answers are the same, up to rounding.
 """
 
 import zlib
@@ -30,11 +30,11 @@ from orl_jax.models.assembly import Assembly, banned_tokens
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.run import processes
 
-_HALVINGS = 3  # so many sizes of a batch's videos, at most, besides the whole
+_HALVINGS = 3  # sizes of a batch of videos, in addition to the full one
 
 
 class Read(NamedTuple):
-    """Items in memory, the questions they are asked as, and the tokens of each prompt."""
+    """Items in memory, the questions asked about them, and the number of tokens of each prompt."""
 
     items: list[dict[str, Any]]
     questions: list[dict[str, Any]]
@@ -42,7 +42,7 @@ class Read(NamedTuple):
 
 
 class Evaluator:
-    """Answers questions; compiled once a length, used for any parameters.
+    """Answers questions; compiled once per length, for any parameters.
 
     Args:
       settings: how to ask; `EvaluationSettings.of(config)`.
@@ -92,7 +92,7 @@ class Evaluator:
         return self.read(items)
 
     def read(self, items: Items) -> Read:
-        """Reads all items, so that one that can't be asked is known before the first answer.
+        """Reads all items, so that bad ones are found before the first answer.
 
         Raises:
           UserError: a prompt is too long, or an item has no options to weigh.
@@ -104,7 +104,9 @@ class Evaluator:
         read = [questions[index] for index in numbers]
         sizes = [self._encoder.prompt_size(asked(item)) for item in read]
         if max(sizes, default=0) > self._encoder.prompt_length:
-            self._encoder.encode_prompt(asked(read[int(np.argmax(sizes))]))  # says which, and why
+            self._encoder.encode_prompt(
+                asked(read[int(np.argmax(sizes))])
+            )  # raises, naming the question
         return Read(known, read, sizes)
 
     def predict(
@@ -116,15 +118,15 @@ class Evaluator:
         answered: Answered | None = None,
         by_length: bool = False,
     ) -> list[Prediction]:
-        """Answers every item whose video can be read; they come in the order of the items.
+        """Answers every item whose video can be read, in the order of the items.
 
         Args:
           params: of the model.
-          read: what `read` gives.
-          progress: names a progress bar.
-          answered: answers that there are already, which gets the new ones.
-          by_length: asks short questions in short prompts; worth it for many items, as every
-            length is compiled.
+          read: what `read` returns.
+          progress: title of a progress bar; "" for none.
+          answered: earlier answers; the new ones are added to it.
+          by_length: whether to use shorter prompts for short questions; worth it for many items, as
+            every length is compiled.
 
         Raises:
           UserError: an option is too long.
@@ -142,7 +144,7 @@ class Evaluator:
         return [prediction for prediction in found if prediction is not None]
 
     def _plan(self, read: Read, by_length: bool) -> list[Bucket]:
-        """All questions, in the order in which they are asked."""
+        """The questions by length, in the order in which they are asked."""
         limit = self._encoder.prompt_length
         sizes = read.sizes if by_length else [limit] * len(read.sizes)
         return buckets(
@@ -153,7 +155,7 @@ class Evaluator:
     def _answer(
         self, params: dict[str, Any], questions: Sequence[dict[str, Any]], bucket: Bucket
     ) -> Iterator[list[Prediction]]:
-        """The predictions of each batch, those of all processes."""
+        """The predictions of each batch, from all processes."""
         if not bucket.places:
             return
         loader = batches(
@@ -167,12 +169,12 @@ class Evaluator:
         )
         with loader:
             asked = ((batch["items"], self._ask(params, batch)) for batch in loader)
-            for now, _ in pairwise(chain(asked, [None])):  # the next batch is under way by then
+            for now, _ in pairwise(chain(asked, [None])):  # the next batch has been started by then
                 mine = [vars(prediction) for prediction in self._read(*now)]
                 yield [Prediction(**row) for row in processes.gather_rows(mine)]
 
     def _ask(self, params: dict[str, Any], batch: dict[str, Any]) -> Any:
-        """Starts on a batch: arrays of its answers, or of the weights of its options."""
+        """Starts a batch: arrays of its answers, or of the log-probabilities of its options."""
         items, layout = batch["items"], self._layout
         visual = self._see(params, *layout.rows(self._videos(items, batch["frames"])))
         numbers = np.zeros(len(batch["valid"]), np.uint32)
@@ -186,7 +188,7 @@ class Evaluator:
         return self._generate(params, visual, prompt, layout.rows(numbers), self._banned)
 
     def _read(self, items: Sequence[dict[str, Any]], found: Any) -> list[Prediction]:
-        """Waits for what `_ask` started; padding is last, and left out."""
+        """Waits for what `_ask` started and drops the padding, which is last."""
         found = self._layout.local_rows(found)
         if self._choice in WEIGHED:
             return [Prediction.weighed(*pair) for pair in zip(items, found, strict=False)]
@@ -198,9 +200,9 @@ class Evaluator:
     def _videos(
         self, items: Sequence[dict[str, Any]], frames: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The frames of the batch's different videos, and of each row which of them it is about.
+        """The frames of the batch's distinct videos, and the index of each row's video.
 
-        As many videos as fit in a half, a quarter or an eighth of the rows are no more than that.
+        Their number is rounded up to all, a half, a quarter or an eighth of the rows.
         """
         first: dict[str, int] = {}
         for row, item in enumerate(items):
@@ -213,7 +215,7 @@ class Evaluator:
         return frames[shown], rows + processes.share()["share"] * size
 
     def _room(self, videos: int, rows: int) -> int:
-        """Videos that a batch holds; the same in all processes."""
+        """The number of videos in a batch; the same in all processes."""
         most = max(processes.gather(videos))
         parts = self._layout.row_devices
         size = rows
@@ -229,7 +231,7 @@ class Evaluator:
 
 
 def _share(answered: Answered, items: Sequence[dict[str, Any]]) -> set[int]:
-    """Places of the items that the first process has answers to; the others get these, too."""
+    """Indices of the items that the first process has answers to, which all processes get."""
     found = enumerate(map(answered.get, items))
     mine = [[index, vars(each)] for index, each in found if each is not None]
     known = processes.gather(mine)[0]

@@ -1,4 +1,4 @@
-"""One item with what the model said about it, and files of them."""
+"""An item with the model's answer, and files of them."""
 
 import dataclasses
 import json
@@ -12,8 +12,8 @@ from orl_jax.data.text.answer_text import is_correct
 from orl_jax.evaluation.scoring.video_mme import LETTERS, strict_letter
 from orl_jax.run.files import write_json_lines
 
-# How a multiple-choice question is answered: options are shown and a letter is generated; they are
-# shown and the likeliest letter is taken; they are not, and the likeliest of their texts is.
+# How a multiple-choice question is answered: options are shown and a letter is generated; options
+# are shown and the likeliest letter is taken; they are hidden and the likeliest text is taken.
 CHOICES = ("letter", "letter_likelihood", "text_likelihood")
 WEIGHED = CHOICES[1:]
 
@@ -23,15 +23,15 @@ class Prediction:
     """An answered item.
 
     Attributes:
-      response: the greedy answer; the chosen letter where options were weighed.
-      correct: whether it is right: equal to the reference or a paraphrase, of a multiple-choice
-        question the one letter that it names (`strict_letter`).
+      response: the greedy answer, or the chosen letter if options were weighed.
+      correct: whether it equals the reference or a paraphrase; for a multiple-choice question,
+        whether the one letter that it names is right (`strict_letter`).
       samples: sampled answers.
-      samples_correct: the share of them that is right, where options were weighed the probability
-        of the right one; None without either.
+      samples_correct: the share of them that is right, or the probability of the right option if
+        options were weighed; None without either.
       options: of a multiple-choice question.
-      extra: what the benchmark's own forms need.
-      option_log_probs: of each option, in nats, where they were weighed.
+      extra: what the benchmark's own file format needs.
+      option_log_probs: of each option, in nats, if options were weighed.
     """
 
     item_id: str
@@ -49,17 +49,17 @@ class Prediction:
     option_log_probs: list[float] = dataclasses.field(default_factory=list)
 
     def answers(self, item: Mapping[str, Any]) -> bool:
-        """Whether it is about this item as it is now."""
+        """Whether it is about this item, unchanged."""
         return self.asked == Prediction.of(item, "", ()).asked
 
     @property
     def asked(self) -> tuple[Any, ...]:
-        """What tells it from another item of the same id."""
+        """What identifies the item and its content."""
         return self.item_id, self.video, self.question, self.reference, self.options
 
     @classmethod
     def of(cls, item: Mapping[str, Any], response: str, samples: Sequence[str]) -> "Prediction":
-        """Answers in words, held against the item's reference."""
+        """Answers in words, compared with the item's reference."""
         share = float(np.mean([is_right(item, text) for text in samples])) if samples else None
         return cls(
             item["item_id"], item["task_type"], item["video"], item["question"], item["answer"],
@@ -69,7 +69,7 @@ class Prediction:
 
     @classmethod
     def weighed(cls, item: Mapping[str, Any], log_probs: Sequence[float]) -> "Prediction":
-        """The option with the highest log-probability; the first of several."""
+        """The option with the highest log-probability, the first of equal ones."""
         options = options_of(item)
         values = np.asarray(log_probs[: len(options)], np.float64)
         shares = np.exp(values - values.max())
@@ -83,7 +83,7 @@ class Prediction:
 
 
 def options_of(item: Mapping[str, Any]) -> list[str]:
-    """The choices of a question; none of an open one.
+    """The options of a question; none for an open one.
 
     Example: `options_of({"question": "Who?"}) == []`.
     """
@@ -93,7 +93,7 @@ def options_of(item: Mapping[str, Any]) -> list[str]:
 def is_right(item: Mapping[str, Any], response: str) -> bool:
     """Whether a response answers the item's question.
 
-    Example: of an item with options and the answer "B", `is_right(item, "The answer is B.")`.
+    Example: for an item with options and the answer "B", `is_right(item, "The answer is B.")`.
     """
     options = options_of(item)
     if options and item["answer"] in tuple(LETTERS):
@@ -102,7 +102,7 @@ def is_right(item: Mapping[str, Any], response: str) -> bool:
 
 
 def rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Predictions as JSON objects, `extra`'s keys among the others.
+    """Predictions as JSON objects, with the keys of `extra` at the top level.
 
     Example: `rows([prediction])[0]["duration"]`.
     """
@@ -111,5 +111,5 @@ def rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 def write_predictions(path: pathlib.Path, predictions: Sequence[Prediction]) -> None:
-    """One JSON object a line; makes the folder."""
+    """Writes one JSON object per line; makes the folder."""
     write_json_lines(path, rows(predictions))

@@ -1,4 +1,4 @@
-"""Items as an evaluation asks them: options shown or weighed, and which items it asks."""
+"""The questions of an evaluation: which items, and how their options are asked."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,17 +15,17 @@ from orl_jax.run.errors import UserError
 
 
 class Questions(Sequence):
-    """Items of a split as they are asked.
+    """The items of a split as questions.
 
-    With "text_likelihood" options are under "choices", so that no prompt shows them.
+    With "text_likelihood" options are moved to "choices", so that prompts do not show them.
 
     Args:
       items: data items.
       choice: one of `CHOICES`.
-      subtitles: of an item, the text that its prompt shows; None shows none.
+      subtitles: from an item to the subtitles for its prompt; None for no subtitles.
 
     Raises:
-      UserError: options are to be weighed, and an item that is looked up has none, or too many.
+      UserError: options are weighed, and an item that is looked up has none or too many.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Questions(Sequence):
         if not 2 <= (count := len(options_of(item))) <= len(LETTERS):
             raise UserError(
                 f"evaluation.choice={self._choice} weighs 2 to {len(LETTERS)} options; item "
-                f"{item['item_id']} has {count}: take evaluation.choice=letter"
+                f"{item['item_id']} has {count}: use evaluation.choice=letter"
             )
         hidden = self._choice == "text_likelihood"
         return item | ({"choices": item["options"], "options": []} if hidden else {})
@@ -57,12 +57,12 @@ class Questions(Sequence):
 def weighed_ids(
     items: Sequence[dict[str, Any]], rows: int, encoder: PromptEncoder, choice: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and masks [rows, 4, T] of the options that are weighed; the rest is padding.
+    """Ids and masks [rows, 4, T] of the options to weigh; unused rows are padding.
 
-    A letter without the end token, for "A" may go on as "A.", and a text with it.
+    Letters come without the end token, as "A" may continue as "A."; texts come with it.
 
     Raises:
-      UserError: a text has more than T tokens.
+      UserError: an option has more than T tokens.
     """
     shape = (rows, len(LETTERS), encoder.response_length)
     ids, mask = np.full(shape, encoder.pad_id, np.int32), np.zeros(shape, bool)
@@ -76,27 +76,27 @@ def weighed_ids(
 
 
 def chosen(items: Items, *, max_items: int, stratify: str, seed: int) -> Selection:
-    """The items that are asked: the first, or of each kind in proportion.
+    """The items to ask: the first ones, or a stratified sample.
 
     Args:
       items: of a split.
-      max_items: at most so many; 0 is all.
-      stratify: features that make a kind, with commas between, such as "task_type,duration"; ""
-        takes the first items.
-      seed: of the draw; fewer items with the same seed are a part of more.
+      max_items: the most items; 0 for all.
+      stratify: features that define the strata, separated by commas, such as
+        "task_type,duration"; "" takes the first items.
+      seed: of the sample; with the same seed fewer items are a subset of more.
 
     Raises:
-      UserError: an item lacks the feature.
+      UserError: an item lacks a feature.
 
     Example: `chosen(test, max_items=300, stratify="task_type", seed=0)`.
     """
     if not stratify or not max_items:
         return select(items, max_items=max_items or None)
-    kinds = [_kind(items[index], stratify.split(",")) for index in range(len(items))]
-    return Selection(items, spread(kinds, max_items, seed))
+    strata = [_stratum(items[index], stratify.split(",")) for index in range(len(items))]
+    return Selection(items, spread(strata, max_items, seed))
 
 
-def _kind(item: dict[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+def _stratum(item: dict[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     features = {**json.loads(item.get("extra") or "{}"), **item}
     for name in names:
         if name not in features:

@@ -1,4 +1,4 @@
-"""Several answers to one question in the Oracle's order, as a table for the terminal."""
+"""Several answers to one question in an Oracle's order, as a table for the terminal."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,10 +11,7 @@ NEED_REFERENCE = ("reference", "graded", *WRAPPERS)
 
 
 class Answer(NamedTuple):
-    """A sampled answer: its text, whether it broke off without an end, and its log-probability.
-
-    The log-probability is of the whole answer, in nats.
-    """
+    """A sampled answer: its text, whether it was cut off, and its log-probability in nats."""
 
     text: str
     truncated: bool
@@ -22,46 +19,46 @@ class Answer(NamedTuple):
 
 
 class RankedAnswer(NamedTuple):
-    """An answer with the Oracle's rank, 0 the best, ties sharing their mean rank; None without."""
+    """An answer and its rank: 0 for the best, ties share their mean rank, None if unranked."""
 
     rank: float | None
     answer: Answer
 
 
 def check_reference(oracle: str, reference: str) -> None:
-    """Refuses an Oracle that compares with a reference where there is none.
+    """Refuses an Oracle that needs a reference where there is none.
 
     Raises:
-      UserError: names what to give.
+      UserError: names the missing flag.
 
     Example: `check_reference("reference", "")` raises, `check_reference("reward", "")` does not.
     """
     if not reference.strip() and oracle in NEED_REFERENCE:
         raise UserError(
-            f"--oracle={oracle} compares answers with the right one; give it, for example "
+            f"--oracle={oracle} compares answers with the right one; pass it, for example "
             '--reference="The red circle moves up."'
         )
 
 
 def by_log_prob(answers: Sequence[Answer]) -> list[RankedAnswer]:
-    """The likeliest first, without ranks."""
+    """The likeliest answers first, without ranks."""
     return [RankedAnswer(None, answer) for answer in sorted(answers, key=_unlikeliness)]
 
 
 def by_oracle(
     oracle: Oracle, answers: Sequence[Answer], question: str, video: str, reference: str = ""
 ) -> list[RankedAnswer]:
-    """The Oracle's best first, and of tied ones the likeliest.
+    """The Oracle's best answers first; ties in the order of their likelihood.
 
     Args:
-      oracle: is asked once.
+      oracle: asked once.
       answers: to one question.
       question: what was asked.
       video: path of the clip.
       reference: the right answer, for Oracles that compare with it.
 
     Raises:
-      Failure: the Oracle gives no order, with its reason.
+      Failure: the Oracle returns no order.
 
     Example: `by_oracle(ReferenceOracle(), answers, "Red?", "clip.mp4", "yes")[0].rank == 0`.
     """
@@ -78,7 +75,7 @@ def by_oracle(
 
 
 def answer_table(answers: Sequence[RankedAnswer]) -> str:
-    """Aligned columns: the Oracle's rank (where there is one), log-probability, answer.
+    """Aligned columns: the Oracle's rank (if ranked), log-probability, answer.
 
     Returns:
       Lines without a trailing newline.

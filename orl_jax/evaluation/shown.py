@@ -1,4 +1,4 @@
-"""The subtitles that a prompt shows: at the times of the frames, as many as there is room for."""
+"""The subtitles for a prompt: those at the times of the frames, as many as fit."""
 
 import json
 import pathlib
@@ -11,15 +11,15 @@ from orl_jax.data.video import VideoError, frame_times
 
 
 class Shown:
-    """Of an item, the text of its subtitles; "" where it has none.
+    """Returns the subtitles for an item's prompt; "" if it has none.
 
     Args:
       folder: what the videos' paths are relative to.
-      frames: of a video.
-      encoder: says whether a prompt is short enough.
+      frames: F, frames of a video.
+      encoder: tells whether a prompt is short enough.
 
     Raises:
-      UserError: of a call; a file of subtitles can't be read.
+      UserError: when called, if a file of subtitles cannot be read.
 
     Example: `Shown("data/mme", 50, encoder)({"extra": "{}", ...}) == ""`.
     """
@@ -50,6 +50,6 @@ class Shown:
     def _read(self, file: str, video: str) -> list[str]:
         try:
             times = frame_times(self._folder / video, self._frames)
-        except VideoError:  # the pipeline says so, counts it and skips it
+        except VideoError:  # the pipeline reports and skips it
             return []
         return at_times(read_cues(self._folder / file), times)

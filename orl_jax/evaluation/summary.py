@@ -1,4 +1,4 @@
-"""Accuracies of predictions: the share of answers that are right, of all and by task type."""
+"""Accuracies of predictions: the share of right answers, overall and by task type."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from orl_jax.evaluation.prediction import Prediction
 
 
 def summarise(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """`n`, `accuracy`, `sampled_accuracy` of all, and of each task type under `categories`.
+    """`n`, `accuracy`, `sampled_accuracy`, overall and, under `categories`, by task type.
 
-    `sampled_accuracy` is left out where nothing was sampled.
+    `sampled_accuracy` is left out if nothing was sampled.
 
     Example: `summarise(predictions)["categories"]["counting"]["accuracy"]`.
     """

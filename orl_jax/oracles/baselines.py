@@ -1,4 +1,4 @@
-"""Judges that read nothing: what an Oracle must beat before its agreement says anything.
+"""Trivial judges: an Oracle must beat them before its agreement means anything.
 
 python scripts/audit_oracle.py ... --config.oracle.name=orl_jax.oracles.baselines:longest
 """
@@ -8,7 +8,7 @@ from orl_jax.oracles.ranking import Ranking
 
 
 def longest(request: RankRequest) -> Ranking:
-    """The more words, the better; the same number is tied.
+    """More words are better; equal numbers are tied.
 
     Example: `longest(RankRequest("p", "?", ("a b", "a", "b")))` ranks (0, 1.5, 1.5).
     """
@@ -16,10 +16,10 @@ def longest(request: RankRequest) -> Ranking:
 
 
 def shortest(request: RankRequest) -> Ranking:
-    """The fewer words, the better; the same number is tied."""
+    """Fewer words are better; equal numbers are tied."""
     return Ranking.from_scores([-words(text) for text in request.responses])
 
 
 def words(text: str) -> int:
-    """How many words a text has, as spaces divide it."""
+    """The number of words in a text, separated by white space."""
     return len(text.split())

@@ -1,17 +1,17 @@
-"""The Oracle that orders answers by how near in meaning they are to the accepted ones.
+"""The Oracle that orders answers by their similarity in meaning to the accepted ones.
 
 A sentence model turns texts into vectors. An answer's score is the cosine of its vector and that of
-the reference or a paraphrase, whichever is nearest; without references it can be the mean cosine
-with the group's other answers (what most say is likely; minimum Bayes risk, Kumar and Byrne 2004)
-or the cosine with the question. As with the `reference` Oracle all truncated
-answers come below all complete ones; a complete one scores in [-1, 1], a truncated one in
-[-2.5, -1.5]. A blank answer says nothing, so it is as far away as can be. Scores are rounded to
-`DIGITS`, below which the numbers of a batch are noise; so what the model can't tell apart is tied.
+the reference or a paraphrase, whichever is nearest. Without references it can be the mean cosine
+with the group's other answers (agreement as evidence: minimum Bayes risk, Kumar and Byrne 2004) or
+the cosine with the question. As with the `reference` Oracle, truncated answers come below complete
+ones; a complete answer scores in [-1, 1], a truncated one in [-2.5, -1.5]. A blank answer has the
+lowest similarity. Scores are rounded to `DIGITS`, below which they vary with the batch, so that
+answers which the model cannot distinguish are tied.
 
-Nearness is no truth: by all-MiniLM-L6-v2 "The circle is not red." (0.89) is nearer to "The circle
-is red." than "It is red." (0.73), and "The circle is blue." (0.69) is near, too. For short factual
-answers the `reference` Oracle is the better judge; this one suits answers that are right in many
-forms.
+Similarity is not truth: by all-MiniLM-L6-v2 "The circle is not red." (0.89) is nearer to "The
+circle is red." than "It is red." (0.73) is, and "The circle is blue." (0.69) is also near. For
+short factual answers the `reference` Oracle is the better judge; this one suits answers that can be
+right in many forms.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ KEPT = 50_000  # texts whose vectors are kept: 77 MB at a width of 384
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The section `oracle.embedding`; `configs/oracles.py` says what each key is."""
+    """The section `oracle.embedding`; `configs/oracles.py` explains the keys."""
 
     model: str = ""
     batch_size: int = 64
@@ -46,12 +46,13 @@ class EmbeddingOracle:
 
     Args:
       encode: the sentence model, from distinct texts to their vectors, float [texts, width], of
-        length 1; see `load_encoder`. It is asked once a call of `rank`, for the texts that are new.
-      near: to what: "reference", "others" (the group's other answers) or "question".
-      kept: how many texts' vectors are kept at most.
+        length 1; see `load_encoder`. Called once per call of `rank`, for the texts that are new.
+      near: what answers are compared with: "reference", "others" (the group's other answers) or
+        "question".
+      kept: the most texts whose vectors are kept.
 
     Raises:
-      UserError: another `near`.
+      UserError: an unknown `near`.
 
     Example: for the reference "It leaps." the ranks of ("It jumps.", "A red car.") are (0.0, 1.0).
     """
@@ -79,7 +80,7 @@ class EmbeddingOracle:
     def _nearness(
         self, place: int, request: RankRequest, vectors: Mapping[str, np.ndarray]
     ) -> float:
-        """The cosine that counts of one answer; a blank one's is -1."""
+        """The similarity of one answer; -1 for a blank one."""
         texts = list(request.responses)
         own = texts.pop(place)
         if own not in vectors:
@@ -92,13 +93,13 @@ class EmbeddingOracle:
         return sum(others) / max(len(others), 1)
 
     def _targets(self, request: RankRequest) -> list[str]:
-        """The texts that answers are compared with; none where there is no reference."""
+        """The texts that answers are compared with; none without a reference."""
         if self._near == "others":
             return [text for text in request.responses if text.strip()]
         return _accepted(request) if self._near == "reference" else [request.question]
 
     def _look_up(self, texts: Mapping[str, None]) -> dict[str, np.ndarray]:
-        """Text -> vector; new texts are encoded all at once, and kept in place of the oldest."""
+        """Text -> vector; new texts are encoded together and replace the oldest."""
         new = [text for text in texts if text not in self._vectors]
         if new:
             self._vectors.update(zip(new, self._encode(new), strict=True))
@@ -110,10 +111,10 @@ class EmbeddingOracle:
 
 
 def load_encoder(settings: Settings) -> Encode:
-    """A sentence model on the CPU, by the package sentence-transformers.
+    """A sentence model on the CPU, from the package sentence-transformers.
 
     Raises:
-      UserError: no model is named, the package is missing, or the model can't be loaded.
+      UserError: no model is named, the package is missing, or the model cannot be loaded.
 
     Example: `load_encoder(Settings("models/all-MiniLM-L6-v2"))(["It is red."]).shape == (1, 384)`.
     """
@@ -132,7 +133,7 @@ def load_encoder(settings: Settings) -> Encode:
     is_folder = os.path.isdir(settings.model)
     try:
         model = SentenceTransformer(settings.model, device="cpu", local_files_only=is_folder)
-    except Exception as error:  # its parts raise what they like about a folder or a name
+    except Exception as error:  # it may raise anything
         raise UserError(
             f"oracle.embedding.model is {settings.model!r}, which is "
             f"{'a folder that' if is_folder else 'no folder, and a name that'} can't be loaded "
@@ -159,7 +160,7 @@ def make_embedding(section: Mapping[str, Any]) -> EmbeddingOracle:
 
 
 def _accepted(request: RankRequest) -> list[str]:
-    """The reference and its paraphrases; none where there is no reference."""
+    """The reference and its paraphrases; none without a reference."""
     if not (request.reference or "").strip():
         return []
     return [text for text in (request.reference, *request.paraphrases) if text.strip()]

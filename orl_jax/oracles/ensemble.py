@@ -1,4 +1,4 @@
-"""Several Oracles as one: the mean of their ranks (Borda's count)."""
+"""Several Oracles as one: the mean of their ranks (Borda count)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from orl_jax.oracles.ranking import Ranking
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleOracle:
-    """Orders by mean rank over the members that have a ranking.
+    """Orders by the mean rank over the members that have a ranking.
 
     Args:
       members: two or more; each is asked about all requests.
-      quorum: members that must have a valid ranking of a group; with fewer it is invalid.
+      quorum: the least number of members with a valid ranking of a group, or it is invalid.
 
     Raises:
-      ValueError: fewer than two members, or a quorum that they cannot make.
+      ValueError: fewer than two members, or a quorum out of range.
 
     Example: `EnsembleOracle((ReferenceOracle(), judge)).rank(requests)`.
     """
@@ -34,7 +34,7 @@ class EnsembleOracle:
             raise ValueError(f"quorum is {self.quorum}; it must be in 1 ... {len(self.members)}")
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """One ranking per request; a member that fails counts as one without a ranking."""
+        """One ranking per request; a member that fails has no ranking."""
         said = [ask(member, requests, "skip") for member in self.members]
         return [self._mean(votes) for votes in zip(*said, strict=True)]
 
@@ -45,10 +45,10 @@ class EnsembleOracle:
             reason = next((vote.reason for vote in votes if not vote.valid), "")
             reason = f"{len(valid)} of {len(votes)} members have a ranking: {reason}"
             return Ranking.invalid(reason, len(votes[0].ranks), seconds=seconds)
-        # Sums, not means: they are exact, so that equal ones tie.
+        # Sums, not means: they are exact, so that equal totals tie.
         total = np.sum(valid, axis=0)
         found = Ranking.from_scores((-total).tolist(), seconds=seconds)
-        return dataclasses.replace(found, scores=())  # places, not scores
+        return dataclasses.replace(found, scores=())  # sums of ranks are not scores
 
     def take_stats(self) -> dict[str, float]:
         """Sums of the members' retries, means of their other numbers; see `ServedOracle`."""

@@ -1,4 +1,4 @@
-"""A function of one's own as an Oracle, named in the config as "module:function"."""
+"""A user's function as an Oracle, named in the config as "module:function"."""
 
 import dataclasses
 import importlib
@@ -14,10 +14,10 @@ from orl_jax.run.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class FunctionOracle:
-    """Asks a function about each request.
+    """Calls a function for each request.
 
     Args:
-      function: from a request to a `Ranking`, or to an order: indices of the responses, the best
+      function: maps a request to a `Ranking`, or to an order: indices of the responses, best
         first, tied ones in an inner list.
 
     Example: `FunctionOracle(lambda request: sorted(range(request.size),
@@ -27,7 +27,7 @@ class FunctionOracle:
     function: Callable[[RankRequest], Any]
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """One ranking per request; what is no order is invalid, what raises is, too."""
+        """One ranking per request; invalid where the function raises or returns no order."""
         return [self._ask(request) for request in requests]
 
     def _ask(self, request: RankRequest) -> Ranking:
@@ -35,7 +35,7 @@ class FunctionOracle:
             said = self.function(request)
         except UserError:
             raise
-        except Exception as error:  # of one request; the others go on
+        except Exception as error:  # of one request; the others continue
             return Ranking.invalid(f"{type(error).__name__}: {error}", request.size)
         return said if isinstance(said, Ranking) else Ranking.from_order(said, request.size)
 
@@ -44,23 +44,23 @@ def load_function(name: str) -> Callable[[RankRequest], Any]:
     """The function that "package.module:function" names.
 
     Raises:
-      UserError: the module can't be imported, or has no such function.
+      UserError: the module cannot be imported, or has no such function.
 
-    Example: `load_function("my_oracles:shortest")` with my_oracles.py in the folder of the command.
+    Example: `load_function("my_oracles:shortest")` with my_oracles.py in the current folder.
     """
     module, _, attribute = name.partition(":")
-    if (here := os.getcwd()) not in sys.path:  # a script's path is the folder of the script
+    if (here := os.getcwd()) not in sys.path:  # a script's path begins with its own folder
         sys.path.append(here)
     try:
         function = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
-            f"oracle.name is {name!r}, and that can't be loaded ({error}); name a function as "
-            "package.module:function, importable from the folder of the command"
+            f"oracle.name is {name!r}, which cannot be loaded ({error}); name a function as "
+            "package.module:function, importable from the current folder"
         ) from error
     if not callable(function):
         raise UserError(
-            f"oracle.name is {name!r}, which is no function but {function!r:.40}; name one that "
+            f"oracle.name is {name!r}, which is {function!r:.40}, not a function; name one that "
             "takes a request and returns an order"
         )
     return function

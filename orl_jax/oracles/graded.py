@@ -1,14 +1,14 @@
-"""The reference Oracle with an opinion about wrong answers, too: near misses come before far ones.
+"""The reference Oracle, but wrong answers are graded: near misses come before far ones.
 
-`reference` ties all wrong answers, so where answers are right or wrong its groups have two levels.
-A judge that grades tells more of them apart. Here a wrong answer is the better
+`reference` ties all wrong answers, so many of its groups have only two levels. A judge that grades
+tells more answers apart. Here a wrong answer is better
 
-* the more words it shares with an accepted answer (shared / max(length): the frame of the sentence
-  kept, "The circle moves up." for "The circle moves down."), and
-* the nearer its value lies to the right one on a scale ("two" is nearer to "three" than "no" is).
+* the more words it shares with an accepted answer (shared / max(length), as "The circle moves up."
+  does with "The circle moves down."), and
+* the nearer its value is to the right one on a scale ("two" is nearer to "three" than "no" is).
 
 Every right answer stays above every wrong one, and every complete answer above every truncated one,
-so that neither can be traded for a near miss.
+so that a near miss never outranks them.
 """
 
 import dataclasses
@@ -26,17 +26,17 @@ FARTHEST = -0.4  # quality of a complete answer that has nothing in common with 
 
 @dataclasses.dataclass(frozen=True)
 class GradedOracle(ReferenceOracle):
-    """Orders responses as `ReferenceOracle` does, and the wrong ones by `nearness`.
+    """Orders responses as `ReferenceOracle` does, but wrong ones by `nearness`.
 
     Its scores are those of `ReferenceOracle` for right answers; a wrong answer has
-    FARTHEST * (1 - nearness), in [-0.4, 0), and a truncated one half of that less 1.
+    FARTHEST * (1 - nearness), in [-0.4, 0), a truncated one half of that minus 1.
 
     Args:
-      scales: values in their order, at least two each, for example
+      scales: ordered values, at least two each, for example
         (("no", "one", "two", "three"), ("near the start", "halfway", "near the end")).
 
     Raises:
-      ValueError: a scale of fewer than two values, or with one twice.
+      ValueError: a scale with fewer than two values or duplicates.
 
     Example: for the reference "There are three." and the scale of numbers, the responses
     ("There are three.", "There are two.", "There are no.", "yes") have the ranks (0, 1, 2, 3).
@@ -71,9 +71,9 @@ class GradedOracle(ReferenceOracle):
 def nearness(said: str, accepted: str, question: str, scales: Sequence[Scale]) -> float:
     """How near a wrong answer comes to an accepted one, in [0, 1).
 
-    The mean of the share of words in common, counted as in `orl_jax.oracles.reference`, and of
-    1 - distance / (values of the scale - 1), which is 0 where the two name no values of one scale.
-    Values that the question names are not counted.
+    The mean of the share of common words, as in `orl_jax.oracles.reference`, and of
+    1 - distance / (values of the scale - 1), which is 0 where the answers do not each name one
+    value of the same scale. Values in the question are not counted.
 
     Example: 0.5 * 3 / 4 + 0.5 * (1 - 1 / 3) for "There are two things", "There are three things".
     """
@@ -89,13 +89,13 @@ def nearness(said: str, accepted: str, question: str, scales: Sequence[Scale]) -
 
 
 def _values(text: str, scale: Scale, asked: str) -> Iterator[int]:
-    """Places on the scale of the values that a text names and the question does not."""
+    """Positions on the scale of the values that are in a text but not in the question."""
     for place, value in enumerate(scale):
         if f" {value} " in f" {text} " and f" {value} " not in f" {asked} ":
             yield place
 
 
 def _only(places: Iterator[int]) -> int | None:
-    """The one place, or None: an answer that names several values says none of them."""
+    """The only position, or None: an answer that names several values asserts none."""
     found = list(places)
     return found[0] if len(found) == 1 else None

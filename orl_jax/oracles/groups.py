@@ -1,9 +1,9 @@
-"""Groups of answers with an order, as JSON lines: tables of rollouts, people's orders, a judge's.
+"""Groups of answers with an order, as JSON lines: rollouts, people's orders, a judge's orders.
 
-One prompt a line. Read are `prompt_id`, `question` and `responses`; where there are any also
-`truncated`, `video`, `reference`, `paraphrases`, `task_type` and `narrative`, and of the order
-`oracle_ranks`, `oracle_scores`, `valid` and `reason`. What else a line holds is left alone. A rank
-of 0 is the best; tied answers share the mean of the places that they occupy:
+One prompt per line. Required keys are `prompt_id`, `question` and `responses`; optional are
+`truncated`, `video`, `reference`, `paraphrases`, `task_type` and `narrative`, and for the order
+`oracle_ranks`, `oracle_scores`, `valid` and `reason`. Other keys are ignored. Rank 0 is the best;
+tied answers share the mean of the ranks that they occupy:
 
     {"prompt_id": "7", "question": "Red?", "responses": ["no", "yes", "no", "No."],
      "video": "videos/7.mp4", "oracle_ranks": [2, 0, 2, 2]}
@@ -21,7 +21,7 @@ from orl_jax.run.files import read_json_lines
 
 
 class Group(NamedTuple):
-    """Answers to one prompt and, where there is one, their order."""
+    """Answers to one prompt and, if known, their order."""
 
     request: RankRequest
     ranking: Ranking | None
@@ -35,7 +35,7 @@ def read_groups(path: str | os.PathLike[str], folder: str = "") -> list[Group]:
       folder: what the videos' paths are relative to.
 
     Raises:
-      UserError: the file is missing or empty; a line is no group, by its number.
+      UserError: the file is missing or empty; a line is not a group.
 
     Example: `read_groups("runs/demo/rollouts/150.jsonl", "data/shapes")[0].request.responses`.
     """
@@ -52,7 +52,7 @@ def read_groups(path: str | os.PathLike[str], folder: str = "") -> list[Group]:
 
 
 def to_row(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
-    """The line of a group, as a JSON object; `read_groups` with folder "" reads it again."""
+    """A group as a JSON object, which `read_groups` with folder "" reads."""
     row = {
         "prompt_id": request.prompt_id,
         "task_type": request.task_type,
@@ -113,5 +113,5 @@ def _ranking(row: Mapping[str, Any], size: int) -> Ranking | None:
             raise
         raise ValueError(
             f"oracle_ranks are {ranks}; 0 is the best, and tied answers share the mean of their "
-            "places: [2, 0, 2, 2] where the second is best and the others are tied"
+            "ranks: [2, 0, 2, 2] where the second is best and the others are tied"
         ) from error

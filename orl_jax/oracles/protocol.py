@@ -1,7 +1,7 @@
-"""What an Oracle is asked, what an Oracle is, and the one place where it is called.
+"""The request to an Oracle, the Oracle protocol, and the one place where Oracles are called.
 
-Whatever an Oracle *answers* is data: a bad answer is an invalid `Ranking` with a reason, and its
-group is left out of the loss. Whatever a *programmer* gets wrong (the sizes of a request) raises
+An Oracle's *answers* are data: a bad answer becomes an invalid `Ranking` with a reason, and its
+group is left out of the loss. A *programmer's* mistakes (such as wrong sizes in a request) raise
 `ValueError`. No jax here.
 """
 
@@ -24,21 +24,21 @@ class OracleError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class RankRequest:
-    """One prompt and its G responses, to be put in order.
+    """One prompt and its G responses, to be ranked.
 
     Args:
-      prompt_id: stable name of the prompt, e.g. "train/00012-3".
+      prompt_id: a stable name, e.g. "train/00012-3".
       question: what was asked about the video.
       responses: the G answers, G >= 1.
-      truncated: of each response whether it stopped at the length limit, without an end of
-        sequence; empty means none.
-      video: path of the clip, for Oracles that look at it.
-      reference, paraphrases: the accepted answer and its other forms, where known.
+      truncated: for each response, whether it hit the length limit before an end token; empty
+        for none.
+      video: path of the clip, for Oracles that watch it.
+      reference, paraphrases: the accepted answer and other accepted forms, if known.
       task_type: e.g. "counting".
-      narrative: a text that describes the video, for Oracles that read instead of look.
+      narrative: a description of the video, for Oracles that read it instead of watching.
 
     Raises:
-      ValueError: no responses, or another number of flags than responses.
+      ValueError: no responses, or a different number of flags than responses.
     """
 
     prompt_id: str
@@ -70,29 +70,29 @@ class RankRequest:
 
 @runtime_checkable
 class Oracle(Protocol):
-    """Anything that puts responses in order.
+    """Anything that ranks responses.
 
     Example: `oracle.rank([RankRequest("p0", "Red?", ("yes", "no"))])[0].ranks == (0.0, 1.0)`.
     """
 
     def rank(self, requests: Sequence[RankRequest]) -> Sequence[Ranking]:
-        """One ranking per request, in their order, each of the size of its request."""
+        """One ranking per request, in the same order, each of its request's size."""
         ...
 
 
 def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -> list[Ranking]:
     """Calls the Oracle once and returns one checked ranking per request.
 
-    A ranking that does not say how many seconds it took gets its share of the call.
+    A ranking without its seconds gets an equal share of the call's.
 
     Args:
       policy: "skip" turns a failure (an exception, a wrong count or size) into invalid rankings
-        with the reason, and logs how many there are; "raise" raises on it and on any invalid
+        with the reason, and logs their number; "raise" raises on a failure and on any invalid
         ranking.
 
     Raises:
-      OracleError: under "raise". ValueError: unknown policy.
-      UserError passes through under both: a wrong configuration or file does not mend itself.
+      OracleError: under "raise". ValueError: an unknown policy.
+      UserError passes through under both policies: asking again does not fix a configuration.
     """
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy!r}; choose one of {', '.join(POLICIES)}")
@@ -113,7 +113,7 @@ def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -
 def ask_again(
     oracle: Oracle, requests: Sequence[RankRequest], rankings: Sequence[Ranking], policy: str
 ) -> list[Ranking]:
-    """The rankings, with the invalid ones asked for anew; see `ask`."""
+    """The rankings, with the invalid ones asked for again; see `ask`."""
     places = [place for place, ranking in enumerate(rankings) if not ranking.valid]
     found = list(rankings)
     again = ask(oracle, [requests[place] for place in places], policy) if places else []
@@ -130,7 +130,7 @@ def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[
         return rankings
     except UserError:
         raise
-    except Exception as error:  # an Oracle may be any code, also a network away
+    except Exception as error:  # an Oracle may be any code, or a remote service
         reason = f"{type(error).__name__}: {error}"
         if policy == "raise":
             raise OracleError(f"the Oracle failed: {reason}") from error
@@ -139,7 +139,7 @@ def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[
 
 
 def _fitting(ranking: Any, request: RankRequest, seconds: float) -> Ranking:
-    """The ranking where it fits its request, else an invalid one; `seconds` where it names none."""
+    """The ranking if it fits its request, otherwise an invalid one; `seconds` is the default."""
     if not isinstance(ranking, Ranking):
         reason = f"not a Ranking but {type(ranking).__name__}"
         return Ranking.invalid(reason, request.size, seconds=seconds)

@@ -1,4 +1,4 @@
-"""An Oracle's answer about a group of responses: an order with ties, or why there is none."""
+"""An Oracle's answer about a group of responses: an order with ties, or why it has none."""
 
 import dataclasses
 import math
@@ -9,17 +9,17 @@ from typing import Any, Self
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """An Oracle's answer. Make it with one of the constructors below rather than by hand.
+    """An Oracle's answer. Use one of the constructors below to make one.
 
     Args:
-      ranks: one per response, 0 = best, ties share their mean rank. An invalid ranking ties all, so
-        that arrays of ranks stay rectangular and finite and the group's advantages are zero.
-      valid: whether there is an order; an invalid one is left out of the loss.
+      ranks: one per response, 0 = best, ties share their mean rank. An invalid ranking ties all
+        responses, so that arrays stay rectangular and finite and advantages are zero.
+      valid: whether there is an order; an invalid ranking is left out of the loss.
       reason: why it is invalid.
-      raw: what the Oracle said, for the completions table.
-      seconds: how long it took; no part of equality.
-      scores: the Oracle's own scores, one per response, finite, higher is better, in the order that
-        the ranks say; empty where it gives an order alone. An invalid ranking has none.
+      raw: the Oracle's reply, for the completions table.
+      seconds: how long it took; ignored in comparisons.
+      scores: the Oracle's own scores, one per response, finite, higher is better, consistent with
+        the ranks; empty if it gives only an order. An invalid ranking has none.
 
     Raises:
       ValueError: ranks that are not mean ranks of an order, scores that contradict the ranks, an
@@ -50,12 +50,12 @@ class Ranking:
             raise ValueError("an invalid ranking has no scores")
         if not all(map(math.isfinite, self.scores)):
             raise ValueError(f"the scores {self.scores} are not all finite")
-        if self.ranks != _mean_ranks(self.scores):  # also where their numbers differ
+        if self.ranks != _mean_ranks(self.scores):  # also if the lengths differ
             raise ValueError(f"the scores {self.scores} contradict the ranks {self.ranks}")
 
     @property
     def tiers(self) -> tuple[tuple[int, ...], ...]:
-        """The order as `from_order` reads it: indices, best first, tied ones together.
+        """The order in the form of `from_order`: indices, best first, tied ones together.
 
         Example: `Ranking((1.5, 1.5, 0.0)).tiers == ((2,), (0, 1))`.
         """
@@ -66,7 +66,7 @@ class Ranking:
     def from_order(cls, order: Any, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:
         """A ranking from indices, best first; an inner list holds tied ones.
 
-        Invalid, not raised: anything but every index in [0, size) exactly once.
+        Anything but every index in [0, size) exactly once gives an invalid ranking.
 
         Example: `Ranking.from_order([2, [0, 1]], 3).ranks == (1.5, 1.5, 0.0)`.
         """
@@ -74,7 +74,7 @@ class Ranking:
 
     @classmethod
     def from_top_k(cls, top: Any, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:
-        """A ranking from the best ones only, in the form of `from_order`; the rest is tied last.
+        """A ranking from only the best, in the form of `from_order`; the rest are tied last.
 
         Example: `Ranking.from_top_k([2], 3).ranks == (1.5, 1.5, 0.0)`.
         """
@@ -84,12 +84,11 @@ class Ranking:
     def from_scores(
         cls, scores: Any, size: int | None = None, *, raw: str = "", seconds: float = 0.0
     ) -> Self:
-        """A ranking from scores, higher is better, equal is tied. It keeps the scores.
+        """A ranking from scores, higher is better, equal is tied; it keeps the scores.
 
-        An infinite score still has its rank, but no arithmetic: where one is infinite, the ranking
-        keeps none.
+        Infinite scores are ranked, but the ranking then keeps no scores.
 
-        Invalid, not raised: a score that is not a number, another count than `size` (where given).
+        A score that is not a number, or a count other than `size`, gives an invalid ranking.
 
         Example: `Ranking.from_scores([0.1, 0.9, 0.1]).ranks == (1.5, 0.0, 1.5)`.
         """
@@ -106,7 +105,7 @@ class Ranking:
 
     @classmethod
     def invalid(cls, reason: str, size: int, *, raw: str = "", seconds: float = 0.0) -> Self:
-        """No order, with its reason; all `size` responses tied."""
+        """No order, with the reason; all `size` responses are tied."""
         ranks = _mean_ranks([0.0] * _checked_size(size))
         return cls(ranks, valid=False, reason=reason, raw=raw, seconds=seconds)
 
@@ -133,7 +132,7 @@ def _mean_ranks(scores: Sequence[float]) -> tuple[float, ...]:
 
 
 def _tiers(order: Any, size: int) -> list[list[int]]:
-    """The order as lists of tied indices; `ValueError` says what is wrong with it."""
+    """The order as lists of tied indices; raises `ValueError` if it is not one."""
     if not _is_list(order):
         raise ValueError(f"the order is not a list but {order!r:.80}")
     tiers = [[_index(i, size) for i in (tier if _is_list(tier) else [tier])] for tier in order]
@@ -149,7 +148,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _index(value: Any, size: int) -> int:
-    if isinstance(value, bool):  # True is an int in Python, and no index
+    if isinstance(value, bool):  # True is an int in Python, but not an index
         raise ValueError(f"{value!r} is not an index")
     try:
         index = operator.index(value)

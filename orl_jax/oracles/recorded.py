@@ -1,9 +1,9 @@
-"""The Oracle that replays orders from a file: people's, a judge's, an earlier run's.
+"""The Oracle that replays orders from a file: from people, a judge or an earlier run.
 
-A request is looked up by its question and the set of its answers, whatever order they come in and
-however often each occurs; where both name a video, also by that. Of several lines that fit, the
-last one counts. What is not in the file is invalid, and left out of the loss: so a policy that
-learns says ever more that nobody has ranked. Orders are replayed, not scores.
+A request is looked up by its question and the set of its answers, regardless of their order and
+repetitions, and by its video if both name one. Of several matching lines the last counts. What is
+not in the file is invalid and left out of the loss; as a policy learns, it gives more and more
+answers that nobody has ranked. Only orders are replayed, not scores.
 """
 
 import os
@@ -22,7 +22,7 @@ Key = tuple[str, frozenset[str]]
 
 
 class _Record(NamedTuple):
-    """A line of the file; `levels` are texts' ranks, none where it has no order, and why."""
+    """A line of the file: the rank of each text, or none and the reason."""
 
     video: str | None
     levels: dict[str, float]
@@ -30,14 +30,14 @@ class _Record(NamedTuple):
 
 
 class RecordedOracle:
-    """Replays the orders of a file; see the module for how they are found.
+    """Replays the orders of a file; see the module for the lookup.
 
     Args:
       path: groups with orders, as `scripts/rank_by_hand.py` and RL write them; see
         `orl_jax.oracles.groups`.
 
     Raises:
-      UserError: no name, no such file, a bad line, or no order in it.
+      UserError: no path, no such file, a bad line, or no order in the file.
 
     Example: `RecordedOracle("anna.jsonl").rank([request])[0].reason == "not in anna.jsonl"` for a
     request that Anna was not asked about.
@@ -47,7 +47,7 @@ class RecordedOracle:
         if not os.fspath(path):
             raise UserError(
                 "oracle.recorded is empty; name a file of orders, for example "
-                "--config.oracle.recorded=anna.jsonl (scripts/rank_by_hand.py makes one)"
+                "--config.oracle.recorded=anna.jsonl (scripts/rank_by_hand.py writes one)"
             )
         self._path = os.fspath(path)
         self._records: dict[Key, list[_Record]] = defaultdict(list)
@@ -72,7 +72,7 @@ class RecordedOracle:
         return Ranking.from_order(tiers, request.size)
 
     def _find(self, request: RankRequest) -> _Record | None:
-        """The last line about this very video, else the last one that fits without."""
+        """The last matching line with this video, otherwise the last without a video."""
         records = self._records.get(_key(request), [])
         fitting = [record for record in records if _same_video(record.video, request.video)]
         exact = [record for record in fitting if record.video and request.video]
@@ -90,13 +90,13 @@ def _record(group: Group) -> _Record:
     ranks = defaultdict(list)
     for text, rank in zip(request.responses, ranking.ranks, strict=True):
         ranks[text].append(rank)
-    # An Oracle that errs may have told identical answers apart: their mean counts.
+    # An Oracle with errors may have ranked identical answers differently: the mean counts.
     levels = {text: statistics.fmean(values) for text, values in ranks.items()}
     return _Record(request.video, levels, "")
 
 
 def _same_video(one: str | None, other: str | None) -> bool:
-    """Whether paths may be of one video; in one of them, its folder may be left out."""
+    """Whether two paths may name the same video; one of them may lack its folder."""
     if not one or not other:
         return True
     parts = sorted((PurePath(os.path.normpath(path)).parts for path in (one, other)), key=len)

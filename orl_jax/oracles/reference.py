@@ -1,26 +1,25 @@
 """The Oracle that knows the accepted answers.
 
-It orders responses by level: the reference > a paraphrase > partial > wrong; equals are tied. All
-truncated responses come below all complete ones, whatever they say, so that breaking off never
-pays.
+It orders responses by level: the reference > a paraphrase > partial > wrong; equal levels are tied.
+All truncated responses come below all complete ones, so that breaking off never pays.
 
-"Partial" is where a naive rule goes astray. "The circle is blue." shares three of four words with
-"The circle is red.", and by F1 the fragment "it moves" beats a full wrong sentence. So overlap
-alone earns nothing. A response is partial where it *says what an accepted answer says, and nothing
-else*, in a form that is not on the list:
+For "partial", a naive rule fails. "The circle is blue." shares three of four words with "The circle
+is red.", and by F1 the fragment "it moves" beats a full wrong sentence. So overlap by itself earns
+nothing. A response is partial if it *says what an accepted answer says, and nothing else*, in a
+form that is not listed:
 
-* it has the accepted answer's telling words (those that are neither in the question nor function
-  words), all of them, as often and in the same order;
+* it has all of the accepted answer's key words (those that are neither in the question nor function
+  words), equally often and in the same order;
 * every other word is from the accepted answer, the question or the function words. So "red and
-  blue" or "not red" is wrong, as hedging and negation bring words of their own.
+  blue" or "not red" is wrong, as hedging and negation add other words.
 
-A question that offers choices ("... red or blue?") holds its answers itself: there its words are no
-background, and all content words are telling. Partial responses are graded by shared words /
-max(length). Wrong ones are all tied: being wrong in longer agreement with the template is not
-better.
+A question that offers choices ("... red or blue?") contains its answers: there its words do not
+count as background, and all content words are key words. Partial responses are graded by shared
+words / max(length). Wrong ones are all tied: sharing more of the template does not make a wrong
+answer better.
 
-The scores of a ranking are the answers' qualities (`Grade.quality`). They mean the same for every
-prompt, as a calibrated reward does.
+The scores of a ranking are the answers' qualities (`Grade.quality`). Like a calibrated reward, they
+are comparable between prompts.
 """
 
 import enum
@@ -32,7 +31,7 @@ from orl_jax.data.text.answer_text import normalise
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 
-# Words that say nothing by themselves. No negation, no number, no direction.
+# Words without content of their own. No negations, numbers or directions.
 FUNCTION_WORDS = frozenset(
     "a an the it its there this that is are was were of to in on at and".split()
 )
@@ -48,7 +47,7 @@ class Level(enum.IntEnum):
 
 
 class Grade(NamedTuple):
-    """Compares as a tuple: completeness, the level, then a partial answer's overlap in (0, 1]."""
+    """Compares as a tuple: completeness, level, and a partial answer's overlap in (0, 1]."""
 
     complete: bool
     level: Level
@@ -58,8 +57,8 @@ class Grade(NamedTuple):
     def quality(self) -> float:
         """The grade as a number in [-1, 1], in the order of grades, comparable between prompts.
 
-        Exact 1, a paraphrase 0.9, partial half its overlap, wrong 0; truncated half of that less 1,
-        so in [-1, -0.5] and below whatever is complete.
+        Exact 1, a paraphrase 0.9, partial half its overlap, wrong 0; truncated half of that
+        minus 1, so in [-1, -0.5] and below every complete answer.
 
         Example: `Grade(True, Level.PARTIAL, 0.5).quality == 0.25`, truncated it is -0.875.
         """
@@ -69,7 +68,7 @@ class Grade(NamedTuple):
 
 
 class ReferenceOracle:
-    """Orders the responses of a request against its accepted answers; see the module for the rules.
+    """Ranks the responses of a request by its accepted answers; see the module for the rules.
 
     Example: for the reference "The circle is red." and the responses ("blue", "the circle is red",
     "red") the ranks are (2.0, 0.0, 1.0) and the scores (0.0, 1.0, 0.125).
@@ -103,15 +102,15 @@ def _level_and_overlap(response: str, request: RankRequest) -> tuple[Level, floa
 
 
 def partial_overlap(said: list[str], accepted: list[str], question: list[str]) -> float:
-    """Shared words / max(length) where `said` is partial for `accepted`, else 0.
+    """Shared words / max(length) if `said` is partial for `accepted`, otherwise 0.
 
     All three are lists of normalised words.
 
     Example: "red" shares 1 / 4 with "the circle is red", asked "what colour is the circle".
     """
     background = FUNCTION_WORDS if "or" in question else FUNCTION_WORDS.union(question)
-    telling = [word for word in accepted if word not in background]
-    if not telling or [word for word in said if word in telling] != telling:
+    key_words = [word for word in accepted if word not in background]
+    if not key_words or [word for word in said if word in key_words] != key_words:
         return 0.0
     if not background.union(accepted).issuperset(said):
         return 0.0

@@ -1,4 +1,4 @@
-"""Requests to an Oracle from data items and the decoded responses to their questions."""
+"""Makes requests to an Oracle from data items and decoded responses."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,17 @@ from typing import Any
 from orl_jax.data.text.prompt import asked
 from orl_jax.oracles.protocol import RankRequest
 
-Text = tuple[str, bool]  # of a response, and whether it is truncated; see `PromptEncoder.decode`
+Text = tuple[str, bool]  # a response and whether it is truncated; see `PromptEncoder.decode`
 
 
 def make_requests(
     items: Sequence[Mapping[str, Any]], texts: Sequence[Sequence[Text]], folder: str
 ) -> list[RankRequest]:
-    """One request an item, about the group of responses to its question.
+    """One request per item, about the responses to its question.
 
     Args:
       items: data items; see `orl_jax.data.source.open_split`.
-      texts: of each item its responses.
+      texts: the responses to each item.
       folder: what the items' video paths are relative to.
 
     Example: `make_requests([item], [[("It is red.", False), ("Red", True)]], "data/shapes")`.

@@ -49,13 +49,13 @@ def test_answers_by_another_model_are_set_aside(path, caplog):
     text = path.read_text()
     with Answered(path, {"checkpoints": [8]}):
         assert path.with_name(path.name + ".before").read_text() == text
-    assert "held 1 answers by another model" in caplog.text
+    assert "held 1 answers of another model" in caplog.text
 
 
 def test_one_process_at_a_time_writes(path):
     with (
         Answered(path, ABOUT) as first,
-        pytest.raises(UserError, match="another evaluation writes into"),
+        pytest.raises(UserError, match="another evaluation writes to"),
     ):
         Answered(path, {"checkpoints": [8]})
     with Answered(path, ABOUT) as again:  # and the first one's answers are still there
@@ -64,14 +64,14 @@ def test_one_process_at_a_time_writes(path):
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="answered can't be made .*; choose another --workdir"):
+    with pytest.raises(UserError, match="answered cannot be made .*; choose another --workdir"):
         Answered(tmp_path / "file" / "answered" / "rl_test.jsonl", ABOUT)
 
 
 def test_a_stop_says_that_answers_are_kept(path, caplog):
     with pytest.raises(KeyboardInterrupt), Answered(path, ABOUT):
         raise KeyboardInterrupt
-    assert "stopped; 1 answers are kept, and the same command goes on" in caplog.text
+    assert "stopped with 1 answers saved; the same command resumes" in caplog.text
 
 
 def test_a_torn_line_is_asked_again(path):

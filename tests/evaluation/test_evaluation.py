@@ -223,7 +223,7 @@ def test_predictions_are_written_once_all_splits_are_answered(sft, tmp_path, sto
 @pytest.mark.parametrize("stage", ["reward", "oracle"])
 def test_models_that_score_are_refused(sft, tmp_path, stage):
     shutil.copytree(sft[1], tmp_path / "checkpoints" / stage)
-    with pytest.raises(UserError, match="scores answers and gives none; name a checkpoint of"):
+    with pytest.raises(UserError, match="scores answers and cannot answer; name a checkpoint"):
         evaluate(sft[0], tmp_path / "checkpoints" / stage)
 
 

@@ -87,8 +87,8 @@ def test_a_function_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert make_oracle({"name": "my_oracles:last"}).rank([REQUEST])[0].ranks == (2, 1, 0)
     for name, words in (
-        ("my_oracles:first", "can't be loaded"), ("no_such:thing", "can't be loaded"),
-        ("my_oracles:number", "which is no function but 3"), ("my_oracles:", "can't be loaded"),
+        ("my_oracles:first", "cannot be loaded"), ("no_such:thing", "cannot be loaded"),
+        ("my_oracles:number", "which is 3, not a function"), ("my_oracles:", "cannot be loaded"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words):
             load_function(name)

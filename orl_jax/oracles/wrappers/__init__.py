@@ -1,1 +1,1 @@
-"""Oracles that change what another Oracle says."""
+"""Oracles that change another Oracle's rankings."""

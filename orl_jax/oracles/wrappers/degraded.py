@@ -1,6 +1,6 @@
-"""Wrappers that turn an order round or keep only part of it: how little does the training need?
+"""Wrappers that reverse an order or keep only part of it, to see how little training needs.
 
-Rankings that the inner Oracle calls invalid pass through all of them unchanged.
+Invalid rankings of the inner Oracle pass through unchanged.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from orl_jax.oracles.wrappers.wrapper import generator, rerank
 
 @dataclasses.dataclass(frozen=True)
 class ReversedOracle:
-    """The adversary: the last comes first. Scores are negated; ties stay.
+    """An adversary: reverses the order. Scores are negated; ties stay.
 
     Args:
-      inner: the Oracle whose order is turned round.
+      inner: the Oracle whose order is reversed.
 
     Example: where `inner` ranks a group (0, 1.5, 1.5), `ReversedOracle(inner)` says (2, 0.5, 0.5).
     """
@@ -24,10 +24,10 @@ class ReversedOracle:
     inner: Oracle
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """The inner Oracle's rankings, turned round."""
-        return rerank(self.inner, requests, self._turn)
+        """The inner Oracle's rankings, reversed."""
+        return rerank(self.inner, requests, self._reverse)
 
-    def _turn(self, ranking: Ranking, request: RankRequest) -> Ranking:
+    def _reverse(self, ranking: Ranking, request: RankRequest) -> Ranking:
         last = len(ranking.ranks) - 1
         ranks = tuple(last - rank for rank in ranking.ranks)
         scores = tuple(-score for score in ranking.scores)
@@ -36,19 +36,20 @@ class ReversedOracle:
 
 @dataclasses.dataclass(frozen=True)
 class TopOracle:
-    """Names only the best ones, in order, and ties the rest last. Gives no scores.
+    """Names only the best responses, in order, and ties the rest last. Gives no scores.
 
-    A judge who is asked for *the best answer* names one even among equals. So where a tie straddles
-    the cut, as many of it as there is room for are drawn at random and tied with each other. The
-    draw depends on `seed`, the prompt id and the responses alone. Ties above the cut stay ties.
+    A judge who is asked for *the best answer* names one even among equals. So if a tie straddles
+    the cut, as many of its responses as there is room for are drawn at random and tied with each
+    other. The draw depends only on `seed`, the prompt id and the responses. Ties above the cut stay
+    ties.
 
     Args:
       inner: the Oracle that knows the whole order.
-      k: how many to name, at least 1; all where the group is no larger.
+      k: how many to name, at least 1; all if the group is not larger.
       seed: of the draws.
 
     Raises:
-      ValueError: k below 1, or not an integer.
+      ValueError: k is below 1, or not an integer.
 
     Example: where `inner` ranks a group (0, 1, 2, 3), `TopOracle(inner)` says (0, 2, 2, 2).
     """
@@ -80,18 +81,17 @@ class TopOracle:
 
 @dataclasses.dataclass(frozen=True)
 class CoarseOracle:
-    """Sorts responses into few levels, as a scale of "good" and "bad" does. Gives no scores.
+    """Sorts responses into a few levels, such as "good" and "bad". Gives no scores.
 
-    Neighbouring tiers (responses that are tied already) of the order are merged: of m tiers,
-    counted from 0 = best, tier t goes to level floor(t * levels / m). An order that has no more
-    tiers than `levels` stays as it is.
+    Neighbouring tiers (groups of tied responses) are merged: of m tiers, counted from 0 = best,
+    tier t goes to level floor(t * levels / m). An order of at most `levels` tiers is unchanged.
 
     Args:
       inner: the Oracle that knows the finer order.
-      levels: how many are left at most, at least 2; with 1 nothing would be left to learn from.
+      levels: the most levels to keep, at least 2; 1 would leave nothing to learn from.
 
     Raises:
-      ValueError: levels below 2, or not an integer.
+      ValueError: levels is below 2, or not an integer.
 
     Example: where `inner` ranks a group (0, 1, 2, 3), `CoarseOracle(inner)` says
     (0.5, 0.5, 2.5, 2.5).

@@ -1,4 +1,4 @@
-"""A wrapper that takes its time, as a judge far away does: to measure what waiting costs."""
+"""A wrapper that is slow, like a remote judge, to measure the cost of waiting."""
 
 import dataclasses
 import math
@@ -11,14 +11,14 @@ from orl_jax.oracles.ranking import Ranking
 
 @dataclasses.dataclass(frozen=True)
 class DelayedOracle:
-    """Answers as the inner Oracle does, but no sooner than after some seconds a call.
+    """Answers as the inner Oracle does, but each call takes at least some seconds.
 
     Args:
       inner: the Oracle that knows the order.
-      seconds: of a call, however many groups it is about.
+      seconds: per call, however many groups it ranks.
 
     Raises:
-      ValueError: seconds that are negative or no number.
+      ValueError: seconds is negative or not finite.
 
     Example: `DelayedOracle(ReferenceOracle(), 2.0).rank(requests)` returns after 2 seconds.
     """

@@ -1,4 +1,4 @@
-"""A wrapper that keeps another Oracle's order and spoils its scale: an uncalibrated reward."""
+"""A wrapper that keeps an Oracle's order and distorts its scale: an uncalibrated reward."""
 
 import dataclasses
 import itertools
@@ -22,19 +22,19 @@ class DistortedOracle:
         offset = strength * Normal(0, 1)           gap_i = scale * exp(strength * Normal(0, 1))
         scale = exp(strength * Normal(0, 1))       one offset and one scale per prompt
 
-    all drawn from `seed` and the prompt id alone: a prompt keeps its scale whatever is answered.
-    The ranks never change, so whoever learns from ranks sees no difference. A z-score within the
-    group removes the offset and the scale, but not the gaps: they say how much better one level is
-    than the next, and here they say nothing true.
+    drawn only from `seed` and the prompt id, so that a prompt keeps its scale whatever the answers.
+    The ranks never change, so learning from ranks is unaffected. A z-score within the group removes
+    the offset and the scale, but not the gaps, which should say how much better one level is than
+    the next, and here are random.
 
     Args:
-      inner: the Oracle whose order is kept. Its own scores are not read beyond their order, so one
-        that gives none will do; what it says is invalid stays so.
+      inner: the Oracle whose order is kept; its scores are not needed. Invalid rankings stay
+        invalid.
       strength: of the distortion, in [0, 10]; at 0 the scores are 0, 1, 2 ... from the worst level.
       seed: of the draws.
 
     Raises:
-      ValueError: a strength outside [0, 10].
+      ValueError: the strength is outside [0, 10].
 
     Example: where `inner` scores a group (0.9, 0.0, 0.9, 0.2), `DistortedOracle(inner, 0.0)` scores
     it (2.0, 0.0, 2.0, 1.0).
@@ -71,5 +71,5 @@ class DistortedOracle:
 
 
 def _above(level: float, step: float) -> float:
-    """The level plus the step, and above the level even where rounding swallows the step."""
+    """The level plus the step; above the level even if the step is rounded away."""
     return max(level + step, math.nextafter(level, math.inf))

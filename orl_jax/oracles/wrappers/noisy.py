@@ -1,4 +1,4 @@
-"""A wrapper that spoils another Oracle's answers, to see how much error the training bears."""
+"""A wrapper that adds random errors, to test robustness."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,29 +10,28 @@ from orl_jax.oracles.wrappers.wrapper import generator, rerank
 
 @dataclasses.dataclass(frozen=True)
 class NoisyOracle:
-    """Exchanges ranks at random and withholds rankings at random.
+    """Swaps ranks and withholds rankings at random.
 
-    The noise of a request depends on `seed`, its prompt id and its responses alone: neither on the
-    batch that it comes in nor on earlier calls. So a resumed run meets the same answers. Where the
-    inner Oracle gives scores, they are exchanged with the ranks.
+    The noise of a request depends only on `seed`, its prompt id and its responses, not on the batch
+    or on earlier calls, so that a resumed run sees the same rankings. Scores, if any, are swapped
+    with the ranks.
 
-    How much that is: of the pairs of a group of 5 without ties, the share that ends up the wrong
-    way round is on average (2934 p - 1466 p^2 + 370 p^3 - 38 p^4) / 3600, p = `swap_probability`
-    (all outcomes counted out):
+    Of the pairs of a group of 5 without ties, the expected share that is inverted is
+    (2934 p - 1466 p^2 + 370 p^3 - 38 p^4) / 3600, p = `swap_probability` (by enumeration):
 
       p         0.131  0.2   0.283  0.463  0.6   1.0
       inverted  10 %   15 %  20 %   30 %   36 %  50 %
 
     Args:
-      inner: the Oracle whose rankings are spoilt; what it says is invalid stays so.
-      swap_probability: of every response, taken in random order, the probability that it exchanges
-        ranks with one drawn from itself and those not yet taken (a Fisher-Yates step). 0 leaves the
-        order as it is, 1 makes it uniformly random; the shape of the ties stays.
-      invalid_probability: of a ranking, to be withheld.
+      inner: the Oracle whose rankings get noise; invalid ones stay invalid.
+      swap_probability: the probability that a response, taken in random order, swaps ranks with
+        one drawn from itself and those not yet taken (a Fisher-Yates step). 0 keeps the order, 1
+        makes it uniformly random; the sizes of ties stay.
+      invalid_probability: the probability that a ranking is withheld.
       seed: of the noise.
 
     Raises:
-      ValueError: a probability outside [0, 1].
+      ValueError: a probability is outside [0, 1].
 
     Example: `NoisyOracle(ReferenceOracle(), swap_probability=0.2, seed=1).rank(requests)`.
     """
@@ -49,10 +48,10 @@ class NoisyOracle:
                 raise ValueError(f"{name} is {value!r}; it must lie in [0, 1]")
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """The inner Oracle's rankings, spoilt."""
-        return rerank(self.inner, requests, self._spoil)
+        """The inner Oracle's rankings, with noise."""
+        return rerank(self.inner, requests, self._add_noise)
 
-    def _spoil(self, ranking: Ranking, request: RankRequest) -> Ranking:
+    def _add_noise(self, ranking: Ranking, request: RankRequest) -> Ranking:
         rng = generator(self.seed, request.prompt_id, *request.responses)
         if rng.random() < self.invalid_probability:
             return dataclasses.replace(

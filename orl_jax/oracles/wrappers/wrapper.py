@@ -1,4 +1,4 @@
-"""What the Oracles that wrap another one and change its answers have in common."""
+"""What all wrappers share: changing another Oracle's rankings, and their random draws."""
 
 import hashlib
 import json
@@ -15,19 +15,19 @@ def rerank(
     requests: Sequence[RankRequest],
     change: Callable[[Ranking, RankRequest], Ranking],
 ) -> list[Ranking]:
-    """The inner Oracle's rankings, the valid ones changed; the invalid ones pass as they are.
+    """The inner Oracle's rankings, the valid ones changed, the invalid ones unchanged.
 
     Raises:
-      ValueError: the inner Oracle gave another number of rankings than requests.
+      ValueError: the inner Oracle returned a wrong number of rankings.
 
-    Example: `rerank(inner, requests, lambda ranking, request: ranking)` is what `inner` says.
+    Example: `rerank(inner, requests, lambda ranking, request: ranking)` returns what `inner` says.
     """
     rankings = zip(inner.rank(requests), requests, strict=True)
     return [change(ranking, request) if ranking.valid else ranking for ranking, request in rankings]
 
 
 def generator(seed: int, *key: str) -> np.random.Generator:
-    """A generator that depends on its seed and key alone: the same on every machine, in every run.
+    """A generator that depends only on its seed and key: the same on every machine, in every run.
 
     Args:
       seed: of the wrapper.
