@@ -85,6 +85,6 @@ def write_items(
     tfds.disable_progress_bar()
     logging.getLogger("absl").setLevel(logging.ERROR)  # tfds narrates every step
     config = ItemsConfig(name=name, items=items)
-    anew = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
+    rebuild = tfds.download.DownloadConfig(download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS)
     maker = builder(data_dir=str(folder), config=config, file_format="array_record")
-    maker.download_and_prepare(download_config=anew)
+    maker.download_and_prepare(download_config=rebuild)

@@ -111,7 +111,7 @@ class Loader(Iterator):
         The number of workers and threads may have changed. With the same number of shares and rows
         this is exact. Otherwise the loader resumes at the first batch of the stream that no share
         had begun. So nothing is read twice; at most ceil(u / rows) batches are left out, where u is
-        the largest number of unreadable videos that a share had met (counted anew in every epoch),
+        the largest number of unreadable videos that a share had met (counted again in every epoch),
         and less than one more where the batch size has changed.
 
         Args:

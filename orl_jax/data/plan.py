@@ -12,7 +12,7 @@ class Plan:
     Args:
       batch_size: B, of all shares together.
       seed: of the order, in [0, 2^32).
-      shuffle: whether to shuffle, anew in every epoch.
+      shuffle: whether to shuffle, differently in every epoch.
       epochs: how often to go through the items; None repeats them endlessly.
       pad_last: whether to fill up the last batch of finite `epochs` instead of dropping it.
       share: which rows of every batch to read, where several processes share it: the index of this

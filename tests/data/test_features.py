@@ -1,4 +1,4 @@
-"""Visual tokens on disk: whose they are, and what made them."""
+"""Visual tokens on disk: which videos have them, and what they depend on."""
 
 import os
 
@@ -28,7 +28,7 @@ def store(folder, videos, dtype="float32", **about):
     return Features(folder / "features", {"weights": "w", **about}, videos, SHAPE, dtype)
 
 
-def test_rows_are_there_the_next_time_and_missing_ones_are_named(tmp_path, videos):
+def test_rows_persist_and_missing_ones_are_named(tmp_path, videos):
     with store(tmp_path, videos) as features:
         assert features.missing() == videos
         assert features.bytes == 3 * 6 * 4
@@ -41,7 +41,7 @@ def test_rows_are_there_the_next_time_and_missing_ones_are_named(tmp_path, video
             np.testing.assert_array_equal(features.get(video), tokens(number))
 
 
-def test_more_videos_join_without_moving_the_others(tmp_path, videos):
+def test_adding_videos_keeps_the_other_rows(tmp_path, videos):
     with store(tmp_path, videos[:1]) as features:
         features.put(videos[:1], tokens(7)[None])
     with store(tmp_path, videos[::-1]) as features:
@@ -50,7 +50,7 @@ def test_more_videos_join_without_moving_the_others(tmp_path, videos):
         np.testing.assert_array_equal(features.get(videos[0]), tokens(7))
 
 
-def test_a_changed_video_is_seen_again(tmp_path, videos):
+def test_a_changed_video_is_encoded_again(tmp_path, videos):
     with store(tmp_path, videos) as features:
         features.put(videos, np.stack([tokens(n) for n in range(3)]))
         os.utime(videos[1])
@@ -70,7 +70,7 @@ def test_other_weights_have_other_rows(tmp_path, videos):
         assert features.missing() == videos
 
 
-def test_bfloat16_comes_back_as_it_was(tmp_path, videos):
+def test_bfloat16_round_trips(tmp_path, videos):
     values = np.linspace(-3, 3, 6).reshape(SHAPE).astype(ml_dtypes.bfloat16)
     with store(tmp_path, videos, "bfloat16") as features:
         features.put(videos[:1], values[None])
@@ -80,7 +80,7 @@ def test_bfloat16_comes_back_as_it_was(tmp_path, videos):
     assert features.bytes == 3 * 6 * 2
 
 
-def test_batches_have_tokens_in_place_of_frames(tmp_path, videos):
+def test_batches_have_tokens_instead_of_frames(tmp_path, videos):
     items = [make_item(number, f"{name}.mp4") for number, name in enumerate("abcd")]  # d is missing
     with store(tmp_path, videos) as features:
         features.put(videos, np.stack([tokens(n) for n in range(3)]))
@@ -100,7 +100,7 @@ def test_batches_have_tokens_in_place_of_frames(tmp_path, videos):
             assert loader.bad_videos == 1
 
 
-def test_two_that_fill_it_together_leave_every_row_as_it_is(tmp_path, videos):
+def test_two_writers_keep_every_row(tmp_path, videos):
     with store(tmp_path, videos) as one, store(tmp_path, videos) as other:
         with one.exclusive():
             one.put(videos[:2], np.stack([tokens(1), tokens(2)]))

@@ -1,4 +1,4 @@
-"""Looking at the next batch early changes neither the batches nor the saved position."""
+"""Peeking at the next batch changes neither the batches nor the saved position."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def taken(ahead, count):
     return [next(ahead)["items"][0] for _ in range(count)]
 
 
-def test_a_batch_that_was_looked_at_is_still_the_next():
+def test_a_peeked_batch_is_still_the_next():
     ahead = LookAhead(Numbers())
     assert taken(ahead, 2) == [0, 1]
     assert ahead.peek() is ahead.peek()
@@ -40,7 +40,7 @@ def test_a_batch_that_was_looked_at_is_still_the_next():
 
 
 @pytest.mark.parametrize("peeks", [0, 1, 2])
-def test_it_counts_as_unread(peeks):
+def test_a_peeked_batch_counts_as_unread(peeks):
     ahead = LookAhead(Numbers())
     taken(ahead, 2)
     for _ in range(peeks):
@@ -53,7 +53,7 @@ def test_it_counts_as_unread(peeks):
     assert taken(other, 2) == [2, 3] == taken(ahead, 2)
 
 
-def test_the_rest_is_the_batches():
+def test_other_attributes_are_those_of_the_batches():
     ahead = LookAhead(Numbers())
     assert (ahead.bad_videos, ahead.wait_seconds) == (3, 1.5)
     assert ahead.merge_states([{"position": 7}]) == {"position": 7}

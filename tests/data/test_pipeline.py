@@ -1,4 +1,4 @@
-"""Batches in the right order and shape, resumed exactly, with bad videos in between."""
+"""Batches of the right order and shape, resumed exactly, also with unreadable videos."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ BAD = (2, 3, 7)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
-    """Good videos 0 to 9 and, beside them, bad ones."""
+    """Good videos 0 to 9, and bad ones."""
     folder = tmp_path_factory.mktemp("videos")
     for number in range(N):
         write_clip(folder / f"{number}.mp4", 6, first=16 * number)
@@ -43,7 +43,7 @@ def items(bad: tuple[int, ...] = ()) -> list[dict]:
 
 
 def videos_of(folder: pathlib.Path, settings: dict) -> VideoSettings:
-    """Takes what is about videos out of `settings`."""
+    """Moves the settings of videos out of `settings`."""
     names = {"bad_video", "workers", "threads"} & settings.keys()
     clip = ClipFormat(F, SIZE, settings.pop("framing", "crop"))
     return VideoSettings(folder, clip, **{name: settings.pop(name) for name in names})
@@ -93,7 +93,7 @@ def test_arrays_of_a_batch(folder):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_rows_belong_together(folder, workers):
-    """Video, question and answer of a row are those of its item."""
+    """Video, question and answer of a row belong to its item."""
     with loader(folder, workers=workers) as source:
         for batch in take(source, 3):
             for row, number in enumerate(numbers(batch)):
@@ -114,14 +114,14 @@ def test_answers(folder):
         loader(folder, answers="wrong")
 
 
-def test_every_epoch_has_every_item_in_another_order(folder):
+def test_every_epoch_has_all_items_in_a_new_order(folder):
     with loader(folder, batch_size=5) as source:
         epochs = [sum(map(numbers, take(source, 2)), []) for _ in range(4)]
     assert all(sorted(epoch) == list(range(N)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
-def test_the_order_depends_on_the_seed_alone(folder):
+def test_the_order_depends_only_on_the_seed(folder):
     def order(seed: int, threads: int) -> list[list[int]]:
         with loader(folder, seed=seed, threads=threads) as source:
             return [numbers(batch) for batch in take(source, 4)]
@@ -137,7 +137,7 @@ def test_without_shuffling(folder):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_finite_epochs_drop_the_rest(folder, workers):
+def test_finite_epochs_drop_an_incomplete_batch(folder, workers):
     with loader(folder, shuffle=False, epochs=2, batch_size=6, workers=workers) as source:
         seen = [numbers(batch) for batch in source]
         assert seen == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 0, 1], [2, 3, 4, 5, 6, 7]]
@@ -153,7 +153,7 @@ def test_finite_epochs_drop_the_rest(folder, workers):
     [(0, 0, (), (0, 1, 3)), (0, 0, BAD, (0, 1, 3)), (2, 2, BAD, (2,)), (0, 1, BAD, (2,))],
 )
 def test_resuming_is_exact(folder, before, after, bad, stops):
-    """Also where the number of workers changes, and with bad videos around the break."""
+    """Also if the number of workers changes, and with bad videos around the stop."""
     data = items(bad)
     with loader(folder, data, workers=before) as source:
         for stop in stops:
@@ -162,7 +162,7 @@ def test_resuming_is_exact(folder, before, after, bad, stops):
             expected = take(source, 4)
             counted = source.bad_videos
             with loader(folder, data, workers=after) as resumed:
-                take(resumed, not after)  # it may have begun already
+                take(resumed, not after)  # it may have been used before
                 resumed.set_state(state)
                 assert resumed.get_state() == state
                 assert_same(take(resumed, 4), expected)
@@ -170,7 +170,7 @@ def test_resuming_is_exact(folder, before, after, bad, stops):
                 assert resumed.get_state() == source.get_state()
 
 
-def test_going_back_and_on_after_close(folder):
+def test_a_state_can_be_restored_after_close(folder):
     with loader(folder) as source:
         start = source.get_state()
         first = take(source, 3)
@@ -183,7 +183,7 @@ def test_going_back_and_on_after_close(folder):
 @pytest.mark.parametrize(
     ("settings", "named"), [({"seed": 2}, "seed=1"), ({"shuffle": False}, "shuffle=True")]
 )
-def test_a_state_of_another_order_is_refused(folder, settings, named):
+def test_a_state_for_another_order_is_refused(folder, settings, named):
     state = loader(folder).get_state()
     with pytest.raises(UserError, match=named):
         loader(folder, **settings).set_state(state)
@@ -202,7 +202,7 @@ def test_bad_videos_are_skipped_and_counted(folder, caplog, workers):
         assert [numbers(batch) for batch in take(source, 3)] == [good, good, good]
         assert source.bad_videos == 3
     warned = [record.getMessage() for record in caplog.records if "unreadable" in record.message]
-    assert len(warned) == 3  # once each, not once an epoch
+    assert len(warned) == 3  # once each, not once per epoch
     for path, reason, text in zip(
         ("damaged.mp4", "empty.mp4", "missing.mp4"),
         ("cannot be decoded", "is empty", "is missing"),
@@ -212,13 +212,13 @@ def test_bad_videos_are_skipped_and_counted(folder, caplog, workers):
         assert f"{folder}/{path} {reason}" in text
 
 
-def test_bad_videos_count_when_they_are_met(folder):
+def test_bad_videos_count_when_they_are_reached(folder):
     with loader(folder, items(BAD), shuffle=False, batch_size=2) as source:
         counts = []
         for _ in range(3):
             next(source)
             counts.append(source.bad_videos)
-    assert counts == [0, 2, 3]  # items 0 1, then 4 5 past 2 3, then 6 8 past 7; read ahead or not
+    assert counts == [0, 2, 3]  # batches 0 1, 4 5, 6 8; what is read ahead does not count
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -229,7 +229,7 @@ def test_policy_raise_names_the_path(folder, workers):
 
 
 def test_workers_leave_interrupts_to_the_main_process(folder):
-    """Ctrl-C reaches all processes; the main one must still get its batch, finish and save."""
+    """Ctrl-C reaches all processes; the main one must still get its batch and save."""
     with loader(folder, workers=1, shuffle=False) as source:
         before = set(multiprocessing.active_children())
         next(source)
@@ -250,7 +250,7 @@ def test_nothing_readable_ends_in_an_error(folder, epochs):
 
 
 def test_one_readable_video_is_enough(folder):
-    """However long the others are in a row: the last of one epoch, the first of the next."""
+    """However many unreadable ones come between: last in one epoch, first in the next."""
     for good in range(N):
         data = items(tuple(number for number in range(N) if number != good))
         with loader(folder, data, batch_size=3) as source:
@@ -269,7 +269,7 @@ def test_too_few_for_a_batch(folder):
         ),
     ):
         next(source)
-    with loader(folder, batch_size=2 * N) as source:  # for ever is long enough
+    with loader(folder, batch_size=2 * N) as source:  # endless epochs are long enough
         assert sorted(numbers(next(source))) == sorted([*range(N), *range(N)])
 
 
@@ -308,7 +308,7 @@ def test_cached_frames_are_the_same_frames(folder):
         assert_same(take(cached, 6), take(plain, 6))
 
 
-def test_the_cache_spares_decoding(folder):
+def test_the_cache_avoids_decoding(folder):
     cache = FrameCache(1)
     with loader(folder, cache=cache, shuffle=False, threads=1) as source:
         take(source, 10)  # four epochs, and what was read ahead
@@ -346,14 +346,14 @@ def test_framings_do_not_share_frames(tmp_path, make):
     assert len(cache) == 2
 
 
-def test_waiting_is_measured(folder):
+def test_waiting_time_is_measured(folder):
     with loader(folder) as source:
         assert source.wait_seconds == 0
         next(source)
         assert source.wait_seconds > 0
 
 
-def test_evaluation_goes_once_in_order_with_a_full_last_batch(folder):
+def test_evaluation_is_one_pass_in_order_with_a_padded_last_batch(folder):
     with evaluation(folder, items()) as source:
         seen = list(source)
     assert [numbers(batch) for batch in seen] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

@@ -39,7 +39,7 @@ def test_what_is_written_is_read(tmp_path):
     assert first["question"] == "What colour?" and first["item_id"] == "train/0-1"
 
 
-def test_a_file_without_the_flag_of_truncation_is_read(tmp_path):
+def test_a_file_without_truncation_flags_is_read(tmp_path):
     line = preference(ITEM, [("a", False), ("b", False)], 1)
     for name in ("output_1", "output_2"):
         del line[name]["truncated"]
@@ -64,7 +64,7 @@ def test_missing_and_empty_files_are_named(tmp_path):
         read_preferences(tmp_path / "empty.jsonl")
 
 
-def test_sampled_answers_are_encoded_as_they_came():
+def test_sampled_answers_are_encoded_unchanged():
     tokenizer = build_word_tokenizer(["It is red. Blue."])
     encoder = PromptEncoder(tokenizer, visual_tokens=2, prompt_length=20, response_length=6)
     ids, mask = encoder.encode_sampled("It is red.", False, 6)

@@ -1,4 +1,4 @@
-"""Several processes with a share of every batch each: together what a single one would read."""
+"""Several processes with a share of every batch read what a single one would."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ ROWS = B // P
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> pathlib.Path:
-    """Videos 0 to 9; the bad ones of `items` are missing here, one and all."""
+    """Videos 0 to 9; the bad ones of `items` are all missing here."""
     folder = tmp_path_factory.mktemp("videos")
     for number in range(N):
         write_clip(folder / f"{number}.mp4", 6, first=16 * number)
@@ -41,7 +41,7 @@ def shared(folder) -> Iterator[Callable[..., list]]:
 
 
 def curriculum(folder: pathlib.Path, data: list[dict], **settings) -> Curriculum:
-    """Two batches of the even items, then the odd ones for ever."""
+    """Two batches of the even items, then endlessly the odd ones."""
     phases = [loader(folder, data[first::2], **settings) for first in (0, 1)]
     return Curriculum(list(zip((2, 4), phases, strict=True)))
 
@@ -52,7 +52,7 @@ def taken(loaders: list, count: int) -> list[list[dict]]:
 
 
 def joined(parts: list[list[dict]]) -> list[dict]:
-    """Batches of all shares, one share's rows after the other's."""
+    """The batches of all shares, concatenated."""
     return [
         {name: join([part[name] for part in batch]) for name in batch[0]}
         for batch in zip(*parts, strict=True)
@@ -64,7 +64,7 @@ def join(rows: list) -> list | np.ndarray:
 
 
 def stored(loaders: list) -> dict:
-    """The state of all, as it comes out of a checkpoint."""
+    """The merged state, as restored from a checkpoint."""
     states = [json.loads(json.dumps(source.get_state())) for source in loaders]
     return json.loads(json.dumps(type(loaders[0]).merge_states(states)))
 
@@ -79,15 +79,15 @@ def restore(loaders: list, state: dict) -> list:
     ("shares", "settings", "count"),
     [(2, {"threads": 3}, 8), (4, {"shuffle": False}, 8), (2, {"workers": 2}, 4)],
 )
-def test_together_they_are_one_process_row_for_row(shared, shares, settings, count):
-    """Also over the ends of epochs, which lie within batches."""
+def test_shares_together_are_one_process_row_for_row(shared, shares, settings, count):
+    """Also across the ends of epochs, which are within batches."""
     expected = take(shared(loader, items(), 1, **settings)[0], count)
     ours = taken(shared(loader, items(), shares, **settings), count)
     assert all(len(batch["valid"]) == B // shares for part in ours for batch in part)
     assert_same(joined(ours), expected)
 
 
-def test_an_unreadable_video_changes_no_other_share(shared):
+def test_an_unreadable_video_affects_no_other_share(shared):
     """Of eight items in order, a share gets the same four in every epoch."""
     good = taken(shared(loader, items()[:8], shuffle=False), 5)
     loaders = shared(loader, items((2,))[:8], shuffle=False)
@@ -114,7 +114,7 @@ def test_a_share_without_any_readable_video_ends_in_an_error(shared):
         (tuple(range(N)), ([[], [], []], [[], [], []])),
     ],
 )
-def test_evaluation_has_as_many_batches_in_all_shares(shared, bad, expected):
+def test_evaluation_has_equally_many_batches_in_all_shares(shared, bad, expected):
     loaders = shared(evaluation, items(bad))
     seen = [list(source) for source in loaders]
     assert [[numbers(batch) for batch in part] for part in seen] == list(expected)
@@ -131,14 +131,14 @@ def test_evaluation_has_as_many_batches_in_all_shares(shared, bad, expected):
 @pytest.mark.parametrize(
     ("total", "bad", "count"), [(9, (), 3), (8, (), 2), (1, (), 1), (1, (0,), 1)]
 )
-def test_evaluation_with_one_row_a_share(shared, total, bad, count):
+def test_evaluation_with_one_row_per_share(shared, total, bad, count):
     seen = [list(source) for source in shared(evaluation, items(bad)[:total], shares=B)]
     assert [len(part) for part in seen] == [count] * B
     valid = sum((numbers(batch) for batch in joined(seen)), [])
     assert valid == [number for number in range(total) if number not in bad]
 
 
-def test_evaluation_raises_where_it_is_told_to(shared):
+def test_evaluation_raises_under_that_policy(shared):
     first, second = shared(evaluation, items((2,)), bad_video="raise")
     assert len(list(first)) == 3
     with pytest.raises(UserError, match="unreadable video"):
@@ -146,8 +146,8 @@ def test_evaluation_raises_where_it_is_told_to(shared):
 
 
 @pytest.mark.parametrize("stop", [0, 1, 4])
-def test_resuming_with_as_many_shares_is_exact(shared, stop):
-    """Shares that have met other numbers of bad videos are at other positions."""
+def test_resuming_with_the_same_shares_is_exact(shared, stop):
+    """Shares that have met different numbers of bad videos are at different positions."""
     loaders = shared(loader, items(BAD))
     taken(loaders, stop)
     state, own = stored(loaders), [source.get_state() for source in loaders]
@@ -155,7 +155,7 @@ def test_resuming_with_as_many_shares_is_exact(shared, stop):
     expected = taken(loaders, 4)
     for states in ([state] * P, own):
         resumed = shared(loader, items(BAD))
-        taken(resumed, 1)  # they may have begun already
+        taken(resumed, 1)  # they may have been used before
         for source, saved in zip(resumed, states, strict=True):
             source.set_state(saved)
         assert_same(joined(taken(resumed, 4)), joined(expected))
@@ -173,7 +173,7 @@ def test_evaluation_resumes_with_the_batches_that_are_due(shared, stop):
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (2, 4), (4, 2), (1, 2)])
-def test_resuming_with_other_shares_goes_on_at_the_next_batch(shared, before, after):
+def test_resuming_with_other_shares_continues_at_the_next_batch(shared, before, after):
     expected = take(shared(loader, items(), 1)[0], 6)[3:]
     loaders = shared(loader, items(), before)
     taken(loaders, 3)
@@ -185,10 +185,8 @@ def test_resuming_with_other_shares_goes_on_at_the_next_batch(shared, before, af
     ("shares", "batch_size", "positions"),
     [(1, B, [12]), (4, B, [3] * 4), (2, 3 * B, [6] * 2), (2, 2 * B, [8] * 2)],
 )
-def test_other_shares_go_on_behind_all_that_was_begun(
-    shared, folder, shares, batch_size, positions
-):
-    """Share 1 has met item 2 and so begun the third batch, of which nothing comes any more."""
+def test_other_shares_resume_after_all_begun_batches(shared, folder, shares, batch_size, positions):
+    """Share 1 has met item 2 and so begun the third batch, which is left out."""
     data = items((2,))
     loaders = shared(loader, data, shuffle=False)
     taken(loaders, 2)
@@ -199,7 +197,7 @@ def test_other_shares_go_on_behind_all_that_was_begun(
     assert state["bad_videos"] == [f"{folder}/damaged.mp4"]
 
 
-def test_a_state_of_one_process_is_as_ever_and_is_read_by_several(shared, folder):
+def test_several_processes_read_the_state_of_one(shared, folder):
     data = items((2,))
     (single,) = shared(loader, data, 1, shuffle=False)
     take(single, 2)
@@ -214,7 +212,7 @@ def test_a_state_of_one_process_is_as_ever_and_is_read_by_several(shared, folder
     assert [numbers(batch) for (batch,) in taken(resumed, 1)] == [[3, 6], [4, 5]]
 
 
-def test_states_that_do_not_belong_together_are_refused(shared, folder):
+def test_mismatched_states_are_refused(shared, folder):
     loaders = shared(loader, items())
     first, second = (source.get_state() for source in loaders)
     for states in ([first], [second, first], [first, second, second], [first, first]):
@@ -249,7 +247,7 @@ def test_bad_shares_are_refused(folder, settings, named):
 
 @pytest.mark.parametrize("after", [1, 2, 4])
 @pytest.mark.parametrize("stop", [1, 3])
-def test_phases_of_shares_go_on_together(shared, stop, after):
+def test_phases_of_shares_resume_together(shared, stop, after):
     (single,) = shared(curriculum, items(), 1)
     expected = take(single, stop + 3)
     loaders = shared(curriculum, items())

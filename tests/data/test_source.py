@@ -1,4 +1,4 @@
-"""Items come back from array_record as they were written, and selections look them up lazily."""
+"""Items round-trip through array_record, and selections look them up lazily."""
 
 import pickle
 import shutil
@@ -16,7 +16,7 @@ ITEMS[3] |= {"paraphrases": [], "question": "Où est le carré?"}
 
 
 def write(folder, items, version="1.0.0", features=FEATURES):
-    """Packages items as `scripts/prepare_data.py` does: FOLDER/NAME/VERSION."""
+    """Writes items as `scripts/prepare_data.py` does: FOLDER/NAME/VERSION."""
     text = tfds.features.Text()
     spec = dict.fromkeys(features, text)
     spec["paraphrases"] = tfds.features.Sequence(text)
@@ -74,7 +74,7 @@ def test_items_come_back_as_python_values(folder):
         train[len(ITEMS)]
 
 
-def test_the_version_folder_itself_will_do(folder):
+def test_the_version_folder_itself_can_be_opened(folder):
     assert len(open_split(folder / "small_set" / "1.0.0", "train")) == len(ITEMS)
 
 
@@ -92,7 +92,7 @@ def test_the_highest_version_counts(tmp_path):
     assert len(open_split(tmp_path, "train")) == 2
 
 
-def test_two_data_sets_are_not_guessed_at(folder, tmp_path):
+def test_two_data_sets_in_a_folder_are_refused(folder, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(folder / "small_set", tmp_path / name)
     with pytest.raises(UserError, match="several data sets"):

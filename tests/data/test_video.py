@@ -1,4 +1,4 @@
-"""Frames of real files, good and bad, against what was written into them."""
+"""Frames of real files, good and bad, compared with what was written."""
 
 import pathlib
 import pickle
@@ -39,7 +39,7 @@ def test_indices_span_the_video_in_order(total, frames):
 
 
 def test_fifty_frames_are_the_baselines():
-    """`linspace` of float64, cast: where i * step falls short of a whole number, so does it."""
+    """`linspace` in float64, cast: it rounds down where i * step is just below an integer."""
     table = {total: np.linspace(0, total - 1, 50, dtype=int) for total in range(1, 201)}
     for total, expected in table.items():
         np.testing.assert_array_equal(uniform_indices(total, 50), expected, err_msg=str(total))
@@ -48,7 +48,7 @@ def test_fifty_frames_are_the_baselines():
 
 
 @pytest.mark.parametrize("sizes", [(0, 4), (4, 0)])
-def test_indices_of_nothing(sizes):
+def test_indices_of_no_frames_are_refused(sizes):
     with pytest.raises(ValueError, match="at least 1"):
         uniform_indices(*sizes)
 
@@ -96,7 +96,7 @@ def test_fit_crops_the_centre():
     np.testing.assert_array_equal(fit(tall, 4), tall[:, 4:8])
 
 
-def test_fit_leaves_the_right_size_alone():
+def test_fit_keeps_a_clip_of_the_right_size():
     clip = np.zeros((2, 16, 16, 3), np.uint8)
     assert np.shares_memory(fit(clip, 16), clip)
 
@@ -135,7 +135,7 @@ def expand_to_square(picture: Image.Image) -> Image.Image:
 @pytest.mark.parametrize("size", [224, 336])
 @pytest.mark.parametrize("shape", [(336, 336), (640, 272), (176, 144), (100, 401), (37, 53)])
 def test_pictures_are_those_of_clip_image_processor(shape, size, framing):
-    """Pillow's: the one of torchvision resizes a little differently, see `orl_jax.data.video`."""
+    """That of Pillow; torchvision's resizes slightly differently, see `orl_jax.data.video`."""
     processing = pytest.importorskip("transformers.models.clip.image_processing_pil_clip")
     processor = processing.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=size)
     width, height = shape
@@ -182,7 +182,7 @@ def test_broken_files(tmp_path, spoil):
     assert "cannot be decoded" in caught.value.reason
     assert "\n" not in str(caught.value)
     good = write_clip(tmp_path / "good.mp4")
-    assert read_frames(good, ClipFormat(2, 32)).shape == (2, 32, 32, 3)  # decord goes on
+    assert read_frames(good, ClipFormat(2, 32)).shape == (2, 32, 32, 3)  # decord still works
 
 
 def test_reasons_are_one_line_without_decords_source_code(tmp_path, monkeypatch):

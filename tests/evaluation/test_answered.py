@@ -1,4 +1,4 @@
-"""Answers on disk: by whom they were given, and about which item."""
+"""Answers on disk: from which model, and about which item."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def path(tmp_path):
     return path
 
 
-def test_answers_are_there_the_next_time(path):
+def test_answers_persist(path):
     size = len(path.read_text())
     with Answered(path, ABOUT) as answered:
         assert answered.get(ITEM) == Prediction.of(ITEM, "Red.", ["Blue."])
@@ -58,11 +58,11 @@ def test_one_process_at_a_time_writes(path):
         pytest.raises(UserError, match="another evaluation writes to"),
     ):
         Answered(path, {"checkpoints": [8]})
-    with Answered(path, ABOUT) as again:  # and the first one's answers are still there
+    with Answered(path, ABOUT) as again:  # and the first one's answers persist
         assert len(again) == len(first) == 1
 
 
-def test_a_folder_that_can_not_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="answered cannot be made .*; choose another --workdir"):
         Answered(tmp_path / "file" / "answered" / "rl_test.jsonl", ABOUT)
@@ -89,7 +89,7 @@ def test_a_line_of_another_version_is_asked_again(path):
         assert answered.get(ITEM) is None
 
 
-def test_nothing_is_written_where_no_file_is_named(tmp_path):
+def test_nothing_is_written_without_a_file(tmp_path):
     with Answered(None, ABOUT) as answered:
         answered.add([Prediction.of(ITEM, "Red.", ())])
         assert answered.get(ITEM).correct

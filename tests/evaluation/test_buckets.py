@@ -1,4 +1,4 @@
-"""Prompts of like length together, and questions about one video side by side."""
+"""Prompts of similar length together, and questions about one video adjacent."""
 
 from itertools import pairwise
 
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from orl_jax.evaluation.buckets import WORTH, buckets
 
 
-def test_lengths_double_and_what_saves_little_joins_the_next():
-    # 8 visual tokens: lengths 24, 40, 72. Twenty prompts of 24 in place of 40 tokens save 320
-    # tokens, just eight prompts of 40; three of 40 in place of 72 save 96.
+def test_lengths_double_and_small_savings_join_the_next():
+    # 8 visual tokens: lengths 24, 40, 72. Twenty prompts of 24 instead of 40 tokens save 320
+    # tokens, just eight prompts of 40; three of 40 instead of 72 save 96.
     sizes = [20] * 20 + [30] * 3 + [50] * 8
     found = buckets(sizes, [str(i) for i in range(31)], visual=8, limit=72, batch_size=1)
     assert [(bucket.length, len(bucket.places)) for bucket in found] == [(24, 20), (72, 11)]
@@ -47,4 +47,4 @@ def test_every_item_is_asked_once_in_a_prompt_that_holds_it(items, batch_size):
         seen = [videos[place] for place in bucket.places]
         assert len({*zip(seen, seen[1:], strict=False)} - {(v, v) for v in videos}) == (
             max(len(set(seen)) - 1, 0)
-        )  # no video comes back
+        )  # no video is split

@@ -1,4 +1,4 @@
-"""Asking a checkpoint about videos: one encoding, one compilation, errors in a line, the script."""
+"""Chat: one encoding, one compilation, errors in one line, the script."""
 
 import functools
 import json
@@ -63,7 +63,7 @@ def clips(folder):
 
 @pytest.fixture
 def chat(shared, clips, folder, caplog):
-    """The shared chat, with its first video; what it says is in `caplog`."""
+    """The shared chat, with its first video; its messages are in `caplog`."""
     shared.watch(clips(str(folder / "first.mp4")))
     caplog.set_level(logging.INFO)
     return shared
@@ -94,7 +94,7 @@ def test_says_what_it_read_then_answers(chat, clips, folder, caplog, capsys):
 def test_another_question_neither_encodes_nor_compiles(chat, monkeypatch, capsys):
     first = said(chat, QUESTION, capsys)
     compiled = []
-    monkeypatch.setattr(chat, "_see", None)  # the video has been seen
+    monkeypatch.setattr(chat, "_see", None)  # the video is already encoded
 
     def listen(event, seconds, **_):
         if event == "/jax/core/compile/backend_compile_duration":
@@ -119,13 +119,13 @@ def test_another_video_gives_another_answer(chat, clips, folder, capsys):
     assert said(chat, OTHER, capsys) != first
 
 
-def test_a_long_question_gets_room(chat, caplog, capsys, monkeypatch):
+def test_a_long_question_gets_a_longer_prompt(chat, caplog, capsys, monkeypatch):
     long = " ".join([QUESTION] * 6)
     text = said(chat, long, capsys)
     assert "57 prompt tokens; the checkpoint was trained with 32 at most" in caplog.messages
     with pytest.raises(UserError, match=f"config.data.prompt_tokens is {PROMPT_LIMIT}"):
         chat.say(QUESTION * 600)
-    monkeypatch.setattr(chat.encoder, "prompt_length", 96)  # as if trained with so many
+    monkeypatch.setattr(chat.encoder, "prompt_length", 96)  # as if trained with that many
     assert said(chat, long, capsys) == text
 
 
@@ -134,12 +134,12 @@ def test_unknown_words_are_counted(chat, caplog):
     assert "22 prompt tokens, 2 of them unknown words" in caplog.messages
 
 
-def test_every_question_has_noise_of_its_own(chat):
+def test_every_question_has_its_own_noise(chat):
     first, second = (jax.random.key_data(chat._next_key()) for _ in range(2))
     assert (first != second).any()
 
 
-def test_a_loop_goes_on_after_mistakes(chat, clips, folder, caplog, capsys):
+def test_the_loop_continues_after_errors(chat, clips, folder, caplog, capsys):
     asked = []
     lines = [
         f" {QUESTION}\n", "/video nothing.mp4", "/vidoe x", f"/video {folder / 'second.mp4'}",

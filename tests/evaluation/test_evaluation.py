@@ -1,4 +1,4 @@
-"""A checkpoint on questions: the same answers whatever the batch, and wherever it was stopped."""
+"""Evaluation: the same answers in any batch size, and wherever it was stopped."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ def asks(sft, items, params=None, by_length=False, answered=None, **settings):
 
 
 def with_options(items):
-    """Multiple-choice items: four sentences, the right one at a place that moves."""
+    """Multiple-choice items: four sentences, the right one at varying positions."""
     found = []
     for number, item in enumerate(items):
         wrong = ["It is red.", "It happens halfway.", "There are two circles."]
@@ -71,7 +71,7 @@ def test_answers_do_not_depend_on_the_batch_nor_on_the_padding(sft):
     alone = asks(sft, items[5:6], batch_size=8)
     assert alone == one_by_one[5:6]
     twins = [items[0] | {"item_id": str(number)} for number in range(8)]
-    assert len({tuple(p.samples) for p in asks(sft, twins, batch_size=8)}) > 1  # noise of its own
+    assert len({tuple(p.samples) for p in asks(sft, twins, batch_size=8)}) > 1  # its own noise
 
 
 def test_questions_without_samples(sft):
@@ -80,7 +80,7 @@ def test_questions_without_samples(sft):
 
 
 def log_prob_by_prefill(sft, item, ids):
-    """A peer: every token's own prefill of all that comes before it, without a cache."""
+    """An independent computation: a prefill for every token, without a cache."""
     config, _, assembly, params, _ = sft
     apply, data = partial(assembly.model.apply, {"params": params}), config.data
     clip = read_frames(f"{data.folder}/{item['video']}", ClipFormat.of(data))
@@ -119,7 +119,7 @@ def test_options_are_weighed_in_any_batch(sft, choice):
         assert one.option_log_probs == pytest.approx(other.option_log_probs, abs=1e-4)
 
 
-def test_open_questions_can_not_be_weighed(sft):
+def test_open_questions_cannot_be_weighed(sft):
     with pytest.raises(UserError, match="weighs 2 to 4 options"):
         asks(sft, sft[-1][:2], choice="letter_likelihood")
 
@@ -153,7 +153,7 @@ def stopping(monkeypatch):
     return Counter
 
 
-def test_stopped_twice_it_goes_on_and_asks_nothing_twice(sft, tmp_path, stopping):
+def test_stopped_twice_it_resumes_and_asks_nothing_twice(sft, tmp_path, stopping):
     config, checkpoint, *_ = sft
     config = config.copy_and_resolve_references().unlock()
     config.evaluation.batch_size = 4
@@ -182,7 +182,7 @@ def without_times(results):
     }
 
 
-def test_other_settings_ask_anew(sft, tmp_path, stopping):
+def test_other_settings_ask_again(sft, tmp_path, stopping):
     config, checkpoint, *_ = sft
     config = config.copy_and_resolve_references().unlock()
     for samples, asked in ((1, True), (1, False), (0, True)):
@@ -192,7 +192,7 @@ def test_other_settings_ask_anew(sft, tmp_path, stopping):
         assert bool(stopping.asked) is asked
 
 
-def test_a_prompt_too_long_loses_nothing_of_an_earlier_evaluation(sft, tmp_path):
+def test_a_long_prompt_loses_nothing_of_an_earlier_evaluation(sft, tmp_path):
     config, checkpoint, *_ = sft
     config = config.copy_and_resolve_references().unlock()
     config.evaluation.max_items = 3
@@ -205,7 +205,7 @@ def test_a_prompt_too_long_loses_nothing_of_an_earlier_evaluation(sft, tmp_path)
 
 
 def test_predictions_are_written_once_all_splits_are_answered(sft, tmp_path, stopping):
-    """So they are never of another checkpoint than the results beside them."""
+    """So they are never from another checkpoint than the results."""
     config, checkpoint, *_ = sft
     config = config.copy_and_resolve_references().unlock()
     config.evaluation.max_items = 3
@@ -227,7 +227,7 @@ def test_models_that_score_are_refused(sft, tmp_path, stage):
         evaluate(sft[0], tmp_path / "checkpoints" / stage)
 
 
-def test_a_part_is_asked_and_a_larger_part_goes_on_from_it(sft, tmp_path, stopping):
+def test_a_subset_is_asked_and_a_larger_one_continues_it(sft, tmp_path, stopping):
     config, checkpoint, *_ = sft
     config = config.copy_and_resolve_references().unlock()
     config.evaluation.update(max_items=6, stratify="task_type")
@@ -253,7 +253,7 @@ def test_unreadable_videos_are_counted_and_left_out(sft, tmp_path, monkeypatch):
         evaluate(config, checkpoint, splits=["test"], progress=False)
 
 
-def test_a_data_set_of_other_splits_names_them(sft, monkeypatch):
+def test_other_splits_of_a_data_set_are_named(sft, monkeypatch):
     config, checkpoint, *_ = sft
     monkeypatch.setattr(module.source, "splits", lambda _: ["train", "validation"])
     with pytest.raises(UserError, match="--split: train, validation"):
@@ -272,7 +272,7 @@ def test_validation_is_the_same_as_a_prediction(sft):
 
 
 def test_video_mme_with_subtitles_from_its_files_to_its_form(sft, tmp_path):
-    """Official files, built, asked with the subtitles at the frames, written and scored."""
+    """Official files are built, asked with the subtitles at the frames, written and scored."""
     config, checkpoint, _, _, items = sft
     world, folder = pathlib.Path(config.data.folder), tmp_path / "built"
     files = tmp_path / "files"

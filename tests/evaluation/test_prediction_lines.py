@@ -1,4 +1,4 @@
-"""Predictions as lines of a file: what scripts/score.py reads of them."""
+"""Predictions as lines of a file, as scripts/score.py reads them."""
 
 import json
 
@@ -6,7 +6,7 @@ from orl_jax.evaluation.prediction import Prediction, write_predictions
 from orl_jax.oracles.requests import make_requests
 
 
-def test_what_a_benchmark_needs_stands_beside_the_rest(tmp_path):
+def test_extra_keys_are_at_the_top_level(tmp_path):
     mme = Prediction(
         "001-1", "Counting Problem", "/v/a.mp4", "How many?", "B", ["B. Two."], "B", True, [], 0.0,
         ["A. One.", "B. Two."],
@@ -17,11 +17,11 @@ def test_what_a_benchmark_needs_stands_beside_the_rest(tmp_path):
     write_predictions(path, [mme, shapes])
     first, second = map(json.loads, path.read_text().splitlines())
     assert first["duration"] == "short" and first["options"] == ["A. One.", "B. Two."]
-    assert first["item_id"] == "001-1"  # its own fields count
+    assert first["item_id"] == "001-1"  # its own fields take precedence
     assert second["options"] == [] and "extra" not in second
 
 
-def test_an_oracle_is_asked_with_the_choices():
+def test_an_oracle_is_asked_with_the_options():
     item = {
         "item_id": "001-1", "question": "How many?", "options": ["A. One.", "B. Two."],
         "video": "a.mp4", "answer": "B", "paraphrases": ["B. Two."], "task_type": "counting",

@@ -1,4 +1,4 @@
-"""What makes a prediction right, and what weighed options give."""
+"""When a prediction is right, and predictions from weighed options."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_sampled_answers_count_by_their_share():
 
 
 def test_the_likeliest_option_is_the_response():
-    """exp: 1/8, 1/4, 1/8; so B, and the right one has half of what the options have together."""
+    """exp: 1/8, 1/4, 1/8; so B, with half of the probability of all options."""
     found = Prediction.weighed(CHOICE, [math.log(1 / 8), math.log(1 / 4), math.log(1 / 8), 0.0])
     assert (found.response, found.correct) == ("B", True)
     assert found.samples_correct == pytest.approx(0.5)
@@ -50,12 +50,12 @@ def test_the_likeliest_option_is_the_response():
     assert (wrong.response, wrong.correct) == ("A", False)  # the first of equals
 
 
-def test_options_that_are_impossible_are_no_division_by_zero():
+def test_impossible_options_do_not_divide_by_zero():
     found = Prediction.weighed(CHOICE, [-1e9, -2e9, -3e9, 0.0])
     assert (found.response, found.samples_correct) == ("A", 0.0)
 
 
-def test_a_prediction_is_about_its_item_as_it_was():
+def test_a_prediction_is_about_its_unchanged_item():
     found = Prediction.of(CHOICE, "B", ())
     assert found.answers(CHOICE)
     for key, value in (("question", "Who?"), ("answer", "A"), ("options", ["A. x", "B. y"])):

@@ -1,4 +1,4 @@
-"""Which items are asked, and how."""
+"""Which items are asked, and in what form."""
 
 import json
 
@@ -16,7 +16,7 @@ def item(number, task_type="a", **extra):
     return {"item_id": str(number), "task_type": task_type, "extra": json.dumps(extra)}
 
 
-def test_a_part_has_each_kind_in_proportion_and_a_smaller_part_is_in_it():
+def test_a_sample_is_stratified_and_contains_smaller_ones():
     items = [item(i, "rare" if i % 4 == 0 else "usual") for i in range(40)]
     settings = {"stratify": "task_type", "seed": 3}
     eight = list(chosen(items, max_items=8, **settings))
@@ -29,7 +29,7 @@ def test_a_part_has_each_kind_in_proportion_and_a_smaller_part_is_in_it():
     assert len(chosen(items, max_items=0, **settings)) == 40
 
 
-def test_kinds_may_be_of_the_benchmark():
+def test_strata_may_be_features_of_the_benchmark():
     items = [item(i, "a", duration="long" if i < 10 else "short") for i in range(20)]
     found = list(chosen(items, max_items=4, stratify="task_type,duration", seed=0))
     assert sum("long" in i["extra"] for i in found) == 2
@@ -46,14 +46,14 @@ def test_options_are_shown_or_weighed():
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_what_can_not_be_weighed_is_refused(count):
+def test_what_cannot_be_weighed_is_refused(count):
     open_one = item(7) | {"options": ["x"] * count}
     with pytest.raises(UserError, match=f"weighs 2 to 4 options; item 7 has {count}"):
         Questions([open_one], "letter_likelihood")[0]
     assert Questions([open_one], "letter")[0] is open_one
 
 
-def test_letters_are_weighed_without_an_end_and_texts_with_it():
+def test_letters_are_weighed_without_an_end_token_and_texts_with_it():
     choice = item(1) | {"options": ["A. It is red.", "B. Two."]}
     ids, mask = weighed_ids([choice], 2, ENCODER, "text_likelihood")
     assert ids.shape == mask.shape == (2, 4, ENCODER.response_length)

@@ -21,14 +21,14 @@ ANSWERS = [
 QUESTION = "What does the red circle do?"
 
 
-def test_the_oracles_best_is_first_and_of_tied_ones_the_likeliest():
+def test_the_oracles_best_is_first_and_ties_by_likelihood():
     ranked = by_oracle(ReferenceOracle(), ANSWERS, QUESTION, "clip.mp4", "The red circle moves up.")
     assert answer_table(ranked).split("\n") == [
         "Oracle rank  log-prob  answer",
         "          0    -12.50  The red circle moves up.",
         "        1.5     -0.50  It stays.",
         "        1.5     -1.73  The red circle moves left.",
-        "          3     -0.25  The red circle moves up. [broken off]",  # whatever it says
+        "          3     -0.25  The red circle moves up. [broken off]",  # whatever its text
     ]
 
 
@@ -56,12 +56,12 @@ def test_the_oracle_gets_the_question_and_the_video():
     assert request.truncated == (False, False, True, False)
 
 
-def test_an_oracle_without_an_order_says_why():
+def test_an_oracle_without_an_order_gives_its_reason():
     with pytest.raises(Failure, match="no reference answer"):
         by_oracle(ReferenceOracle(), ANSWERS, QUESTION, "clip.mp4")
 
 
-def test_a_reference_is_asked_for_where_it_is_needed():
+def test_a_missing_reference_is_refused():
     for oracle in ("reference", "graded", "noisy"):
         with pytest.raises(UserError, match=f'--oracle={oracle} .* --reference="'):
             check_reference(oracle, " ")

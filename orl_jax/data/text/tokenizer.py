@@ -1,4 +1,4 @@
-"""A word-level tokenizer for the embedded world, real ones from a folder, and prompts as arrays."""
+"""A word-level tokenizer for the embedded world, saved tokenizers, and prompts as arrays."""
 
 import copy
 import pathlib
@@ -15,27 +15,27 @@ from orl_jax.data.text.tokenizer_traits import traits
 from orl_jax.run.errors import UserError
 
 PAD_TOKEN = "<pad>"
-# The first three as LLaMA has them. The baseline pads with <unk>; here padding has its own token.
+# The first three as in LLaMA. The baseline pads with <unk>; here padding has its own token.
 _SPECIAL = ("<unk>", "<s>", END_TOKEN, PAD_TOKEN, IMAGE_TOKEN)
 
 
 def build_word_tokenizer(texts: Iterable[str], system: str = SYSTEM) -> PreTrainedTokenizerFast:
     """A tokenizer with one token for each word and each punctuation mark of `texts`.
 
-    Each sentence of the system prompt is one token of its own. That constant text then costs 2
-    tokens instead of 29: beside a question of ten words those would be most of a small model's
-    work, and all that it could learn from them is that they are always there.
+    Each sentence of the system prompt is a single token, so that this constant text costs 2 tokens
+    instead of 29. Next to a question of ten words, 29 would be most of a small model's work, with
+    nothing to learn from them.
 
     Ids: `<unk>` 0, `<s>` 1, `</s>` 2, `<pad>` 3, `<image>` 4, then the words in alphabetical order,
-    the line break, the sentences. The same texts give the same ids, in whatever order they come.
+    the line break, the sentences. The order of `texts` does not matter.
 
     Args:
-      texts: all questions and answers; words outside of them are `<unk>`.
+      texts: all questions and answers; other words become `<unk>`.
       system: the system prompt of `orl_jax.data.text.prompt`.
 
     Returns:
-      A tokenizer for which `decode(encode(x))` is `x`, where x consists of known words with single
-      spaces between them. Save it with `save_pretrained(folder)`.
+      A tokenizer for which `decode(encode(x)) == x` if x consists of known words, separated by
+      single spaces. Save it with `save_pretrained(folder)`.
 
     Example: "The circle moves." has 4 tokens: "▁The", "▁circle", "▁moves", ".".
     """
@@ -49,7 +49,7 @@ def build_word_tokenizer(texts: Iterable[str], system: str = SYSTEM) -> PreTrain
     inner.decoder = decoders.Metaspace(prepend_scheme="always")
     inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     inner.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
-    # A sentence keeps the space after it, so that decoding brings the space back.
+    # A sentence includes the space after it, so that decoding restores the space.
     sentences = re.split(r"(?<=[.!?] )", system)
     inner.add_tokens([AddedToken(text, normalized=False) for text in ("\n", *sentences) if text])
     return PreTrainedTokenizerFast(

@@ -118,8 +118,8 @@ def _question(item: dict[str, Any], scene: Scene) -> Question:
         if (question.task_type, question.text, question.answers(question.value)[0]) == wanted:
             return question
     raise UserError(
-        f"item {item['item_id']} asks {item['question']!r}, which its scene does not answer by "
-        f"{item['answer']!r}; delete the data folder and prepare it anew"
+        f"item {item['item_id']} asks {item['question']!r}, whose answer is not "
+        f"{item['answer']!r} in its scene; delete the data folder and prepare it again"
     )
 
 

@@ -1,4 +1,4 @@
-"""Small folders in the official layouts, with the quirks that the real ones have."""
+"""Small folders in the official layouts, with the quirks of the real ones."""
 
 import json
 import pathlib
@@ -20,7 +20,7 @@ def config_of(name: str, tmp_path: pathlib.Path, **settings) -> ConfigDict:
 
 
 def write_json(path: pathlib.Path, value, *, windows: bool = False) -> None:
-    """UTF-8; of `windows` with a byte-order mark and CRLF."""
+    """UTF-8; with `windows`, a byte-order mark and CRLF."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, ensure_ascii=False, indent=1)
     if windows:
@@ -29,7 +29,7 @@ def write_json(path: pathlib.Path, value, *, windows: bool = False) -> None:
 
 
 def videos(folder: pathlib.Path, *names: str) -> None:
-    """One clip, under several names: a file's name need not tell its container."""
+    """One clip under several names: a suffix need not match the container."""
     clip = write_clip(folder / names[0], frames=3).read_bytes()
     for name in names[1:]:
         path = folder / name
@@ -38,7 +38,7 @@ def videos(folder: pathlib.Path, *names: str) -> None:
 
 
 def activitynet(folder: pathlib.Path, split: str = "test", video: str = "a-b_c") -> None:
-    """Four questions; answers in another order, and none to the last."""
+    """Four questions; answers in another order, and none for the last."""
     asked = [
         ("1", "is the café open"), ("2", "what colour is it"), ("3", "what is left"), ("4", "why"),
     ]  # fmt: skip

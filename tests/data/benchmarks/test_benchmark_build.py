@@ -1,4 +1,4 @@
-"""Building: missing videos, duplicates, held-out videos, and one data set a folder."""
+"""Building: missing videos, duplicates, held-out videos, one data set per folder."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from orl_jax.run.errors import UserError
 
 @pytest.fixture
 def official(tmp_path):
-    """Own data on four videos, of which one is missing."""
+    """Own data about four videos, one of them missing."""
     folder = tmp_path / "official"
     videos(folder, "0.mp4", "1.mp4", "2.mp4")
     rows = [
@@ -50,7 +50,7 @@ def test_whole_videos_are_held_out_for_validation(tmp_path, official):
     assert len(sides[1]) == 1 and len(sides[0]) == 3 and not sides[0] & sides[1]
 
 
-def test_what_is_there_is_found_and_other_settings_are_refused(tmp_path, official):
+def test_a_data_set_is_found_and_other_settings_are_refused(tmp_path, official):
     folder = prepare(config_of("own", tmp_path))
     before = (folder / "source.json").stat().st_mtime_ns
     prepare(config_of("own", tmp_path))
@@ -63,11 +63,11 @@ def test_what_is_there_is_found_and_other_settings_are_refused(tmp_path, officia
         file.write('{"video": "0", "question": "New?", "answer": "y"}\n')
     with pytest.raises(UserError, match="have changed since .*built was built; delete the folder"):
         prepare(config_of("own", tmp_path))
-    (folder / "source.json").unlink()  # as if the build had been cut short
+    (folder / "source.json").unlink()  # as after an interrupted build
     assert len(open_split(prepare(config_of("own", tmp_path)), "train")) == 9
 
 
-def test_folders_that_do_not_fit(tmp_path, official):
+def test_unsuitable_folders_are_refused(tmp_path, official):
     config = config_of("own", tmp_path).unlock()
     config.data.folder = str(official)
     with pytest.raises(UserError, match="config.data.folder and config.source.folder are both"):

@@ -94,7 +94,7 @@ def test_the_embedded_world(tmp_path):
 
 @pytest.mark.parametrize("complete", [True, False])
 def test_the_script(tmp_path, complete):
-    """Exit status 0, or 2 with one line that says what is wrong; the table either way."""
+    """Exit status 0, or 2 with one line about what is wrong; the table in both cases."""
     activitynet(tmp_path / "official")
     if complete:
         videos(tmp_path / "official", "v_a-b_c.mp4")

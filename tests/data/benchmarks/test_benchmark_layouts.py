@@ -1,4 +1,4 @@
-"""Every data set is built from a folder in its official layout, and read back by open_split."""
+"""Every data set is built from its official layout and read by open_split."""
 
 import json
 
@@ -262,7 +262,7 @@ def test_the_baselines_preferences(tmp_path, official):
         built("vlm_rlaif_pairs", tmp_path)
 
 
-def test_ones_own_json_lines(tmp_path, official):
+def test_own_json_lines(tmp_path, official):
     videos(official, "clips/a b.mp4")
     rows = [
         {"video": "clips/a b.mp4", "question": "Où?\u2028", "answer": 2, "paraphrases": ["two"]},
@@ -282,7 +282,7 @@ def test_ones_own_json_lines(tmp_path, official):
     }  # fmt: skip
 
 
-def test_ones_own_csv(tmp_path, official):
+def test_own_csv(tmp_path, official):
     official.mkdir()
     text = '\ufeffvideo,question,answer,paraphrases\r\na.mp4,"Who, me?",you|me,You.|It is you.\r\n'
     (official / "test.csv").write_bytes(text.encode())
@@ -306,7 +306,7 @@ def test_ones_own_csv(tmp_path, official):
         ("notes.txt", "", "lacks items.jsonl or items.csv or .* of your own data"),
     ],
 )
-def test_what_is_wrong_with_ones_own_is_said(tmp_path, official, name, text, message):
+def test_what_is_wrong_with_own_data_is_named(tmp_path, official, name, text, message):
     official.mkdir()
     (official / name).write_text(text)
     with pytest.raises(UserError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""When two answers are the same."""
+"""When two answers count as the same."""
 
 import pytest
 from hypothesis import given, settings
@@ -53,5 +53,5 @@ def test_is_correct():
     assert not is_correct("5", "-5") and not is_correct("35", "3.5")
 
 
-def test_an_answer_without_a_word_is_never_correct():
+def test_an_answer_without_words_is_never_correct():
     assert not is_correct("", "") and not is_correct("...", "?", ["!"])

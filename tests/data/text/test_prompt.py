@@ -1,4 +1,4 @@
-"""The template, literally, and that user text cannot add to it."""
+"""The exact template, to which a user's text cannot add."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +46,7 @@ def test_one_image_and_one_end_whatever_the_answer(question, answer):
     assert example.count("</s>") == 1
 
 
-def test_an_empty_marker_is_nothing():
+def test_an_empty_marker_is_ignored():
     assert strip_all(" a</s> ", ("", "</s>")) == "a"
     assert format_example("Who?", "Me.", "Hi.", end="") == format_prompt("Who?", "Hi.") + " Me."
 

@@ -1,4 +1,4 @@
-"""Hand-written .srt files, good and bad; what is shown at the frames of a real clip."""
+"""Hand-written .srt files, good and bad, and subtitles at the frames of a real clip."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def cues_of(tmp_path, content):
         + "\n3\n00:00:05,000 --> 00:00:06,000\n<b></b>\n\n4\n00:00:07,0 --> 00:00:06,0\nx",
     ],
 )
-def test_ways_to_write_the_same(tmp_path, content):
+def test_equivalent_files(tmp_path, content):
     assert cues_of(tmp_path, content) == CUES
 
 
@@ -60,7 +60,7 @@ def test_unusual_times_and_texts(tmp_path):
     ]
 
 
-def test_latin_1_where_it_is_not_utf_8(tmp_path):
+def test_latin_1_if_not_utf_8(tmp_path):
     content = USUAL.replace("Hi guys.", "Grüß dich, Zoë")
     for encoding in ("utf-8", "latin-1"):
         assert cues_of(tmp_path, content.encode(encoding))[0].text == "Grüß dich, Zoë"
@@ -86,7 +86,7 @@ def test_what_is_shown():
 
 
 def test_lines_at_the_frames_of_a_clip(tmp_path):
-    clip = write_clip(tmp_path / "a.mp4", 25)  # eight frames a second
+    clip = write_clip(tmp_path / "a.mp4", 25)  # eight frames per second
     times = frame_times(clip, 4)
     assert times.dtype == np.float64
     np.testing.assert_allclose(times, [0, 1, 2, 3], atol=1e-6)
@@ -105,7 +105,7 @@ def test_times_of_bad_videos(tmp_path):
             frame_times(tmp_path / f"{name}.mp4", 2)
 
 
-def test_lines_that_do_not_fit_are_left_out_evenly():
+def test_lines_that_do_not_fit_are_dropped_evenly():
     lines = ["0", "1", "2", "3", "4"]
     for count, left in enumerate(["", "0", "0 4", "0 2 4", "0 1 2 4", "0 1 2 3 4"]):
         kept = shorten(lines, lambda text, count=count: len(text.split()) <= count and bool(text))

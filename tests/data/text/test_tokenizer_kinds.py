@@ -48,7 +48,7 @@ def byte_level(kind: str) -> PreTrainedTokenizerFast:
 
 
 def write_sentencepiece(folder) -> Callable[[str], list[int]]:
-    """A folder as the baseline's checkpoints have it: `tokenizer.model` alone; and how it encodes.
+    """A folder as in the baseline's checkpoints, with only `tokenizer.model`; and how it encodes.
 
     As in LLaMA's, runs of spaces have low ids but are merged last.
     """
@@ -138,7 +138,7 @@ def test_special_tokens_of_any_tokenizer_are_dropped(tokenizer):
         assert ours(encode, spoilt, spoilt) == ours(encode, "Two dogs bark.", "Two dogs bark.")
 
 
-def test_an_end_that_its_file_does_not_call_special_is_dropped_too():
+def test_an_end_token_not_marked_as_special_is_also_dropped():
     inner = Tokenizer(models.BPE({"a": 0, "<e>": 1, "<image>": 2, "<pad>": 3}, []))
     inner.add_tokens([AddedToken("<e>", special=False, normalized=False)])
     odd = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<e>", pad_token="<pad>")

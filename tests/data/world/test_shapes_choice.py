@@ -1,4 +1,4 @@
-"""The world as multiple choice: one option is true of what is drawn, and the reader builds it."""
+"""The world as multiple choice: exactly one option is true, and the reader builds it."""
 
 import collections
 import json
@@ -28,7 +28,7 @@ def scene(number):
 
 
 def items(count):
-    """Items of so many clips, as the embedded world has them."""
+    """Items of the embedded world, from some clips."""
     for number in range(count):
         clip, rng = scene(number), np.random.default_rng(number)
         for place, question in enumerate(questions(clip, rng)):
@@ -42,7 +42,7 @@ def items(count):
 
 
 def holds(clip, question, value):
-    """Whether a value is true, from where things are at each time and not from their names."""
+    """Whether a value is true, from the positions of things and not from their names."""
     if question.task_type == "counting":
         shown = [t for t in clip.things if question.subject in (t.shape, "object")]
         return VALUES["counting"].index(value) == len(shown)
@@ -70,7 +70,7 @@ def holds(clip, question, value):
     }[value]  # fmt: skip
 
 
-def test_false_values_are_all_that_do_not_hold():
+def test_false_values_are_exactly_the_false_ones():
     counts = collections.Counter()
     for number in range(150):
         clip = scene(number)
@@ -105,7 +105,7 @@ def test_one_option_is_the_reference_and_the_others_are_false():
     assert all(lengths[name] == {4} for name in list(TASK_TYPES)[:4])
 
 
-def test_letters_are_balanced_and_depend_on_the_id_alone():
+def test_letters_are_balanced_and_depend_only_on_the_id():
     made = [(item, choice(item)) for item in items(120)]
     four = [question["answer"] for _, question in made if len(question["options"]) == 4]
     counts = collections.Counter(four)
@@ -113,7 +113,7 @@ def test_letters_are_balanced_and_depend_on_the_id_alone():
     assert (
         max(counts.values()) < 1.35 * len(four) / 4 and min(counts.values()) > 0.65 * len(four) / 4
     )
-    for value in VALUES["object recognition"]:  # no letter goes with a value
+    for value in VALUES["object recognition"]:  # letters are independent of values
         of_value = {q["answer"] for item, q in made if item["answer"].endswith(f" is a {value}.")}
         assert of_value == set("ABCD")
     item = made[0][0]
@@ -153,7 +153,7 @@ def test_the_readers_of_benchmarks_build_it(tmp_path):
     world = prepare(settings(tmp_path / "world"))
     first = (world / FILE).read_bytes()
     (world / FILE).unlink()
-    prepare(settings(tmp_path / "world"))  # as of a world that was built before there was this file
+    prepare(settings(tmp_path / "world"))  # as with a world built before this file existed
     assert (world / FILE).read_bytes() == first
     source = {
         "name": "video_mme", "folder": str(world / FILE.split("/")[0]),

@@ -80,7 +80,7 @@ def test_events_switch_visibility():
 
 
 def test_answers_are_what_the_pixels_show():
-    """A red circle that goes right is red at the left first, and at the right last."""
+    """A red circle that moves right is red at the left first, and at the right last."""
     scene = Scene((thing("forward"),), rows=True, background=20)
     clip = render(scene, frames=3, size=64)
     assert clip.shape == (3, 64, 64, 3) and clip.dtype == np.uint8
@@ -146,7 +146,7 @@ def test_scene_survives_json():
         assert scene_from_json(scene_to_json(scene)) == scene
 
 
-def test_splits_have_streams_of_their_own():
+def test_splits_have_their_own_random_streams():
     first = {split: rng_of(0, split, 0).random() for split in SPLITS}
     assert len(set(first.values())) == len(SPLITS)
 
@@ -178,7 +178,7 @@ def test_decoded_video_is_close_to_the_drawing(folder):
     assert np.abs(decoded.astype(int) - drawn.astype(int)).mean() < 6
 
 
-def test_build_finds_what_is_there_and_refuses_other_settings(folder):
+def test_build_finds_a_data_set_and_refuses_other_settings(folder):
     before = (folder / "world.json").stat().st_mtime_ns
     build(folder, WORLD)
     assert (folder / "world.json").stat().st_mtime_ns == before

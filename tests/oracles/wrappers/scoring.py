@@ -1,17 +1,17 @@
-"""An Oracle for the tests of wrappers: it reads the scores off the responses."""
+"""An Oracle for the tests of wrappers: responses are their own scores."""
 
 from orl_jax.oracles import Ranking, RankRequest
 
 
 class Reader:
-    """Scores every response by the number that it is; a group with "bad" in it is invalid."""
+    """Scores every response by its number; a group with "bad" is invalid."""
 
     def rank(self, requests):
         """One ranking per request."""
         return [self.rank_one(request) for request in requests]
 
     def rank_one(self, request):
-        """With a raw answer and seconds, to see whether they are kept."""
+        """With a raw answer and seconds, which wrappers should keep."""
         if "bad" in request.responses:
             return Ranking.invalid("bad", request.size, raw="said", seconds=2.0)
         return Ranking.from_scores([float(r) for r in request.responses], raw="said", seconds=2.0)
@@ -21,7 +21,7 @@ class Orderer(Reader):
     """The same order without the scores."""
 
     def rank_one(self, request):
-        """The ranks alone."""
+        """Only the ranks."""
         said = super().rank_one(request)
         if not said.valid:
             return said

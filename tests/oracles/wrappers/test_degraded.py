@@ -1,4 +1,4 @@
-"""Oracles that turn an order round or keep only part of it."""
+"""Oracles that reverse an order or keep only part of it."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_raw_and_seconds_are_kept_and_invalid_rankings_pass(oracle):
 
 @unhurried
 @given(groups)
-def test_turned_round_twice_is_the_order_itself(scores):
+def test_reversing_twice_restores_the_order(scores):
     assert said(ReversedOracle(ReversedOracle(Reader())), *scores) == said(Reader(), *scores)
 
 
@@ -81,7 +81,7 @@ def test_the_choice_among_equals_is_random_and_fixed():
     assert counts[3] == 0
     assert scipy.stats.chisquare(counts[[0, 1, 2, 4]]).pvalue > 0.001
     batch = [request(1, 1, 1, 0, 1, prompt_id=name) for name in names[:50]]
-    assert oracle.rank(batch) == once[:50]  # whatever the batch
+    assert oracle.rank(batch) == once[:50]  # in any batch
     assert TopOracle(Reader(), seed=4).rank(batch) != once[:50]
     other = [request(2, 2, 2, 0, 2, prompt_id=name) for name in names[:50]]
     assert oracle.rank(other) != once[:50]  # other responses

@@ -1,4 +1,4 @@
-"""The wrapper that takes its time changes nothing else."""
+"""The delaying wrapper changes nothing else."""
 
 import time
 
@@ -10,11 +10,11 @@ from orl_jax.run.errors import UserError
 REQUEST = RankRequest("p", "Red?", ("no", "yes"), reference="yes")
 
 
-def test_it_answers_as_its_inner_one_after_so_many_seconds():
+def test_it_answers_as_the_inner_oracle_after_the_delay():
     oracle = make_oracle({"name": "delayed", "delay_seconds": 0.2})
     begin = time.monotonic()
     assert oracle.rank([REQUEST, REQUEST]) == ReferenceOracle().rank([REQUEST, REQUEST])
-    assert 0.2 <= time.monotonic() - begin < 0.4  # a call, not a request
+    assert 0.2 <= time.monotonic() - begin < 0.4  # per call, not per request
 
 
 def test_a_negative_time_is_refused():

@@ -1,4 +1,4 @@
-"""The Oracle whose scores have another scale for every prompt."""
+"""The Oracle whose scores have a different scale for every prompt."""
 
 import math
 
@@ -26,7 +26,7 @@ def distorted(count, strength=1.0, seed=0):
     return np.array([scores(oracle, *range(count), prompt_id=name) for name in NAMES])
 
 
-def test_without_strength_levels_are_counted():
+def test_without_distortion_scores_count_the_levels():
     plain = DistortedOracle(Reader(), 0.0)
     assert scores(plain, 0.9, -4, 0.9, 0.2) == (2, 0, 2, 1)
     assert scores(plain, 7) == (0,) and scores(plain, 3, 3) == (0, 0)
@@ -44,7 +44,7 @@ def test_offset_scale_and_gaps_are_distributed_as_said(strength):
     assert np.corrcoef(logs.T)[0, 1] == pytest.approx(0.5, abs=0.08)
 
 
-def test_a_prompt_keeps_its_scale_whatever_is_answered():
+def test_a_prompt_keeps_its_scale_whatever_the_answers():
     oracle = DistortedOracle(Reader(), seed=1)
     levels = scores(oracle, 0, 1, 2, 3)
     assert scores(oracle, 30, 10, 20) == (levels[2], levels[0], levels[1])
@@ -77,8 +77,8 @@ def test_the_ranks_never_change(values, strength, seed, prompt_id):
     assert (after.raw, after.seconds) == ("said", 2.0)
 
 
-def test_steps_that_rounding_swallows_still_count():
-    # exp(10 * Normal) spans e^±30: many a small gap vanishes beside a large one
+def test_steps_lost_to_rounding_still_count():
+    # exp(10 * Normal) spans e^±30: small gaps vanish next to large ones
     levels = distorted(6, strength=10.0)
     assert np.isfinite(levels).all() and (np.diff(levels) > 0).all()
 

@@ -1,4 +1,4 @@
-"""The Oracle that errs on purpose."""
+"""The Oracle with random errors."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ class Alphabet:
 
 
 def requests(count, responses=("a", "b", "c", "d", "e")):
-    """Requests that differ in their prompt alone."""
+    """Requests that differ only in their prompt."""
     return [RankRequest(f"p{i}", "?", tuple(responses)) for i in range(count)]
 
 
@@ -51,7 +51,7 @@ def test_noise_grows_with_the_probability():
 
 
 def test_the_noise_of_a_seed_is_always_the_same():
-    # taken down from the first version: a resumed run must meet the same answers
+    # recorded from the first version: a resumed run must see the same rankings
     noisy = NoisyOracle(Alphabet(), 0.5, 0.2, seed=1).rank(requests(4))
     assert [k.ranks for k in noisy if k.valid] == [
         (1, 0, 2, 3, 4),
@@ -85,11 +85,11 @@ def test_share_of_withheld_rankings():
     assert withheld[0] == Ranking.invalid("withheld by the noisy Oracle", 5, raw="abc")
 
 
-def test_noise_depends_on_seed_prompt_and_responses_alone():
+def test_noise_depends_only_on_seed_prompt_and_responses():
     oracle, batch = NoisyOracle(Alphabet(), 0.5, 0.2, seed=1), requests(50)
     once = oracle.rank(batch)
     assert once == NoisyOracle(Alphabet(), 0.5, 0.2, seed=1).rank(batch)
-    assert once == [oracle.rank([request])[0] for request in batch]  # whatever the batch
+    assert once == [oracle.rank([request])[0] for request in batch]  # in any batch
     assert once[::-1] == oracle.rank(batch[::-1])
     assert once != NoisyOracle(Alphabet(), 0.5, 0.2, seed=2).rank(batch)
     assert once != oracle.rank(requests(50, ("a", "b", "c", "d", "f")))
@@ -119,7 +119,7 @@ def test_scores_go_with_their_ranks(responses, probability, seed):
     assert noisy.scores == tuple(score_of[rank] for rank in noisy.ranks)
 
 
-def test_an_order_alone_stays_without_scores():
+def test_an_order_without_scores_stays_without():
     noisy = NoisyOracle(Alphabet(scores=False), 0.5).rank(requests(20))
     assert all(ranking.scores == () for ranking in noisy)
     assert [k.ranks for k in noisy] == [
