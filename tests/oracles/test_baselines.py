@@ -1,4 +1,4 @@
-"""Judges that read nothing but the length."""
+"""Judges that only count words."""
 
 from orl_jax.oracles import RankRequest, make_oracle
 
@@ -9,9 +9,9 @@ def ranks(name):
     return make_oracle({"name": f"orl_jax.oracles.baselines:{name}"}).rank([REQUEST])[0].ranks
 
 
-def test_the_longest_first_equals_tied():
+def test_longest_first_and_equal_lengths_tied():
     assert ranks("longest") == (1, 2.5, 0, 2.5, 4)
 
 
-def test_the_shortest_first():
+def test_shortest_first():
     assert ranks("shortest") == (3, 1.5, 4, 1.5, 0)

@@ -1,4 +1,4 @@
-"""Answers in the order of their nearness to the reference, by a sentence model."""
+"""Answers in the order of their similarity to the reference, by a sentence model."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ DEGREES = {"exact": 0, "near": 10, "far": 60, "opposite": 180, "other": 70, "nea
 
 
 class Encoder:
-    """Vectors by hand; counts what it was asked."""
+    """Hand-made vectors; records the calls."""
 
     def __init__(self):
         self.calls = []
@@ -51,25 +51,25 @@ def test_truncated_answers_are_below_complete_ones():
     assert ranking.scores == (-1.5, -1, -1.75) and ranking.ranks == (1, 0, 2)
 
 
-def test_a_blank_answer_says_nothing():
+def test_a_blank_answer_is_last():
     (ranking,) = EmbeddingOracle(Encoder()).rank([request("", "far", " \n")])
     assert ranking.ranks == (1.5, 0, 1.5)
 
 
-def test_without_references_what_most_say_is_best():
+def test_without_references_the_most_common_answer_is_best():
     oracle = EmbeddingOracle(Encoder(), near="others")
     (ranking,) = oracle.rank([request("near", "other", "far", "", reference=None)])
     # degrees 10, 70, 60 and a blank: cos 60 + cos 50, cos 60 + cos 10, cos 50 + cos 10, less 1
     assert ranking.scores == (0.0476, 0.1616, 0.2092, -1) and ranking.ranks == (2, 1, 0, 3)
 
 
-def test_or_what_is_near_the_question():
+def test_or_the_answer_nearest_to_the_question():
     DEGREES["Q?"] = 65
     (ranking,) = EmbeddingOracle(Encoder(), near="question").rank([request("far", "exact")])
     assert ranking.scores == (0.9962, 0.4226)
 
 
-def test_another_nearness_is_refused():
+def test_an_unknown_target_is_refused():
     with pytest.raises(UserError, match="embedding.near is 'answer'"):
         EmbeddingOracle(Encoder(), near="answer")
 
@@ -94,7 +94,7 @@ def test_each_text_is_encoded_once():
     assert encoder.calls[1:] == [["opposite"]]
 
 
-def test_only_so_many_vectors_are_kept():
+def test_the_number_of_kept_vectors_is_limited():
     encoder = Encoder()
     oracle = EmbeddingOracle(encoder, kept=2)
     assert oracle.rank([request("far", "near", "other")])[0].ranks == (1, 0, 2)
@@ -147,7 +147,7 @@ def test_it_imports_no_jax(folder):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_can_not_be_loaded_is_the_users_error(tmp_path, monkeypatch):
+def test_what_cannot_be_loaded_is_the_users_error(tmp_path, monkeypatch):
     def make(**section):
         return make_oracle({"name": "embedding", "embedding": section})
 

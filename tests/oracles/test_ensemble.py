@@ -12,7 +12,7 @@ REQUEST = RankRequest("p0", "Red?", ("yes", "no", "perhaps"), reference="no")
 
 
 class Says:
-    """An Oracle with one answer to everything."""
+    """An Oracle that always gives the same answer."""
 
     def __init__(self, order):
         self._order = order
@@ -28,7 +28,7 @@ class Says:
     [
         (([0, 1, 2], [0, 1, 2]), (0, 1, 2)),
         (([0, 1, 2], [1, 0, 2]), (0.5, 0.5, 2)),
-        # Places 0+2+0, 1+0+1, 2+1+2 of the three answers.
+        # Ranks 0+2+0, 1+0+1, 2+1+2 of the three answers.
         (([0, 1, 2], [1, 2, 0], [0, 1, 2]), (0.5, 0.5, 2)),
         (([0, [1, 2]], [2, 0, 1]), (0, 2, 1)),
         (([0, 1, 2], None), (0, 1, 2)),

@@ -1,4 +1,4 @@
-"""The graded Oracle: by hand, and what it must never do."""
+"""The graded Oracle: examples by hand, and invariants."""
 
 import itertools
 
@@ -38,13 +38,13 @@ def test_truncated_answers_stay_below_complete_ones():
     assert said.scores == pytest.approx((-0.2 * (1 - near) - 1, -0.4, -0.2 * (1 - 1 / 4) - 1))
 
 
-def test_phrases_are_values():
+def test_values_may_be_phrases():
     assert nearness("It happens halfway.", "It happens near the end.", "When?", (TIMES,)) == (
         pytest.approx(0.5 * 2 / 5 + 0.5 * 0.5)
     )
 
 
-def test_a_value_of_the_question_or_two_values_say_nothing():
+def test_values_of_the_question_and_several_values_do_not_count():
     words = 3 / 4 / 2
     assert nearness("There are two squares", "There are three squares", "two?", (NUMBERS,)) == words
     hedged = nearness("two or three squares", "There are three squares", "", (NUMBERS,))

@@ -1,4 +1,4 @@
-"""Groups of answers as JSON lines: what is written is read again; bad lines are named."""
+"""Groups of answers as JSON lines: they round-trip, and bad lines are named."""
 
 import json
 
@@ -25,7 +25,7 @@ def write(path, *rows):
     return path
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_groups_round_trip(tmp_path):
     path = write(tmp_path / "g.jsonl", *(to_row(REQUEST, ranking) for ranking in RANKINGS))
     assert read_groups(path) == [(REQUEST, ranking) for ranking in RANKINGS]
 
@@ -58,13 +58,13 @@ def test_a_bad_line_is_named(tmp_path, change, message):
         read_groups(path)
 
 
-def test_a_line_that_is_no_object_is_named(tmp_path):
+def test_a_line_that_is_not_an_object_is_named(tmp_path):
     (tmp_path / "g.jsonl").write_text('["a"]\n')
     with pytest.raises(UserError, match="line 1"):
         read_groups(tmp_path / "g.jsonl")
 
 
-def test_a_file_of_something_else_is_named(tmp_path):
+def test_a_file_that_is_not_text_is_named(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"\x00\xff\xfe")
     with pytest.raises(UserError, match="clip.mp4 is not UTF-8 text"):
         read_groups(tmp_path / "clip.mp4")

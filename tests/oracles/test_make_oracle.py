@@ -44,7 +44,7 @@ SECTION = {
 
 
 class Device:
-    """Stands for an Oracle that lives outside the package."""
+    """Stands in for an Oracle outside the package."""
 
     def __init__(self, settings):
         self.settings = settings
@@ -116,7 +116,7 @@ def test_oracles_from_outside_the_package():
 
 
 @pytest.mark.parametrize("change", [{"name": "reward"}, {"name": "top", "inner": "reward"}])
-def test_an_error_from_outside_passes_as_it_is(change):
+def test_an_error_from_outside_passes_unchanged(change):
     def fail(config):
         raise ValueError("shapes differ")
 

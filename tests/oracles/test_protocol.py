@@ -1,4 +1,4 @@
-"""Requests, and what `ask` makes of Oracles that fail."""
+"""Requests, and how `ask` treats Oracles that fail."""
 
 import logging
 import subprocess
@@ -14,7 +14,7 @@ GOOD = [Ranking.from_order([2, 0, 1], 3), Ranking.from_order([1, 0], 2)]
 
 
 class Says:
-    """An Oracle that answers what it was told to, or raises it."""
+    """An Oracle that returns a given answer, or raises it."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -58,7 +58,7 @@ def test_a_failed_call_makes_all_rankings_invalid(answer, reason, caplog):
         (Ranking.invalid("it would not say", 3), "it would not say"),
     ],
 )
-def test_a_bad_ranking_spoils_its_own_group_only(bad, reason, caplog):
+def test_a_bad_ranking_affects_only_its_group(bad, reason, caplog):
     with caplog.at_level(logging.WARNING):
         rankings = ask(Says([bad, GOOD[1]]), REQUESTS)
     assert not rankings[0].valid and reason in rankings[0].reason and len(rankings[0].ranks) == 3

@@ -1,4 +1,4 @@
-"""Rankings: what becomes of good and of bad answers of an Oracle."""
+"""Rankings from good and bad answers of an Oracle."""
 
 import math
 import re
@@ -97,7 +97,7 @@ def test_tiers(order, tiers):
 
 @unhurried
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=8))
-def test_tiers_are_the_order_again(scores):
+def test_tiers_round_trip(scores):
     ranking = Ranking.from_scores(scores)
     assert Ranking.from_order(ranking.tiers, len(scores)).ranks == ranking.ranks
 
@@ -124,7 +124,7 @@ anything = st.recursive(
 
 @unhurried
 @given(anything, st.integers(1, 5))
-def test_whatever_an_oracle_says_gives_a_ranking_of_the_right_size(answer, size):
+def test_any_answer_gives_a_ranking_of_the_right_size(answer, size):
     for make in (Ranking.from_order, Ranking.from_top_k, Ranking.from_scores):
         ranking = make(answer, size)
         assert len(ranking.ranks) == size and sum(ranking.ranks) == size * (size - 1) / 2
@@ -151,13 +151,13 @@ def test_bad_scores_are_invalid(scores, reason):
     "make",
     [
         lambda: Ranking((1.0, 2.0)),  # counted from 1
-        lambda: Ranking((0.0, 0.0, 1.0)),  # a tie by its lowest rank
+        lambda: Ranking((0.0, 0.0, 1.0)),  # a tie at its lowest rank
         lambda: Ranking((0.0, math.nan)),
         lambda: Ranking(()),
         lambda: Ranking((0.5, 0.5), valid=False),  # without a reason
         lambda: Ranking((0.0, 1.0), scores=(1.0,)),
-        lambda: Ranking((0.0, 1.0), scores=(1.0, 2.0)),  # the other way round
-        lambda: Ranking((0.0, 1.0), scores=(1.0, 1.0)),  # tied, where the ranks are not
+        lambda: Ranking((0.0, 1.0), scores=(1.0, 2.0)),  # reversed
+        lambda: Ranking((0.0, 1.0), scores=(1.0, 1.0)),  # tied, but the ranks are not
         lambda: Ranking((0.5, 0.5), scores=(2.0, 1.0)),
         lambda: Ranking((0.0, 1.0), scores=(math.inf, 1.0)),
         lambda: Ranking((0.5, 0.5), scores=(math.nan, math.nan)),
@@ -167,6 +167,6 @@ def test_bad_scores_are_invalid(scores, reason):
         lambda: Ranking.from_scores([]),
     ],
 )
-def test_errors_of_the_programmer_are_raised(make):
+def test_programming_errors_are_raised(make):
     with pytest.raises(ValueError):
         make()

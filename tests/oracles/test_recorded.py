@@ -1,4 +1,4 @@
-"""Orders from a file: found by question, answers and video, in whatever order the answers come."""
+"""Orders from a file: found by question, answers and video, whatever the order of the answers."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_what_is_not_in_the_file_is_invalid(oracle, other):
     assert ranking.reason.endswith("anna.jsonl")
 
 
-def test_the_video_counts_where_both_have_one(oracle):
+def test_the_video_counts_if_both_have_one(oracle):
     anna = oracle(
         (request("red", "blue", video="videos/0.mp4"), [0, 1]),
         (request("red", "blue", video="videos/1.mp4"), [1, 0]),
@@ -69,14 +69,14 @@ def test_the_video_counts_where_both_have_one(oracle):
     assert [ranking.ranks for ranking in anna.rank(asked)] == [(0, 1), (1, 0), (0.5, 0.5)]
 
 
-def test_the_last_line_counts_a_skip_too(oracle):
+def test_the_last_line_counts_also_if_it_is_skipped(oracle):
     group = request("red", "blue")
     assert oracle((group, [0, 1]), (group, [1, 0])).rank([group])[0].ranks == (1, 0)
     skipped = oracle((group, [0, 1]), (group, Ranking.invalid("skipped by anna", 2)))
     assert skipped.rank([group])[0].reason == "skipped by anna"
 
 
-def test_identical_answers_that_were_told_apart_share_their_mean(oracle):
+def test_identical_answers_with_different_ranks_share_their_mean(oracle):
     anna = oracle((request("red", "blue", "red"), [0, 1, 2]))
     assert anna.rank([request("red", "blue", "red")])[0].ranks == (1, 1, 1)
 

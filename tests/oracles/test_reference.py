@@ -1,4 +1,4 @@
-"""The Oracle that knows the answers."""
+"""The Oracle that knows the accepted answers."""
 
 import numpy as np
 import pytest
@@ -85,16 +85,16 @@ def test_the_fragment_it_moves_does_not_beat_a_full_wrong_answer():
         (("Is the circle red?", "Yes, the circle is red.", ()), "Yes."),
     ],
 )
-def test_the_same_thing_said_otherwise_is_partial(item, response):
+def test_the_same_content_in_other_words_is_partial(item, response):
     assert level(item, response) == Level.PARTIAL
 
 
 @pytest.mark.parametrize(
     "item, response",
     [
-        (COLOUR, "The circle is blue."),  # the template without its one telling word
+        (COLOUR, "The circle is blue."),  # the template without its one key word
         (COLOUR, "The circle is red and blue."),  # hedged
-        (COLOUR, "The circle is not red."),  # denied
+        (COLOUR, "The circle is not red."),  # negated
         (COLOUR, "red red red red"),  # repeated
         (COLOUR, "What colour is the circle?"),
         (COLOUR, "circle"),
@@ -107,7 +107,7 @@ def test_the_same_thing_said_otherwise_is_partial(item, response):
         (CHOICE, "It comes first."),
     ],
 )
-def test_overlap_alone_earns_nothing(item, response):
+def test_overlap_by_itself_earns_nothing(item, response):
     assert level(item, response) == Level.WRONG
 
 
@@ -133,14 +133,14 @@ def test_no_wrong_value_of_the_embedded_world_earns_credit(seed):
 
 def test_scores_are_qualities():
     responses = ("THE CIRCLE IS RED", "It is a red circle", "It is red", "blue")
-    # partial 0.5 * 3 / 5; truncated half of that less 1
+    # partial 0.5 * 3 / 5; truncated half of that minus 1
     assert scores(COLOUR, *responses) == (1.0, 0.9, 0.3, 0.0)
     assert scores(COLOUR, *responses, truncated=(True,) * 4) == (-0.5, -0.55, -0.85, -1.0)
 
 
 @st.composite
 def grades(draw):
-    """Any grade that a response can get: only partial ones have an overlap."""
+    """Any possible grade: only partial ones have an overlap."""
     level = draw(st.sampled_from(Level))
     longest = draw(st.integers(1, 60))
     overlap = draw(st.integers(1, longest)) / longest if level == Level.PARTIAL else 0.0
@@ -174,7 +174,7 @@ def test_the_order_of_presentation_does_not_matter(order, responses, truncated):
 
 @unhurried
 @given(st.lists(words, min_size=5, max_size=5), st.lists(st.booleans(), min_size=5, max_size=5))
-def test_all_complete_ones_come_before_all_truncated_ones(responses, truncated):
+def test_complete_responses_come_before_truncated_ones(responses, truncated):
     given_ranks = ranks(COLOUR, *responses, truncated=truncated)
     complete = [rank for rank, cut in zip(given_ranks, truncated, strict=True) if not cut]
     cut_off = [rank for rank, cut in zip(given_ranks, truncated, strict=True) if cut]
@@ -188,6 +188,6 @@ def test_without_a_reference_there_is_no_ranking(reference):
     assert ReferenceOracle().rank([bare, request(COLOUR, "x")])[0] == expected
 
 
-def test_raw_tells_why():
+def test_raw_gives_the_grades():
     ranking = ReferenceOracle().rank([request(COLOUR, "red", "x", truncated=(False, True))])[0]
     assert ranking.raw == "partial 0.25 | wrong, truncated"
