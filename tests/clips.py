@@ -5,7 +5,8 @@ import pathlib
 import av
 import numpy as np
 
-from orl_jax.data.text.tokenizer import PromptEncoder, build_word_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import build_word_tokenizer
 
 LEVELS = 8  # grey levels of frames lie this far apart, more than H.264 loses
 

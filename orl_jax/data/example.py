@@ -7,7 +7,7 @@ import numpy as np
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.text.prompt import asked
-from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.data.video import VideoError, read_frames
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.run.errors import UserError

@@ -8,7 +8,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
 from orl_jax.data.source import Items
-from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.run.errors import UserError
 

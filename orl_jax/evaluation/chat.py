@@ -21,7 +21,7 @@ import decord
 import jax
 import numpy as np
 
-from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.data.video import ClipFormat, VideoError, read_frames, uniform_indices
 from orl_jax.evaluation.ranked_answers import Answer
 from orl_jax.models.assembly import Assembly, banned_tokens

@@ -8,7 +8,7 @@ import numpy as np
 
 from orl_jax.data.source import Items, Selection, select
 from orl_jax.data.subset import spread
-from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.evaluation.prediction import WEIGHED, options_of
 from orl_jax.evaluation.scoring.video_mme import LETTERS, option_text
 from orl_jax.run.errors import UserError

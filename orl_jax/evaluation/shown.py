@@ -5,8 +5,8 @@ import pathlib
 from typing import Any
 
 from orl_jax.data.text.prompt import asked
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.data.text.subtitles import at_times, read_cues, shorten
-from orl_jax.data.text.tokenizer import PromptEncoder
 from orl_jax.data.video import VideoError, frame_times
 
 

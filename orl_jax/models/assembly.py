@@ -17,7 +17,8 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Bool, PRNGKeyArray
 from ml_collections import ConfigDict
 
-from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import load_tokenizer
 from orl_jax.models.params import combine, flatten, missing, policy_of
 from orl_jax.models.quantised import quantise_like
 from orl_jax.models.sequences import Prompt

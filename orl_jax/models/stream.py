@@ -12,7 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.models.sampler import LoopState, Prefix, begin, decode_token
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm import VLM

@@ -23,7 +23,8 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from orl_jax.data.text.prompt import IMAGE_TOKEN
-from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import load_tokenizer
 from orl_jax.models.params import flatten
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm_settings import VlmSettings

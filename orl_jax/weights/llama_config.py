@@ -80,7 +80,7 @@ def rope_parameters(model: Llama) -> dict[str, Any]:
 def generation_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """How to sample: up to the end token, without the tokens that are also banned in training.
 
-    Their rows of the embedding were never trained (`orl_jax.data.text.tokenizer.PromptEncoder`).
+    Their rows of the embedding were never trained (`orl_jax.data.text.prompt_encoder`).
     """
     special = {
         "bos_token_id": tokenizer.bos_token_id,

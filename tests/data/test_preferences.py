@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from orl_jax.data.preferences import preference, read_preferences
-from orl_jax.data.text.tokenizer import PromptEncoder, build_word_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json_lines
 

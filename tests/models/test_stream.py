@@ -10,7 +10,8 @@ from tiny_model import BANNED, END, PAD, make_params, make_prompts, make_vlm
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from orl_jax.data.text.tokenizer import IMAGE_TOKEN, PromptEncoder
+from orl_jax.data.text.prompt import IMAGE_TOKEN
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.models.sampler import sample
 from orl_jax.models.stream import Streamer, text_pieces
 

@@ -9,7 +9,8 @@ from assets import npm
 from llama_vocabulary import node_ids, read_vocabulary, write_sentencepiece, write_tokenizer_json
 
 from orl_jax.data.text.prompt import format_example, format_prompt
-from orl_jax.data.text.tokenizer import PromptEncoder, load_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.real
 

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from orl_jax.data.text.prompt import SYSTEM, format_example, format_prompt
-from orl_jax.data.text.tokenizer import PromptEncoder, build_word_tokenizer, load_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import build_word_tokenizer, load_tokenizer
 from orl_jax.run.errors import UserError
 
 QUESTION = "What does the red circle do?"

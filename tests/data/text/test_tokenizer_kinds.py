@@ -14,7 +14,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from orl_jax.data.text.prompt import SYSTEM, format_example
-from orl_jax.data.text.tokenizer import PromptEncoder, build_word_tokenizer, load_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import build_word_tokenizer, load_tokenizer
 from orl_jax.run.errors import UserError
 
 VISUAL = 3

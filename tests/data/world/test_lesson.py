@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from orl_jax.data.text.tokenizer import PromptEncoder, build_word_tokenizer
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.data.world.lesson import group_by_video
 
 
