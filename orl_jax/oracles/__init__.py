@@ -9,7 +9,7 @@
 `reference` knows the accepted answers; `graded` also tells near misses from far ones; `served` asks
 a model behind an OpenAI-compatible address; `recorded` replays orders from a file, such as people's
 orders; `embedding` compares with the reference by a sentence model; `ensemble` averages several
-Oracles; "module:function" is a function of one's own. The others wrap one Oracle and change its
+Oracles; "module:function" is your own function. The others wrap one Oracle and change its
 rankings, to test robustness: `noisy` (random errors), `reversed` (an adversary), `top` and `coarse`
 (less detail), `distorted` (the same order, scores without a common scale), `delayed` (the same
 rankings, later).

@@ -13,7 +13,7 @@ class OracleSettings:
 
     Args:
       name: "reference", "graded", "served", "recorded", "embedding", a wrapper ("noisy",
-        "reversed", "top", "coarse", "distorted", "delayed"), "ensemble", a function of one's own as
+        "reversed", "top", "coarse", "distorted", "delayed"), "ensemble", your own function as
         "module:function", or the name of an Oracle that `make_oracle` is given.
       policy: of `ask`, where the Oracle fails: "skip" or "raise".
       inner: of a wrapper, the name of the Oracle that it wraps, not itself a wrapper.
