@@ -96,7 +96,7 @@ class Features:
         """A video's tokens, [N, D].
 
         Raises:
-          VideoError: there are none: the file cannot be read, or has changed.
+          VideoError: there are none, as the file cannot be read or has changed.
         """
         if not self._is_there(video):
             raise VideoError(video, "has no visual tokens, as it cannot be read or has changed")

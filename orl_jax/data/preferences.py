@@ -1,7 +1,7 @@
 r"""Preference pairs: two answers of which one is preferred, as JSON lines.
 
 The fields are those of VLM-RLAIF's preference file (yonseivnl/vlm-rlaif at 610cac7), with the path
-of the video in place of 50 paths of frames:
+of the video instead of 50 paths of frames:
 
     {"id", "video", "conversations": [{"from": "human", "value": "<image>\nQUESTION"},
      {"from": "gpt", "value": ""}], "output_1": {"from": "gpt", "value": TEXT}, "output_2": {...},

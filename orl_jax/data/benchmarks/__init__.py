@@ -1,1 +1,1 @@
-"""Published data sets, and one's own, read in the layouts in which they are given out."""
+"""Published data sets, and your own, read in their official layouts."""

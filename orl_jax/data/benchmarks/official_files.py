@@ -20,7 +20,7 @@ class OfficialFiles:
       videos: holds the videos; None for `folder`.
 
     Raises:
-      UserError: there is no such folder.
+      UserError: the folder does not exist.
 
     Example: `OfficialFiles("MSVD-QA", "its authors", "downloads/msvd").rows("test_qa.json")`.
     """

@@ -22,7 +22,7 @@ def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise UserError(f"no tokenizer in {folder}: there is no such folder")
+        raise UserError(f"no tokenizer in {folder}: the folder does not exist")
     try:
         tokenizer = _read(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
