@@ -165,7 +165,7 @@ def test_video_mme_from_the_list_of_videos(tmp_path, video_mme, keys):
     with pytest.raises(UserError, match='answer "E" of 001-2 is not the letter of one of its 4'):
         built("video_mme", tmp_path)
     write_json(video_mme / "other.json", [])
-    with pytest.raises(UserError, match=r"holds Video-MME.json, other.json: leave one list"):
+    with pytest.raises(UserError, match=r"holds Video-MME.json, other.json: leave only one"):
         built("video_mme", tmp_path)
 
 

@@ -126,7 +126,7 @@ def test_padding_that_ends_answers_is_replaced(llama_like, tmp_path):
 
 
 def test_loading_nothing(tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="does not exist"):
         load_tokenizer(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no tokenizer in"):
         load_tokenizer(tmp_path)
