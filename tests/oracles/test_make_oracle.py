@@ -96,7 +96,7 @@ def test_every_key_is_documented():
 
 def test_settings_in_place_of_a_section():
     noisy = make_oracle(OracleSettings("noisy", swap_probability=0.2, seed=7))
-    assert noisy == make_oracle({"name": "noisy", "swap_probability": 0.2, "seed": 7})
+    assert noisy == NoisyOracle(noisy.inner, swap_probability=0.2, seed=7)
 
 
 def test_oracles_from_outside_the_package():
