@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.models.assembly import Assembly, banned_tokens
 from orl_jax.models.params import combine, policy_of
 from orl_jax.models.sampler import sample

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
-from orl_jax.data.text.tokenizer import PromptEncoder
+from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition, policy_of

@@ -8,14 +8,18 @@ from clips import make_encoder, make_item, write_clip
 from ml_collections import ConfigDict
 
 from orl_jax.data.frame_cache import FrameCache
+from orl_jax.data.plan import Plan
 from orl_jax.data.video import FRAMINGS, ClipFormat, read_frames
+from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation import evaluator as evaluator_module
 from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.report.frames import Frames
 from orl_jax.report.html import _frames
+from orl_jax.report.record import read_record
 from orl_jax.rl import score_model
 from orl_jax.rl import stage as rl
+from orl_jax.run import config as configs
 from orl_jax.run.config import up_to_date
 from orl_jax.training import sft
 
@@ -47,7 +51,9 @@ def of_rl(config, item):
 
 
 def of_reward(config, item):
-    return score_model.make_loader(config, ASSEMBLY, [item | PAIR], FrameCache(0), "reward")
+    videos, plan = VideoSettings.of(config.data), Plan(config.reward.batch_size)
+    cache, items = FrameCache(0), [item | PAIR]
+    return score_model.make_loader(ASSEMBLY.encoder, videos, 8, cache, items, plan)
 
 
 def of_sft(config, item):
@@ -82,7 +88,8 @@ def test_evaluation_reads_as_the_checkpoint_says(tmp_path, monkeypatch, data, fr
 @pytest.mark.parametrize(("data", "framing"), SETTINGS)
 def test_the_report_shows_what_the_policy_saw(tmp_path, data, framing):
     write_clip(tmp_path / "wide.mp4", 4, size=(80, 48))
-    shown = _frames(config_of(tmp_path, **data).to_dict(), tmp_path)("wide.mp4")
+    configs.write(config_of(tmp_path, **data), str(tmp_path))
+    shown = _frames(read_record(tmp_path), tmp_path)("wide.mp4")
     by_framing = {
         name: Frames(tmp_path, ClipFormat(F, SIZE, name))("wide.mp4") for name in FRAMINGS
     }

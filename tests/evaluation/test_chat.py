@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
     config = runpy.run_path(str(ROOT / "configs" / "demo.py"))["get_config"]("tiny").unlock()
     config.data.folder = str(folder / "data")
     config.rl.max_response_tokens = MAX_TOKENS
-    model, encoder, _ = assemble(config, lora=True)
+    model, encoder, *_ = assemble(config, lora=True)
     prompt = Prompt(*(array[None] for array in encoder.encode_prompt("")))
     frames = np.zeros((1, config.data.frames, 32, 32, 3), np.uint8)
     params = random_params(model, frames, prompt, seed=15)  # answers that differ

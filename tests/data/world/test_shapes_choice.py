@@ -121,7 +121,9 @@ def test_letters_are_balanced_and_depend_only_on_the_id():
     assert other["question_id"] == "00777-3" and choice(item) == made[0][1] != other
     with pytest.raises(UserError, match="item test/00000-0 asks 'Why\\?', whose answer is not"):
         choice({**item, "question": "Why?"})
-    with pytest.raises(UserError, match=r"answer is not 'So\.' in its scene; delete the data folder"):
+    with pytest.raises(
+        UserError, match=r"answer is not 'So\.' in its scene; delete the data folder"
+    ):
         choice({**item, "answer": "So."})
 
 
