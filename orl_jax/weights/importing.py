@@ -119,7 +119,7 @@ def _read_adapter(folder: str, parts: Parts, settings: VlmSettings, seed: int) -
 
 
 def _whole(value: np.ndarray) -> Streamed:
-    """In float32, because adapters are trained."""
+    """An adapter's array in one piece, in float32 because adapters are trained."""
     value = np.asarray(value, np.float32)
     return Streamed(value.shape, value.dtype, lambda: iter([value]))
 

@@ -100,7 +100,7 @@ def _to_numpy(value: Any) -> np.ndarray:
 
 
 def _refused(file: Path, error: Exception) -> UserError:
-    """For a pickle that would run code; PyTorch's own message advises to allow it."""
+    """The error for a pickle that would run code; PyTorch's own message advises to allow it."""
     called = re.search(r"GLOBAL ([\w.]+)", str(error))
     what = f"calls {called[1]}" if called else "holds more than tensors"
     return UserError(
@@ -110,7 +110,7 @@ def _refused(file: Path, error: Exception) -> UserError:
 
 
 def _damaged(file: Path, error: Exception) -> UserError:
-    """For a file that is truncated or of another format."""
+    """The error for a file that is truncated or has another format."""
     if "mmap can only be used" in str(error):
         return UserError(
             f"{file} is not a zip file, the format of PyTorch since 1.6: no code from it was run, "

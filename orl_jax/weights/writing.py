@@ -28,7 +28,7 @@ class NewTensor(NamedTuple):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Bytes of the tensor."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 

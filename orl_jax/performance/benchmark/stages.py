@@ -57,7 +57,7 @@ class Stage:
     bound: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, with the rate and the share of the roofline."""
+        """Values for JSON, including the rate and the share of the roofline."""
         tree = dataclasses.asdict(self) | {"timing": self.timing.to_dict()}
         tree["cost"] = self.cost._asdict() if self.cost else None
         tree["rate"] = self.count / self.timing.median

@@ -30,7 +30,7 @@ class Timing:
         return min(self.samples)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON.
+        """Values for JSON.
 
         Example: `Timing((2.0, 1.0, 4.0)).to_dict()["median"] == 2.0`.
         """

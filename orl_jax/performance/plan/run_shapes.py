@@ -63,7 +63,7 @@ class RunShapes:
 
     @cached_property
     def algorithm(self) -> Algorithm:
-        """Of `config.rl`."""
+        """The algorithm of `config.rl`."""
         shapes = self.shapes
         return make_algorithm(
             shapes.config, self.model, shapes.optimizer(shapes.config.rl),

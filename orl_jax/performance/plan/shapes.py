@@ -161,7 +161,7 @@ class Shapes:
         )
 
     def optimizer(self, section: ConfigDict) -> Any:
-        """Of a stage; the number of its steps changes no shape."""
+        """The optimiser of a stage; shapes do not depend on its number of steps."""
         settings = OptimizerSettings.of(section)
         return make_optimizer(settings, make_schedule(settings, max(section.steps, 1)))
 

@@ -136,7 +136,7 @@ def _lessons(shapes: Shapes) -> sft.Lessons:
 
 
 def _encode(resident: RunShapes) -> Step:
-    """As `DevicePolicy.encode`."""
+    """`DevicePolicy.encode`."""
     encode = partial(device_policy.encode, resident.model, resident.adapter_trained)
     function = jax.jit(encode, out_shardings=resident.shapes.layout.batch)
     args = (resident.state.trained, resident.frozen, resident.frames)
@@ -145,7 +145,7 @@ def _encode(resident: RunShapes) -> Step:
 
 
 def _rollout(resident: RunShapes) -> Step:
-    """As `DevicePolicy.rollout`."""
+    """`DevicePolicy.rollout`."""
     shapes = resident.shapes
     sampling = device_policy.Sampling.of(shapes.config.rl, shapes.tokens)
     draw = partial(device_policy.rollout, resident.algorithm.scorer, sampling)
@@ -200,7 +200,7 @@ def _validate(resident: RunShapes) -> Step:
 
 
 def _update(resident: RunShapes) -> Step:
-    """As `DevicePolicy.update`."""
+    """`DevicePolicy.update`."""
     shapes, step = resident.shapes, resident.algorithm.step
     places = (_places(resident.state), shapes.layout.whole, shapes.layout.batch)
     args = (*resident.always, resident.batch)

@@ -1,1 +1,1 @@
-"""Where the time of training steps goes: a profiler's trace, and what it says in a page."""
+"""Where the time of training steps goes: records a profiler's trace and summarises it."""
