@@ -3,8 +3,8 @@
 # make lint   ruff: check and format
 # make docs   API pages from the docstrings, in build/api
 #
-# Each makes .venv first where there is none (another Python: make demo PYTHON=python3.12), and
-# installs again only when setup.py has changed.
+# Each creates .venv first if there is none (another Python: make demo PYTHON=python3.12), and
+# installs again only if setup.py has changed.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -13,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Installs $what: the name of each package as it comes, pip's errors, but not its warnings.
+# Installs $what: shows the name of each package and pip's errors, but not its warnings.
 define install
 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --progress-bar off -e "$$what" \
   2> >(grep -v '^WARNING' >&2) | \
@@ -26,8 +26,8 @@ PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --progress-bar off 
   done; echo; }
 endef
 
-# On CPU, XLA takes large blocks from malloc at every step. Kept, and in large pages, they are not
-# faulted in anew each time: about twice as fast here (glibc only; other systems ignore it).
+# On CPU, XLA allocates large blocks with malloc at every step. If they are kept, in large pages, they
+# are not faulted in again each time: about twice as fast here (glibc only; other systems ignore it).
 TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184
 
 .PHONY: demo test lint docs
@@ -46,7 +46,7 @@ lint: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	@$(BIN)/python docs/api_pages.py build/api
 
-# The Python of .venv where there is one, else the one to make it with.
+# The Python of .venv if there is one, else the one to create it with.
 BASE = $(shell [ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))
 
 $(VENV)/.made:

@@ -1,4 +1,4 @@
-"""Packaging of orl_jax. Bounds of versions: from what was tested, up to what may break."""
+"""Packaging of orl_jax. Version bounds: from what was tested up to what may break."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ REQUIRES = [
     "qwix>=0.1.8,<0.2",  # quantised kernels
     "orbax-checkpoint>=0.12.8,<0.13",
     "numpy>=2.2,<3",
-    "scipy>=1.15,<2",  # rank correlations and tests of an audit; jax brings it, too
+    "scipy>=1.15,<2",  # rank correlations and tests of an audit; jax also needs it
     "jaxtyping>=0.3.11,<0.4",  # shapes in signatures; checked only under pytest
     # Text: tokenizers, Hugging Face configurations and weights. Version 5 dropped its Flax classes.
     "transformers>=5.23,<6",
@@ -47,7 +47,7 @@ REQUIRES = [
 EXTRAS = {
     "test": [
         "pytest>=9,<10",
-        "pytest-xdist>=3.8,<4",  # files of tests side by side; most of their time is compilation
+        "pytest-xdist>=3.8,<4",  # test files in parallel; most of their time is compilation
         "hypothesis>=6.150,<7",
         "beartype>=0.22,<0.24",  # checks the jaxtyping annotations at run time
         "scikit-learn>=1.6,<2",  # nDCG, a peer
@@ -57,12 +57,12 @@ EXTRAS = {
         "pyarrow>=18",  # tables of source.name=video_mme
         "sentencepiece>=0.2,<0.3",  # reads a tokenizer.model, as the baseline's folders have
     ],
-    "torch": ["torch==2.13.0"],  # parity tests; pinned, for a loose pin may bring another build
+    "torch": ["torch==2.13.0"],  # parity tests; pinned, because a loose pin may install another build
     # TRL's loss on the same tensors, PEFT's adapters; both need torch.
     "peers": ["trl==1.16.0", "peft==0.21.2"],
     "parquet": ["pyarrow>=18"],  # Video-MME's table (source.name=video_mme)
     "embeddings": ["sentence-transformers>=6,<7"],  # of oracle.name=embedding; needs torch
-    # transformers reads the real SmolLM2 with gguf; its server is a judge that nobody here wrote.
+    # transformers reads the real SmolLM2 with gguf; its server is a judge written by others.
     "real": ["gguf==0.19.0", "transformers[serving]>=5.23,<6"],
     "docs": ["pdoc>=16,<17"],  # API pages from the docstrings (make docs)
     "gpu": ["jax[cuda12]"],  # any driver from 525 on; for CUDA 13: pip install "jax[cuda13]"
