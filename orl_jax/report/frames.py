@@ -11,8 +11,8 @@ from PIL import Image
 from orl_jax.data.video import ClipFormat, VideoError, read_frames
 
 SHOWN = 8  # frames of a clip
-LARGEST = 96  # pixels a side; a page of larger frames of real video would weigh megabytes
-_PNG_UP_TO = 64  # pixels a side; beyond that JPEG is several times smaller
+LARGEST = 96  # pixels per side; a page of larger frames of real video would weigh megabytes
+_PNG_UP_TO = 64  # pixels per side; beyond that JPEG is several times smaller
 
 
 class Frames:

@@ -34,7 +34,7 @@ from orl_jax.report.table import (
 from orl_jax.report.wording import FILTERS
 
 _TEMPLATE = "report.html.jinja"
-_USUAL_IMAGE_SIZE = 64  # pixels a side, where the config does not tell
+_USUAL_IMAGE_SIZE = 64  # pixels per side, where the config does not say
 
 
 @dataclasses.dataclass(frozen=True)

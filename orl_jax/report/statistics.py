@@ -84,18 +84,18 @@ def interval(
 
     Shares (limits 0 and 1, and every value one of them) have Wilson's interval, other values the
     percentile bootstrap's (Efron 1979), which is too narrow for fewer than about five values.
-    Where all values are the same, resampling shows no width. But another value may be as frequent
-    as Wilson's upper limit of 0 in n allows, and as far away as the limits: that is the interval
-    then. Without limits there is none.
+    Where all values are the same, resampling shows no width. Then other values may be as
+    frequent as Wilson's upper limit of 0 in n, and as far away as `limits`: that is the interval.
+    Without limits there is none.
 
     Args:
-      values: one an item; NaN where it has none.
+      values: one per item; NaN where it has none.
       limits: the smallest and the largest value that is possible.
       resamples: of the items, with replacement.
 
     Returns:
-      {"mean", "low", "high", "n"}; low and high are None where nothing can be said, the mean also
-      where no value is a number.
+      {"mean", "low", "high", "n"}; low and high are None where there is no interval, and the mean
+      too where no value is a number.
 
     Example: `interval([0.0, 1.0, nan])` has the mean 0.5, from 0 to 1, and n = 2.
     """
@@ -162,7 +162,7 @@ def compare(
     or wrong have Newcombe's interval and the test, other numbers `interval`'s and no test (None).
 
     Args:
-      first, second: one number an item, in the same order.
+      first, second: one number per item, in the same order.
       limits: the smallest and the largest number that is possible.
 
     Returns:

@@ -2,7 +2,7 @@
 
 evaluations  what scripts/evaluate.py left, by name of the model
 verdicts     what a judge has said about the answers
-measures     a number an item; which measure is the headline, and why
+measures     a number per item; which measure is the headline, and why
 published    the figures of the paper
 cells        means, differences and tests by task type and other groups
 benchmarks   one data set and split: its models, its tables

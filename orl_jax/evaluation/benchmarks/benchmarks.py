@@ -58,7 +58,7 @@ class Benchmark:
 def read_benchmarks(
     evaluations: Sequence[Evaluation], baseline: str, judge: Settings, progress: bool = False
 ) -> list[Benchmark]:
-    """The benchmarks of evaluations, in the order in which they come first.
+    """The benchmarks of evaluations, in the order of their first appearance.
 
     Args:
       evaluations: of `read_evaluations`.

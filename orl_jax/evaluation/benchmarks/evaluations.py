@@ -66,7 +66,7 @@ def read_evaluations(arguments: Sequence[str]) -> list[Evaluation]:
 
 
 def choose_baseline(evaluations: Sequence[Evaluation], wanted: str | None) -> str:
-    """The name that others are compared with: the one that is wanted, else the first.
+    """The name that others are compared with: the wanted one, else the first.
 
     Raises:
       UserError: nothing has this name.

@@ -22,7 +22,7 @@ Marks = Mapping[str, Mapping[str, float]]  # model -> item id -> 1 right, 0 wron
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An item with every model's answer: (model, response, right; None where nobody has said).
+    """An item with every model's answer: (model, response, right; None where it was not judged).
 
     `options` have their letters; `lettered` says whether the reference is one of these.
     """

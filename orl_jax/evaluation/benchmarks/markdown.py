@@ -132,5 +132,5 @@ def _cited(row: dict[str, Any], name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which Markdown and HTML see no marks."""
+    """Text with the special characters of Markdown and HTML escaped."""
     return " ".join(text.split()).translate(_MARKS)

@@ -1,4 +1,4 @@
-"""A benchmark as pictures: bars with intervals, and a radar where there are task types enough."""
+"""A benchmark as pictures: bars with intervals, and a radar where there are enough task types."""
 
 import math
 import textwrap

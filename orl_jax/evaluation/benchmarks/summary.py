@@ -1,4 +1,4 @@
-"""One row a benchmark and model: what stands first on the page and in the terminal."""
+"""One row per benchmark and model: the first table of the page and the terminal."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -21,7 +21,7 @@ _NONE: Entry = {"kind": "failed"}  # of an item that has none, as one that faile
 
 @dataclasses.dataclass(frozen=True)
 class Verdicts:
-    """An entry an item, in order.
+    """One entry per item, in order.
 
     Attributes:
       model: the judge; "" where the journal does not say.
@@ -35,7 +35,7 @@ class Verdicts:
 
     @property
     def judged(self) -> int:
-        """How many items the judge said yes or no about."""
+        """How many items the judge answered yes or no."""
         return sum(entry["kind"] == "parsed" for entry in self.entries)
 
     @property
@@ -82,7 +82,7 @@ def read_verdicts(path: pathlib.Path, items: Sequence[Item], judge: Settings) ->
 
 
 def _lines(path: pathlib.Path) -> Iterator[Entry]:
-    """Entries that are whole; a later line of the same key counts, as in the journal itself."""
+    """Complete entries, in file order; as in the journal, the last line of a key counts."""
     for entry in readable_json_lines(path)[0]:
         if "key" in entry and entry.get("kind") in _KINDS:
             yield entry

@@ -7,7 +7,7 @@ from orl_jax.evaluation.scoring.predictions import Item
 from orl_jax.evaluation.scoring.verdict import BEST
 from orl_jax.report.statistics import SMALL, Limits, interval
 
-Measures = Mapping[str, Sequence[float]]  # one number an item; NaN where it has none
+Measures = Mapping[str, Sequence[float]]  # one number per item; NaN where it has none
 _SCORES = frozenset(
     ("score", "judge_score", "correctness", "detail", "context", "temporal", "consistency")
 )

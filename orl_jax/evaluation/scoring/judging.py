@@ -69,7 +69,7 @@ class Question:
 
 
 def verdict_key(address: str, model: str, question: Question) -> str:
-    """What a verdict is found by: who was asked, and every word of it.
+    """The key of a verdict: a hash of who was asked, and of every word.
 
     Example: `verdict_key("http://127.0.0.1:8000/v1", "judge", question)`.
     """
@@ -82,7 +82,7 @@ class Judge:
 
     Args:
       settings: of the section `judge`.
-      journal: what it has said before, and where it is written.
+      journal: its earlier verdicts, and where new ones are written.
 
     Raises:
       UserError: no model is named, or an invalid address.
@@ -128,7 +128,7 @@ class Judge:
         return verdict_key(self._settings.address, self._settings.model, question)
 
     def _known(self, key: str, question: Question) -> Entry | None:
-        """What was said before; from the cache it goes into the journal."""
+        """An earlier answer; one from the cache is copied into the journal."""
         entry = self._journal.get(key)
         if entry is None and (entry := self._cache.get(key)):
             entry = {**entry, **self._about(question)}

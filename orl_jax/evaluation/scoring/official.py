@@ -3,7 +3,7 @@
 video_mme            PATH.json, also of shapes_choice, the embedded world in its form
 msvd_qa, msrvtt_qa   PATH.json
 activitynet_qa       PATH.json for a judge, PATH_exact.json for its authors' script
-video_chatgpt        PATH/{generic,temporal,consistency}.json, those that there are
+video_chatgpt        PATH/{generic,temporal,consistency}.json, as far as the items have them
 
 docs/evaluation.md says how each script is run.
 """

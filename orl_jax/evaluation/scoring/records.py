@@ -23,7 +23,7 @@ _MARKERS = (IMAGE_TOKEN, END_TOKEN)
 
 
 def zero_shot(items: Sequence[Item]) -> list[Record]:
-    """A record a question, for a judge.
+    """One record per question, for a judge.
 
     Raises:
       UserError: an item has no question or reference.
@@ -55,7 +55,7 @@ def exact(items: Sequence[Item]) -> list[Record]:
 
 
 def one_question(items: Sequence[Item]) -> list[Record]:
-    """A record a question about a video.
+    """One record per question about a video.
 
     Raises:
       UserError: an item has no question, reference or video_name.
@@ -73,7 +73,7 @@ def one_question(items: Sequence[Item]) -> list[Record]:
 
 
 def two_questions(items: Sequence[Item]) -> list[Record]:
-    """A record a pair of questions about a video, by the items' `pair`, which is its id.
+    """One record per pair of questions about a video, by the items' `pair`, which is its id.
 
     A question without its other is left out, with a warning: the form has no place for it.
 

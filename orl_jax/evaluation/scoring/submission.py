@@ -30,7 +30,7 @@ def is_submission(records: Any) -> bool:
 
 
 def from_submission(videos: Sequence[dict[str, Any]], place: str = "") -> list[dict[str, Any]]:
-    """One item a question; videos marked `missing` are left out, as by `skip_missing`.
+    """One item per question; videos marked `missing` are left out, as by `skip_missing`.
 
     Raises:
       UserError: a question without its id or response; `place` is named.
@@ -48,7 +48,7 @@ def from_submission(videos: Sequence[dict[str, Any]], place: str = "") -> list[d
 def to_submission(
     items: Sequence[dict[str, Any]], missing: Sequence[dict[str, Any]] = ()
 ) -> list[dict[str, Any]]:
-    """The form, a record a video.
+    """The form, one record per video.
 
     Args:
       items: with `video_id` or `video`, `duration`, `domain`, `sub_category`, `task_type`,

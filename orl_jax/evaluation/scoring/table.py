@@ -35,7 +35,7 @@ def table(summary: Mapping[str, Any]) -> str:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> str:
-    """A line a measure: the difference with its interval, and McNemar's test.
+    """One line per measure: the difference with its interval, and McNemar's test.
 
     Example: `print(comparison_table(comparison(first, second)))`.
     """

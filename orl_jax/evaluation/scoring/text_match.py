@@ -1,4 +1,4 @@
-"""A response against its accepted answers: exact, normalised, token F1, and as a word within.
+"""A response against its accepted answers: exact, normalised, token F1, and as words in it.
 
 `squad_exact` and `token_f1` are those of SQuAD's official `evaluate-v1.1.py`: lower case,
 punctuation off, then the articles a, an, the off; the best of the accepted answers counts.
@@ -50,7 +50,7 @@ def token_f1(response: str, accepted: Sequence[str]) -> float:
 
 
 def contains_word(response: str, accepted: Sequence[str]) -> bool:
-    """Whether an accepted answer stands in the response as whole words, up to `normalise`.
+    """Whether an accepted answer occurs in the response as whole words, up to `normalise`.
 
     Meant for benchmarks of one-word answers: of "yes" and "no" a long response may hold both.
 

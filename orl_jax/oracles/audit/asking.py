@@ -62,7 +62,7 @@ def plan(cases: Sequence[Case], settings: AuditSettings, parts: Sequence[str]) -
       settings: `shuffles`, `pairs` and `seed` count here.
       parts: those for which there is an Oracle.
 
-    Example: with 3 shuffles and no pairs, 3 asks a case, or fewer where chance repeats an order.
+    Example: with 3 shuffles and no pairs, 3 asks per case, or fewer where an order is drawn twice.
     """
     asks = []
     for part in (p for p in parts if p != PAIRWISE):

@@ -72,7 +72,7 @@ def gain_table(points: Sequence[Point]) -> str:
 
 
 def draw_gains(points: Sequence[Point], path: str | os.PathLike[str]) -> None:
-    """Writes a PNG: gain over tau, a dot an Oracle."""
+    """Writes a PNG: gain over tau, one dot per Oracle."""
     figure = Figure(figsize=(6.4, 4.2), dpi=130, layout="constrained")
     axes = figure.subplots()
     for place, point in enumerate(sorted(points, key=lambda point: point.tau[0])):

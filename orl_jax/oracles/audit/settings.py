@@ -26,7 +26,7 @@ class AuditSettings:
       truth: who is right: "reference", "recorded", "none", or a file of groups.
       max_groups: how many are asked about; 0 is all.
       seed: of the draw, of the orders of presentation and of the intervals.
-      shuffles: asks a group.
+      shuffles: asks per group.
       pairs: groups whose pairs are asked one by one.
       bootstrap: resamples of an interval.
       price: money per million "input" and "output" tokens.

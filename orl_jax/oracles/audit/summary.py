@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def findings(cases: Sequence[Case], replies: Mapping[Ask, Reply]) -> list[Finding]:
-    """One a case, in their order."""
+    """One per case, in their order."""
     said: dict[tuple[str, str], list[Reply]] = defaultdict(list)
     for each, reply in replies.items():
         said[each.part, each.key].append(reply)

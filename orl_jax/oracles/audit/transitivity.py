@@ -1,4 +1,4 @@
-"""Whether a judge that is asked about pairs has an order at all, and the one that it gives."""
+"""Whether a judge that is asked about pairs has a consistent order, and which."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ Preferences = Mapping[tuple[int, int], int]  # both (i, j) and (j, i); 1 where t
 
 
 def preferences(replies: Sequence[Reply]) -> dict[tuple[int, int], int]:
-    """What valid asks about two answers say: 1, 0 (tied) or -1, for both directions.
+    """Preferences from valid asks about two answers: 1, 0 (tied) or -1, in both directions.
 
     Example: of slots (3, 1) ranked (0, 1), {(3, 1): 1, (1, 3): -1}.
     """
@@ -29,7 +29,7 @@ def transitive_share(preferred: Preferences) -> float:
     """The share of triples without a cycle; NaN without a triple.
 
     A cycle is i > j > k > i, or with one tie in it, i > j > k = i. With two ties, i > j = k = i, it
-    is none: near equals may be tied where their ends differ.
+    is not a cycle: near equals may be tied although the ends differ.
 
     Example: rock, paper, scissors: 0.
     """
@@ -43,7 +43,7 @@ def transitive_share(preferred: Preferences) -> float:
 
 
 def listwise_agreement(preferred: Preferences, ranks: Sequence[float]) -> float:
-    """Of the pairs that the listwise order tells apart, the share asked alike; a tie is half."""
+    """Of the pairs that the listwise order tells apart, the share that the pairs agree with; a tie is half."""
     pairs = [(i, j) for i, j in preferred if i < j and ranks[i] != ranks[j]]
     if not pairs:
         return math.nan

@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 
 
 def vicuna_groups(folder: str) -> list[Group]:
-    """One group a question, with GPT-4's order of the five answers: `MODELS`, then `BASE`.
+    """One group per question, with GPT-4's order of the five answers: `MODELS`, then `BASE`.
 
     Args:
       folder: holds question.jsonl, answer_MODEL.jsonl and review_MODEL_vicuna-13b.jsonl, or the

@@ -41,7 +41,7 @@ class Settings(ServedModel):
 
     Attributes:
       mode: "listwise", or "pairwise": a tournament.
-      shuffles: calls a group, each in another order.
+      shuffles: calls per group, each in another order.
       frames, frame_size: pictures of the video that the model sees, and their side in pixels.
       show_reference: whether it sees the right answer.
     """
@@ -125,7 +125,7 @@ class ServedOracle:
         return stats
 
     def as_given(self) -> Self:
-        """The judge itself: one call a group, the answers in the order of the request.
+        """The judge itself: one call per group, the answers in the order of the request.
 
         For audits: its position bias is not averaged out. It shares the client, and so
         its budget.

@@ -1,4 +1,4 @@
-"""A plan as text: a row a step, the largest arrays, the verdict."""
+"""A plan as text: one row per step, the largest arrays, the verdict."""
 
 from collections.abc import Iterator, Sequence
 

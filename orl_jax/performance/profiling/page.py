@@ -46,7 +46,7 @@ def _compiled(summary: Summary) -> str:
 
 
 def _stages(steps: Sequence[StepTime]) -> str:
-    """A row a step and stage."""
+    """One row per step and stage."""
     rows = []
     for step in steps:
         rows.append((step.step, "**step**", step.ms, step.busy_ms, 1.0))
