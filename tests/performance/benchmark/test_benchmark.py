@@ -100,7 +100,7 @@ def test_curves_are_fitted_and_drawn(tmp_path, held, monkeypatch):
     axes = run(held.shapes.config, str(tmp_path), request)["curves"]["axes"]
     assert [point["value"] for point in axes["group"]["points"]] == [2, 4, 8, 16]
     assert axes["frames"]["exponent"] != axes["frames"]["end_exponent"]
-    assert "| group |" in (tmp_path / "benchmark.md").read_text()
+    assert "| group " in (tmp_path / "benchmark.md").read_text()
     assert (tmp_path / "benchmark.png").is_file()
 
 
@@ -120,9 +120,9 @@ def test_parts_of_several_runs_are_collected_in_one_folder(tmp_path, held, monke
     found = json.loads((tmp_path / "benchmark.json").read_text())
     assert set(found) == {"stages", "vocabulary"} and found["stages"]["machine"]["jax"]
     text = (tmp_path / "benchmark.md").read_text()
-    assert "| video |" in text and "frames/s" in text and "| 500 |" in text
+    assert "| video |" in text and "frames/s" in text and "| 500 " in text
     assert (tmp_path / "benchmark.png").stat().st_size > 1000
-    assert "| 500 |" in capsys.readouterr().out
+    assert "| 500 " in capsys.readouterr().out
 
 
 def test_results_of_a_concurrent_run_are_kept(tmp_path, held, monkeypatch):
