@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orl_jax.run import command_line
 from orl_jax.run.config import keys
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -17,6 +18,8 @@ FILE = re.compile(r"\b(?:orl_jax|scripts|configs|tests)(?:/\w+)+\.(?:py|css|md)\
 OVERRIDE = re.compile(r"--config\.([a-z]\w*(?:\.[a-z]\w*)*)")
 CONFIGS = ("demo.py", "imported.py", "compare.py", "experiments.py", "video_llama2_7b.py")
 PLACEHOLDERS = {"section.key"}
+COMMAND = re.compile(r"scripts/(\w+\.py)((?:[^\n]|(?<=\\)\n)*)")  # with continued lines
+DEFINED = re.compile(r"DEFINE_\w+\(\s*\"(\w+)\"")
 
 
 def name(page: pathlib.Path) -> str:
@@ -72,6 +75,17 @@ def test_every_file_named_exists(page):
 def test_every_override_is_a_key(page, config_keys):
     named = set(OVERRIDE.findall(page.read_text())) - PLACEHOLDERS
     assert not named - config_keys
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name)
+def test_every_flag_of_a_command_is_defined(page):
+    blocks = "".join(re.findall(r"```(?:bash)?\n(.*?)```", page.read_text(), re.DOTALL))
+    unknown = []
+    for script, rest in COMMAND.findall(blocks):
+        known = {*command_line.SHARED, *DEFINED.findall((ROOT / "scripts" / script).read_text())}
+        named = re.findall(r" --(?!config\.)(\w+)", rest.partition("#")[0])
+        unknown += [(script, flag) for flag in named if flag not in known]
+    assert not unknown
 
 
 def test_every_script_is_documented():
