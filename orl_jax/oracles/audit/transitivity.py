@@ -43,7 +43,10 @@ def transitive_share(preferred: Preferences) -> float:
 
 
 def listwise_agreement(preferred: Preferences, ranks: Sequence[float]) -> float:
-    """Of the pairs that the listwise order tells apart, the share that the pairs agree with; a tie is half."""
+    """Of the pairs that the listwise order tells apart, the share asked with the same result.
+
+    A tie counts half.
+    """
     pairs = [(i, j) for i, j in preferred if i < j and ranks[i] != ranks[j]]
     if not pairs:
         return math.nan
