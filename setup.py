@@ -57,7 +57,7 @@ EXTRAS = {
         "pyarrow>=18",  # tables of source.name=video_mme
         "sentencepiece>=0.2,<0.3",  # reads a tokenizer.model, as the baseline's folders have
     ],
-    "torch": ["torch==2.13.0"],  # parity tests; pinned, because a loose pin may install another build
+    "torch": ["torch==2.13.0"],  # parity tests; pinned: a looser pin may install another build
     # TRL's loss on the same tensors, PEFT's adapters; both need torch.
     "peers": ["trl==1.16.0", "peft==0.21.2"],
     "parquet": ["pyarrow>=18"],  # Video-MME's table (source.name=video_mme)
