@@ -202,13 +202,13 @@ def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     return trained[name]
 
 
-def base_reference(workdir: str, path: str) -> str:
+def base_reference(workdir: str | os.PathLike[str], path: str) -> str:
     """How a checkpoint names its base: relative to its workdir, so that runs can be moved."""
     place = locate(path)
     return os.path.relpath(place.path.absolute(), pathlib.Path(workdir).absolute())
 
 
-def resolve_base(workdir: str, reference: str) -> str:
+def resolve_base(workdir: str | os.PathLike[str], reference: str) -> str:
     """The path that `base_reference` stands for."""
     return os.path.normpath(os.path.join(workdir, reference))
 
