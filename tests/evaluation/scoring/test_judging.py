@@ -1,7 +1,10 @@
 """The judge against a local server that errs in every way, and what is counted of it."""
 
+import dataclasses
 import json
 import math
+import pathlib
+import runpy
 
 import pytest
 from fault_server import served
@@ -10,8 +13,12 @@ from judge_cases import check, honest, shown, verdict, write_predictions
 from orl_jax.evaluation.scoring import generation, qa_judge
 from orl_jax.evaluation.scoring.judging import Settings
 from orl_jax.evaluation.scoring.protocols import Protocol, score
+from orl_jax.oracles.served import ServedModel
+from orl_jax.oracles.served import Settings as OracleSettings
 from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.files import Journal
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def settings(address, **changes):
@@ -205,3 +212,14 @@ def test_the_journal_is_there_from_the_moment_it_is_added(tmp_path):
         journal.add({"key": "a", "score": 3})
         with Journal(path) as other:
             assert other.get("a") == {"key": "a", "score": 3} and other.get("b") is None
+
+
+def test_a_judge_and_an_oracle_share_how_a_model_is_asked():
+    config = runpy.run_path(str(ROOT / "configs/demo.py"))["get_config"]()
+    shared = {field.name for field in dataclasses.fields(ServedModel)}
+    oracle = {"mode", "shuffles", "frames", "frame_size", "show_reference"}
+    for section, kind, own in (
+        (config.judge, Settings, {"asks"}),
+        (config.oracle.served, OracleSettings, oracle),
+    ):
+        assert set(section) == shared | own and kind.of(section.to_dict()) == kind()
