@@ -71,6 +71,13 @@ def test_every_file_named_exists(page):
     assert not {file for file in named if not (ROOT / file).exists()}
 
 
+@pytest.mark.parametrize("folder", ["orl_jax", "scripts", "configs", "tests"])
+def test_every_page_that_code_names_exists(folder):
+    text = "".join(file.read_text() for file in (ROOT / folder).rglob("*.py"))
+    pages = set(re.findall(r"\bdocs/[\w/]+\.md\b", text))
+    assert not {page for page in pages if not (ROOT / page).exists()}
+
+
 @pytest.mark.parametrize("page", GUIDES, ids=name)
 def test_every_override_is_a_key(page, config_keys):
     named = set(OVERRIDE.findall(page.read_text())) - PLACEHOLDERS
