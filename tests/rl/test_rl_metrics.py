@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from orl_jax.models.sequences import Responses
@@ -81,8 +80,9 @@ def test_sampler_gap_by_hand():
     rollout = jnp.array([[[-1.0, -2.0, 0.0]]])
     scored = jnp.array([[[-1.5, -1.75, -1e9]]])
     mask = jnp.array([[[True, True, False]]])
-    out = of_sampler(Responses(jnp.zeros((1, 1, 3), int), mask, rollout), scored)
+    responses = Responses(jnp.zeros((1, 1, 3), int), mask, rollout)
+    out = of_sampler(responses, scored)
     assert float(out["sampler/logprob_gap_mean"]) == pytest.approx(0.375)
     assert float(out["sampler/logprob_gap_max"]) == pytest.approx(0.5)
-    nothing = of_sampler(rollout, scored, np.zeros_like(mask))
+    nothing = of_sampler(responses._replace(mask=jnp.zeros_like(mask)), scored)
     assert {float(value) for value in nothing.values()} == {0.0}
