@@ -1,5 +1,5 @@
 # make demo   the main job, end to end, on the embedded data; leaves runs/demo/report.html
-# make test   the test suite
+# make test   the test suite (docs/testing.md); make test-quick leaves out its heavy part
 # make lint   ruff: check and format
 # make docs   API pages from the docstrings, in build/api
 #
@@ -30,14 +30,20 @@ endef
 # are not faulted in again each time: about twice as fast here (glibc only; other systems ignore it).
 TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184
 
-.PHONY: demo test lint docs
+# A file stays on one worker; files are taken in the order of collection, heavy ones first.
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder $(TESTS)
+
+.PHONY: demo test test-quick lint docs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	@GLIBC_TUNABLES=$(TUNABLES) $(BIN)/python scripts/demo.py --config=configs/demo.py --workdir=runs/demo
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	@$(PYTEST)
+
+test-quick: $(VENV)/.installed-test
+	@$(PYTEST) -m "not heavy"
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check

@@ -3,17 +3,10 @@
 import os
 import signal
 
-# Before the first import of jax. The tests compile much and run little: unoptimised programs take
-# half the time over all.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-)
-
 import programs
 
-programs.use()  # likewise
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+programs.use()  # before the first import of jax
 
 import pytest
 from jaxtyping import install_import_hook
@@ -24,7 +17,7 @@ install_import_hook(["orl_jax.ops", "orl_jax.models"], "beartype.beartype")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tiny_run"]
+pytest_plugins = ["tiny_run", "memory"]
 SWITCHES = {"slow": "--slow", "real": "--real"}
 
 
@@ -44,7 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips marked tests by name, with the reason and what would run them."""
+    """Skips marked tests by name, with the reason and what would run them; heavy files come first.
+
+    Files are given to workers in this order: what takes longest must not be left for the end.
+    """
+    items.sort(key=lambda item: "heavy" not in item.keywords)
     for item in items:
         for name, switch in SWITCHES.items():
             if name in item.keywords and not config.getoption(switch):

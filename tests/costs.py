@@ -5,11 +5,11 @@ Without xdist it counts this process; with it, each worker counts its own and al
 
 import collections
 import os
-import resource
 import time
 
 import jax.monitoring
 import pytest
+from memory import most_resident, resident
 
 COLUMNS = {
     "wall": "seconds",
@@ -27,21 +27,6 @@ _DURATIONS = {
     "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
     "/jax/core/compile/backend_compile_duration": "compile",
 }
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def resident() -> float:
-    """Megabytes that this process holds now (Linux; elsewhere the most so far)."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * _PAGE / 1e6
-    except OSError:
-        return most_resident()
-
-
-def most_resident() -> float:
-    """Megabytes that this process has held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 class Costs:

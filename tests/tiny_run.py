@@ -8,9 +8,8 @@ import shutil
 
 import pytest
 
-from orl_jax.data.prepare import prepare
+import scripts
 from orl_jax.rl import stage as rl
-from orl_jax.training import sft, vision
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "demo.py"
 
@@ -57,10 +56,11 @@ def _config(folder):
 
 
 def _train(folder):
-    config, workdir = _config(folder), str(folder / "run")
-    prepare(config)
-    vision.train(config, workdir)
-    sft.train(config, workdir)
+    flags = (f"--config={CONFIG}:tiny", f"--config.data.folder={folder}/data")
+    flags += (f"--workdir={folder}/run",)
+    scripts.run("prepare_data", *flags)
+    scripts.run("train_vision", *flags)
+    scripts.run("train_sft", *flags, f"--config.sft.init_from={folder}/run/checkpoints/vision")
 
 
 @pytest.fixture(scope="session")

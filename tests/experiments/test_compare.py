@@ -6,8 +6,11 @@ import runpy
 
 import pytest
 
+import scripts
 from orl_jax.experiments.comparison import compare
 from orl_jax.run.errors import Failure, UserError
+
+pytestmark = pytest.mark.heavy
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "compare.py"
 
@@ -31,8 +34,12 @@ def test_runs_are_compared_and_not_run_again(run, tmp_path, capsys):
     for name in ("results.json", "table.md", "comparison.png", "config.json", "start.json"):
         assert (tmp_path / name).is_file(), name
     assert "| signed 0.25 | 1 |" in capsys.readouterr().out
-    settings.compare.arms = settings.compare.arms[:1]
-    compare.run(settings, str(tmp_path))
+    scripts.run(
+        "compare", f"--config={CONFIG}:tiny", f"--workdir={tmp_path}",
+        f"--config.data.folder={config.data.folder}", "--config.compare.seeds=(0,)",
+        f"--config.compare.start={workdir}/checkpoints/sft",
+        f"--config.compare.arms={settings.compare.arms[:1]!r}",
+    )  # fmt: skip
     assert results.stat().st_mtime_ns == before
 
 

@@ -8,6 +8,8 @@ from orl_jax.rl import stage as rl
 from orl_jax.rl.learner import Learner
 from orl_jax.run.metrics import read_metrics
 
+pytestmark = pytest.mark.heavy
+
 
 def trained(config, start, folder, **data):
     settings = config.copy_and_resolve_references().unlock()

@@ -18,6 +18,8 @@ from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import MetricsWriter, read_metrics
 from orl_jax.run.stop import StopRequested
 
+pytestmark = pytest.mark.heavy
+
 
 def changed(run, **oracle):
     """Four steps from the tiny run's SFT, without validation, saved after each."""

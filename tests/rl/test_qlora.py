@@ -16,6 +16,8 @@ from orl_jax.rl import stage as rl
 from orl_jax.rl.asking import Asker
 from orl_jax.run.metrics import MetricsWriter
 
+pytestmark = pytest.mark.heavy
+
 # The largest gap between the log-probabilities of the sampler and of the update, in nats. In
 # bfloat16 a logit of size 4 is a multiple of 1/64; the two graphs round in different places.
 GAPS = {"float32": 1e-3, "bfloat16": 0.1}

@@ -6,16 +6,20 @@ import shutil
 
 import numpy as np
 import pytest
+from tiny_run import CONFIG
 
+import scripts
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.oracles import RankRequest, make_oracle
 from orl_jax.rl import ranker
 from orl_jax.rl import stage as rl
-from orl_jax.rl.preferences import make_preferences, with_distractors
+from orl_jax.rl.preferences import with_distractors
 from orl_jax.rl.score_model import pairs_right
 from orl_jax.rl.score_oracle import device_oracles, tiers
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import read_metrics
+
+pytestmark = pytest.mark.heavy
 
 
 def changed(config, **overrides):
@@ -29,8 +33,10 @@ def ranked(run, tmp_path_factory):
     """(config, workdir) of the tiny run after preferences and a ranker."""
     workdir = str(tmp_path_factory.mktemp("ranked") / "run")
     shutil.copytree(run[1], workdir)
-    make_preferences(run[0], workdir)
-    ranker.train(run[0], workdir)
+    flags = (f"--config={CONFIG}:tiny", f"--config.data.folder={run[0].data.folder}")
+    flags += (f"--workdir={workdir}", f"--config.sft.init_from={run[0].sft.init_from}")
+    scripts.run("make_preferences", *flags)
+    scripts.run("train_oracle", *flags)
     return run[0], workdir
 
 

@@ -6,20 +6,23 @@ import shutil
 
 import numpy as np
 import pytest
+from tiny_run import CONFIG
 
+import scripts
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.preferences import read_preferences
 from orl_jax.models import assembly as assemblies
 from orl_jax.oracles import RankRequest, make_oracle
 from orl_jax.oracles.ranking import Ranking
-from orl_jax.rl import reward
 from orl_jax.rl import stage as rl
-from orl_jax.rl.preferences import _pair, make_preferences
+from orl_jax.rl.preferences import _pair
 from orl_jax.rl.score_model import split_by_video
 from orl_jax.rl.score_oracle import TRAINED, ScoreOracle
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.errors import TrainingHalted, UserError
 from orl_jax.run.metrics import read_metrics
+
+pytestmark = pytest.mark.heavy
 
 
 def changed(config, **overrides):
@@ -34,8 +37,10 @@ def rewarded(run, tmp_path_factory):
     """(config, workdir) of the tiny run after preferences and the reward model."""
     workdir = str(tmp_path_factory.mktemp("rewarded") / "run")
     shutil.copytree(run[1], workdir)
-    make_preferences(run[0], workdir)
-    reward.train(run[0], workdir)
+    flags = (f"--config={CONFIG}:tiny", f"--config.data.folder={run[0].data.folder}")
+    flags += (f"--workdir={workdir}", f"--config.sft.init_from={run[0].sft.init_from}")
+    scripts.run("make_preferences", *flags)
+    scripts.run("train_reward", *flags)
     return run[0], workdir
 
 

@@ -16,6 +16,8 @@ from orl_jax.run.config import to_json
 from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.metrics import read_metrics
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def settings(run):

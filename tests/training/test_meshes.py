@@ -10,6 +10,8 @@ import pytest
 
 from orl_jax.run import config as configs
 
+pytestmark = pytest.mark.heavy
+
 ONE = "1x1x1"
 MESHES = ("4x1x1", "1x4x1", "1x1x4", "2x2x1", "2x1x2")  # data x fsdp x tensor
 PROGRAM = pathlib.Path(__file__).with_name("mesh_runs.py")

@@ -18,6 +18,8 @@ from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.metrics import read_metrics
 from orl_jax.run.processes import combine_metrics, gather, gather_rows
 
+pytestmark = pytest.mark.heavy
+
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE = 240  # seconds that anything may take here
 

@@ -10,8 +10,9 @@ import signal
 import jax
 import numpy as np
 import pytest
+from tiny_run import CONFIG
 
-from orl_jax.evaluation.evaluate import evaluate
+import scripts
 from orl_jax.models import assembly as assemblies
 from orl_jax.oracles import ReferenceOracle
 from orl_jax.rl import stage as rl
@@ -200,12 +201,14 @@ def test_reference_is_refreshed_each_epoch(run, workdir):
     assert_same(learner._refresh_reference(state, 2).reference, state.trained)
 
 
-def test_evaluation_restores_a_checkpoint_on_its_own(run, workdir, tmp_path):
-    config, _ = run
-    other = config.copy_and_resolve_references()
-    with other.unlocked():
-        other.model.language.width = 999  # the model's numbers come from the checkpoint
-    results = evaluate(other, f"{workdir}/checkpoints/sft", workdir=tmp_path)
+def test_evaluation_restores_a_checkpoint_on_its_own(run, tmp_path):
+    config, workdir = run
+    scripts.run(
+        "evaluate", f"--config={CONFIG}:tiny", f"--config.data.folder={config.data.folder}",
+        "--config.model.language.width=998",  # the model's numbers come from the checkpoint
+        f"--checkpoint={workdir}/checkpoints/sft", f"--workdir={tmp_path}",
+    )  # fmt: skip
+    results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["splits"]) == {"test", "composition"}
     assert results["n"] == sum(c["n"] for c in results["categories"].values())
     lines = (tmp_path / "predictions" / "sft_test.jsonl").read_text().splitlines()

@@ -18,6 +18,8 @@ from orl_jax.performance.plan.shapes import tokens_of
 from orl_jax.performance.plan.table import render
 from orl_jax.run.errors import UserError
 
+pytestmark = pytest.mark.heavy
+
 HERE = pathlib.Path(__file__)
 ROOT = HERE.parents[3]
 GB = 10**9

@@ -4,12 +4,16 @@ import json
 import pathlib
 
 import pytest
+from tiny_run import CONFIG
 
+import scripts
 from orl_jax.performance.profiling import recording
 from orl_jax.performance.profiling.scopes import PARTS
 from orl_jax.performance.profiling.summary import OUTSIDE, summarise
 from orl_jax.performance.profiling.trace import read
 from orl_jax.run.errors import UserError
+
+pytestmark = pytest.mark.heavy
 
 STAGES = {"data", "encode", "rollout", "oracle", "score", "update"}
 
@@ -49,11 +53,16 @@ def test_only_the_traces_folder_is_written(recorded):
     assert not list(workdir.rglob("metrics.jsonl")) + list(workdir.rglob("checkpoints"))
 
 
-def test_compilations_are_named(run, tmp_path):
+def test_compilations_are_named_in_the_scripts_summary(run, tmp_path, capsys):
     config, trained = run
-    base = f"{trained}/checkpoints/sft"
-    compiled = recording.record(config, str(tmp_path), base=base, steps=1, warmup=0).compiled
-    assert any("step" in name for name in compiled)
+    scripts.run(
+        "profile_step", f"--config={CONFIG}:tiny", f"--config.data.folder={config.data.folder}",
+        f"--workdir={tmp_path}", f"--checkpoint={trained}/checkpoints/sft", "--steps=1",
+        "--warmup=0",
+    )  # fmt: skip
+    summary = json.loads((tmp_path / "trace" / "summary.json").read_text())
+    assert any("step" in name for name in summary["compiled"])
+    assert capsys.readouterr().out == (tmp_path / "trace" / "summary.md").read_text() + "\n"
 
 
 def test_refusals(run, tmp_path):
