@@ -17,7 +17,7 @@ MONITORS = (
     "length_drift", "wrong_direction", "type_fall",
     "oracle_failing", "sampler_mismatch",
 )  # fmt: skip
-STAGES = ("vision", "sft", "reward", "ranker", "rl")
+STAGES = ("score_model", "vision", "sft", "reward", "ranker", "rl")  # the first is shared
 DTYPES = ("float32", "bfloat16")
 
 
@@ -91,7 +91,7 @@ RULES = (
     # Shared sections come first: what is wrong with an inherited value is said of the key that it
     # was set by.
     *_optimizer_rules("optimizer"),
-    *_stage_rules("score_model"),
+    *(rule for stage in STAGES for rule in _stage_rules(stage)),
     *_layer_rules("layers"),
     *_server_rules("server"),
     at_least("seed", 0, 0),
@@ -133,7 +133,6 @@ RULES = (
     at_least("vision.encoder_steps", 0, 400),
     one_of("sft.answers", ("taught", "clean")),
     at_least("sft.questions", 1, 6),
-    *(rule for stage in STAGES for rule in _stage_rules(stage)),
     at_least("rl.epochs", 0, 4),
     at_least("rl.group_size", 2, 5, ": a single answer has no rank"),
     at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
