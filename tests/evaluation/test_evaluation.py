@@ -249,7 +249,7 @@ def test_unreadable_videos_are_counted_and_left_out(sft, tmp_path, monkeypatch):
     json.dumps(found)
     none = [item for item in spoilt if item["item_id"] in gone]
     monkeypatch.setattr(module, "_asked", lambda *_: ("own", none))
-    with pytest.raises(UserError, match=f"none of {len(gone)} items has a video"):
+    with pytest.raises(UserError, match=f"none of {len(gone)} items has a readable video"):
         evaluate(config, checkpoint, splits=["test"], progress=False)
 
 
