@@ -36,7 +36,8 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     begin = time.monotonic()
     folder = pathlib.Path(workdir)
     write(config, workdir)
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    if not jax.config.jax_compilation_cache_dir:  # a folder that is given from outside is kept
+        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     seconds: dict[str, float] = {}
     with _stage("data: clips, mp4 files, questions", "data", seconds):
         prepare(config)

@@ -2,7 +2,7 @@
 
     python kill_between.py CONFIG_JSON WORKDIR STEP
 
-STEP counts updates from 0 in this process; a negative one is never reached.
+STEP counts updates from 0 in this process.
 """
 
 import os

@@ -48,6 +48,14 @@ def test_overlap_changes_nothing(run, tmp_path):
     assert saved(one)[1]["data"] == saved(other)[1]["data"]
 
 
+@pytest.fixture(scope="module")
+def lagged(run, tmp_path_factory):
+    """The workdir of a run with lag 1 that nothing disturbs; not to be changed."""
+    workdir = str(tmp_path_factory.mktemp("lagged"))
+    rl.train(changed(run, lag=1), workdir)
+    return workdir
+
+
 def by_hand(config, workdir, steps):
     """The trained parameters after each step of lag 1, from the serial functions only."""
     assembly = assemblies.assemble(config, lora=True)
@@ -74,14 +82,11 @@ def by_hand(config, workdir, steps):
     return found
 
 
-def test_lag_trains_on_answers_one_update_old_with_their_own_probabilities(run, tmp_path):
-    workdir = str(tmp_path / "lag")
-    config = changed(run, lag=1)
-    rl.train(config, workdir)
-    expected = by_hand(changed(run), workdir, 4)
+def test_lag_trains_on_answers_one_update_old_with_their_own_probabilities(run, lagged, tmp_path):
+    expected = by_hand(changed(run), str(tmp_path), 4)
     for step in range(4):
-        assert_same(saved(workdir, step + 1)[0]["trained"], expected[step], rtol=1e-5, atol=1e-7)
-    rows = [row for row in read_metrics(workdir, "rl") if "loss" in row]
+        assert_same(saved(lagged, step + 1)[0]["trained"], expected[step], rtol=1e-5, atol=1e-7)
+    rows = [row for row in read_metrics(lagged, "rl") if "loss" in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert rows[0]["ratio/max"] == pytest.approx(1, abs=1e-5)  # its own policy's answers
     assert all(abs(row["ratio/max"] - 1) > 1e-4 for row in rows[1:])
@@ -102,9 +107,8 @@ class Stopping:
         return ReferenceOracle().rank(requests)
 
 
-def test_a_stopped_run_goes_on_to_the_same_parameters(run, tmp_path, monkeypatch):
-    whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
-    rl.train(changed(run, lag=1), whole)
+def test_a_stopped_run_goes_on_to_the_same_parameters(run, lagged, tmp_path, monkeypatch):
+    whole, broken = lagged, str(tmp_path / "broken")
     monkeypatch.setitem(ORACLES, "reference", lambda section: Stopping(after=2))
     with pytest.raises(StopRequested):
         rl.train(changed(run, lag=1), broken)
@@ -127,10 +131,11 @@ class Failing:
         return ReferenceOracle().rank(requests)
 
 
-def test_a_failing_oracle_halts_before_the_update_and_is_asked_again(run, tmp_path, monkeypatch):
-    whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
+def test_a_failing_oracle_halts_before_the_update_and_is_asked_again(
+    run, lagged, tmp_path, monkeypatch
+):
+    whole, broken = lagged, str(tmp_path / "broken")
     keys = {"lag": 1, "halt_above": 0.5, "pause_seconds": 0.0}
-    rl.train(changed(run, **keys), whole)
     oracle = Failing()
     oracle.down = False
     calls = []

@@ -84,7 +84,8 @@ def _start_worker(config: str, shares: Any, workdir: str) -> None:
     from orl_jax.data.frame_cache import FrameCache
     from orl_jax.run.config import from_json
 
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(workdir) / "compiled"))
+    if not jax.config.jax_compilation_cache_dir:  # a folder that is given from outside is kept
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(workdir) / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     _worker["config"] = from_json(config)
     _worker["cache"] = FrameCache(_worker["config"].data.cache_mb)
