@@ -179,13 +179,22 @@ def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly,
         that holds no whole model.
     """
     pretrained = load_params(path, Layout.of(dict(config.mesh)))
-    if missing := {"vision", "adapter", "language"} - set(pretrained):
+    check_complete(pretrained, path)
+    assembly = assemble(config, lora=any("/lora_" in name for name in flatten(pretrained)))
+    return assembly, initial_params(assembly, config.seed, pretrained)
+
+
+def check_complete(params: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Refuses the parameters of a stage that trains only a part of the model.
+
+    Raises:
+      UserError: `params`, of the checkpoint `path`, are not those of a whole model.
+    """
+    if missing := {"vision", "adapter", "language"} - set(params):
         raise UserError(
             f"{path} holds no {', '.join(sorted(missing))} parameters, so it cannot answer; "
             "name a checkpoint of the sft or rl stage"
         )
-    assembly = assemble(config, lora=any("/lora_" in name for name in flatten(pretrained)))
-    return assembly, initial_params(assembly, config.seed, pretrained)
 
 
 def load_auxiliary(path: str | os.PathLike[str], name: str) -> dict[str, Any]:

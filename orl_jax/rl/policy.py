@@ -3,7 +3,9 @@
 The parts are those of the stage "rl" (`orl_jax.rl.stage`): sampler, scorer, estimator, algorithm.
 """
 
+import math
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -36,7 +38,8 @@ class Group(NamedTuple):
     Attributes:
       texts: of the G responses.
       truncated: whether a response ran out of tokens.
-      log_probs: of the responses under the policy that sampled them, in nats.
+      log_probs: one number per response: the sum over its tokens, in nats, under the policy that
+        sampled it, at the sampling temperature; not divided by the length.
       batch: the rollout on the devices, one prompt.
     """
 
@@ -87,6 +90,7 @@ class Policy:
         first = self._make(1, masters(trained))
         self._sized = {1: first}
         self._drawn = 0
+        self._saved: set[tuple[pathlib.Path, int]] = set()
         self.state = first.start()
 
     @classmethod
@@ -114,7 +118,8 @@ class Policy:
           seed: of the noise and of fresh adapters.
 
         Raises:
-          UserError: a checkpoint or tokenizer that is missing or does not fit.
+          UserError: a checkpoint or tokenizer that is missing or does not fit, or a checkpoint
+            that is not of a whole model.
 
         Example: `Policy.load("runs/demo/checkpoints/sft", learning_rate=2e-3)`.
         """
@@ -122,6 +127,7 @@ class Policy:
         layout = Layout(make_mesh(dict.fromkeys(AXES, 1), jax.devices()[:1]))
         assembly = assemblies.assemble(config, lora=True)._replace(layout=layout)
         pretrained = assemblies.load_params(checkpoint, layout)
+        assemblies.check_complete(pretrained, checkpoint)
         params = assemblies.initial_params(assembly, seed, pretrained)
         settings = OptimizerSettings(learning_rate, schedule="constant")
         optimizer = make_optimizer(settings, optax.constant_schedule(learning_rate))
@@ -150,8 +156,10 @@ class Policy:
           group_size: G; each size compiles once.
 
         Raises:
-          UserError: an unreadable video, or a question that is too long.
+          UserError: an unreadable video, a question that is too long, or no responses.
         """
+        if not isinstance(group_size, int) or group_size < 1:
+            raise UserError(f"group_size is {group_size}; it must be an integer of at least 1")
         policy, rows = self._of_size(group_size), self._assembly.layout.rows
         try:
             frames = read_frames(video, self._clip)
@@ -171,28 +179,49 @@ class Policy:
 
         Args:
           group: of this policy; it may be some updates old.
-          ranks: one for each response, lower is better; equal ones are ties.
+          ranks: one finite number for each response, lower is better; equal ones are ties.
 
         Returns:
           Metrics by the names of docs/metrics.md.
 
         Raises:
-          UserError: not one rank for each response.
+          UserError: not one rank for each response, or one that is not a finite number.
         """
         if len(ranks) != len(group.texts):
             raise UserError(f"{len(ranks)} ranks for a group of {len(group.texts)} responses")
-        ranking = Ranking.from_scores([-float(rank) for rank in ranks])
+        try:
+            scores = [-float(rank) for rank in ranks]
+        except (TypeError, ValueError):
+            scores = [math.nan]
+        if not all(map(math.isfinite, scores)):
+            raise UserError(f"the ranks are {list(ranks)}; each must be a finite number")
+        ranking = Ranking.from_scores(scores)
         judgement = self._assembly.layout.rows(Judgement.of([ranking]))
         policy, batch = self._of_size(len(ranks)), group.batch._replace(judgement=judgement)
         self.state, metrics, _ = policy.update(self.state, policy.frozen, policy.banned, batch)
         return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
     def save(self, workdir: str) -> None:
-        """Saves WORKDIR/checkpoints/rl/STEP, which `scripts/evaluate.py` and `load` read."""
+        """Saves WORKDIR/checkpoints/rl/STEP, which `scripts/evaluate.py` and `load` read.
+
+        STEP counts the updates since `load`.
+
+        Raises:
+          UserError: another policy has saved this step or a later one there, which would stay the
+            newest.
+        """
+        step = int(jax.device_get(self.state.step))
         base = assemblies.base_reference(workdir, self._base)
         extra = {"config": self._config, "base": base}
         with Checkpoints(workdir, "rl") as checkpoints:
-            checkpoints.save(int(jax.device_get(self.state.step)), self.state.saved(), extra)
+            newest, place = checkpoints.latest_step(), (checkpoints.folder, step)
+            if newest is not None and newest >= step and place not in self._saved:
+                raise UserError(
+                    f"{checkpoints.folder} has step {newest} of another policy, and this one is at "
+                    f"step {step}; choose another folder"
+                )
+            checkpoints.save(step, self.state.saved(), extra)
+        self._saved.add(place)
 
     def _of_size(self, group_size: int) -> DevicePolicy:
         """The jitted functions for groups of a size."""

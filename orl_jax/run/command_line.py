@@ -1,5 +1,6 @@
 """The flags that all scripts share, and the configuration that they name and override."""
 
+import itertools
 import os
 import re
 import runpy
@@ -126,7 +127,7 @@ def _check_overrides(config: ConfigDict, path: str) -> None:
 
 def _config_path() -> str | None:
     """The value of --config=PATH or --config PATH."""
-    for argument, following in zip(sys.argv[1:], [*sys.argv[2:], None], strict=True):
+    for argument, following in itertools.pairwise([*sys.argv[1:], None]):
         name, equals, value = argument.partition("=")
         if name in ("--config", "-config"):
             return value if equals else following

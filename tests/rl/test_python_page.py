@@ -83,8 +83,23 @@ def test_a_rank_is_needed_for_each_response(run, clip):
     group = policy.sample(clip, "What moves?", group_size=3)
     with pytest.raises(UserError, match="2 ranks for a group of 3 responses"):
         policy.update(group, [0.0, 1.0])
+    for ranks in ([0.0, np.nan, 1.0], [0.0, None, 1.0], np.zeros((3, 2))):
+        with pytest.raises(UserError, match="each must be a finite number"):
+            policy.update(group, ranks)
+    for size in (0, 2.5):
+        with pytest.raises(UserError, match=f"group_size is {size}; it must be an integer"):
+            policy.sample(clip, "What moves?", group_size=size)
     with pytest.raises(UserError, match="none.mp4"):
         policy.sample("none.mp4", "What moves?")
+
+
+def test_a_policy_does_not_save_below_another_one(run, tmp_path):
+    """The newest step is the one that is loaded: the policy saved last must be that one."""
+    first, second = (Policy.load(f"{run[1]}/checkpoints/sft") for _ in range(2))
+    first.save(str(tmp_path))
+    first.save(str(tmp_path))
+    with pytest.raises(UserError, match="has step 0 of another policy, .* choose another folder"):
+        second.save(str(tmp_path))
 
 
 def test_advantages_inside_of_another_training_loop():

@@ -156,6 +156,7 @@ def test_main_gets_the_config_with_its_overrides_and_the_workdir(folder: Folder)
         ((*GOOD, "--config.rl=3"), ["config.rl"]),
         ((*GOOD, "--wrkdir=x"), ["--wrkdir is not a flag", "did you mean --workdir?"]),
         ((*GOOD, "stray"), ["'stray' is not a flag"]),
+        ((), ["--config is missing"]),
         (("--workdir=w",), ["--config is missing"]),
         (("--config=config.py",), ["--workdir is missing"]),
         (("--config=config.py", "--workdir=script.py"), ["script.py is a file"]),

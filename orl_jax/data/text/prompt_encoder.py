@@ -1,6 +1,7 @@
 """Questions and answers as arrays of token ids, and sampled ids as text."""
 
 import copy
+import textwrap
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -79,10 +80,11 @@ class PromptEncoder:
         """
         ids = self._prompt(question)
         if len(ids) > self.prompt_length:
+            shown = textwrap.shorten(question, 80, placeholder=" …")
             raise UserError(
-                f'the prompt of "{question}" has {len(ids)} tokens, {self.visual_tokens} of them '
+                f'the prompt of "{shown}" has {len(ids)} tokens, {self.visual_tokens} of them '
                 f"visual; config.{self._section}.prompt_tokens is {self.prompt_length}: "
-                f"set it to {len(ids)} or more"
+                f"shorten the question or set it to {len(ids)} or more"
             )
         padding = self.prompt_length - len(ids)
         mask = np.arange(self.prompt_length) >= padding
