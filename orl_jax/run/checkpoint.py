@@ -97,7 +97,7 @@ class Checkpoints:
         Args:
           step: which.
           like: a tree of the state's structure, of arrays or `jax.ShapeDtypeStruct`s. What comes
-            back has its containers (named tuples, too), its types (converted, where they differ)
+            back has its containers (also named tuples), its types (converted, where they differ)
             and its shardings (the first device, where it has none). Without `like`: nested dicts
             and lists of numpy arrays.
 

@@ -43,7 +43,7 @@ def run(
 
     Args:
       main: gets the locked configuration and the folder as given; raises `UserError` for what the
-        user can mend, `StopRequested` after saving on a signal and `TrainingHalted` after saving
+        user can fix, `StopRequested` after saving on a signal and `TrainingHalted` after saving
         on an alarm.
       default_config: the file that is used without `--config`.
       default_workdir: the folder that is used without `--workdir`, for scripts that write to no

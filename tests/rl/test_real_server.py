@@ -1,8 +1,8 @@
-"""RL from a judge that nobody here wrote: `transformers serve` with SmolLM2-135M, on this machine.
+"""RL with a judge that is not ours: `transformers serve` with SmolLM2-135M, on this machine.
 
-So small a model is no judge worth training by: it repeats the first label that it sees, and only
-because its chat template begins the reply. What is shown is that a real server is reached, asked,
-read and counted, from the first prompt to the update.
+A model this small is not a useful judge: it repeats the first label that it sees, and only because
+its chat template begins the reply. The test shows that a real server is reached, asked, read and
+counted, from the first prompt to the update.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from orl_jax.run.metrics import read_metrics
 pytestmark = pytest.mark.real
 pytest.importorskip("gguf", reason="transformers reads GGUF files with it")
 pytest.importorskip("torch", reason="the server runs the model with it")
-pytest.importorskip("uvicorn", reason="of the server")
+pytest.importorskip("uvicorn", reason="the server needs it")
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def wait_for(url, server, seconds=180):
     raise AssertionError(f"no answer from {url} within {seconds} s")
 
 
-def test_a_training_step_by_a_real_server(run, tmp_path):
+def test_training_steps_with_a_real_server(run, tmp_path):
     import smollm2
 
     folder = tmp_path / "smollm2"

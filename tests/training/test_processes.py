@@ -105,7 +105,7 @@ def test_do_what_one_process_does(launch, alone, tmp_path, count):
 
 
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch, tmp_path, victim):
+def test_a_lost_process_ends_the_others_and_a_restart_resumes(launch, tmp_path, victim):
     often = {"checkpoint.every_steps": 2, "rl.validate_every": 0}
     processes = launch(2, tmp_path, **{"rl.steps": 100_000, **often})
     _until_saved(tmp_path, processes)
@@ -115,7 +115,7 @@ def test_a_lost_process_ends_the_others_and_a_restart_goes_on(launch, tmp_path, 
     error = other.communicate(timeout=PATIENCE)[1]
     assert time.monotonic() - since < 120
     assert other.returncode == 1
-    assert "another process of this run is gone" in error  # the runtime may say more, too
+    assert "another process of this run is gone" in error  # the runtime may also say more
     step = int(restored(tmp_path)[0]["step"])
     assert step >= 2
     # On fewer machines: one process resumes what two had saved.
@@ -146,7 +146,7 @@ def _until_saved(workdir, processes):
         time.sleep(0.2)
 
 
-def test_without_a_cluster_it_says_what_to_say(tmp_path):
+def test_without_a_cluster_the_error_names_the_flags(tmp_path):
     command = [sys.executable, "scripts/train_rl.py", "--config=configs/demo.py:tiny"]
     command += [f"--workdir={tmp_path}", "--distributed"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)

@@ -76,7 +76,7 @@ def row(
       belongs: whether an item counts.
 
     Returns:
-      {"name", "n": items of any model, "small": whether fewer than 100 numbers of a model count,
+      {"name", "n": items of any model, "small": whether a model has fewer than 100 numbers,
       "models": {model: {measure: interval}}, "differences": {model: {measure: as
       `statistics.compare`, "excludes_0": whether the interval of the difference
       does, and p is below 0.05}}}.

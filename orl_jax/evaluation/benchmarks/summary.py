@@ -19,7 +19,7 @@ def summary(benchmarks: Sequence[Benchmark]) -> list[dict[str, Any]]:
     Returns:
       {"key", "benchmark", "split", "measure", "model", "n", "small", "accuracy": interval,
       "baseline", "difference": interval, "excludes_0", "p", "published"}; the difference is None
-      of the baseline itself, and where it was not evaluated.
+      for the baseline itself, and where the baseline was not evaluated.
 
     Example: `summary(benchmarks)[0]["accuracy"]["mean"]`.
     """
@@ -39,7 +39,7 @@ def summary_table(benchmarks: Sequence[Benchmark]) -> str:
     if any(entry["small"] for entry in entries):
         text.append(f"* fewer than {SMALL} answers count: a hint at best")
     if cited:
-        text.append("published: Oracle-RLAIF / VLM-RLAIF, arXiv 2510.02561; context, no comparison")
+        text.append("published: Oracle-RLAIF / VLM-RLAIF, arXiv 2510.02561; for context only")
     return "\n".join(text)
 
 

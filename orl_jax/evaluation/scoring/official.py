@@ -1,11 +1,11 @@
 """Predictions in the form that a benchmark's official script reads.
 
-video_mme            PATH.json, also of shapes_choice, the embedded world in its form
+video_mme            PATH.json; also for shapes_choice, the embedded world in its form
 msvd_qa, msrvtt_qa   PATH.json
 activitynet_qa       PATH.json for a judge, PATH_exact.json for its authors' script
-video_chatgpt        PATH/{generic,temporal,consistency}.json, as far as the items have them
+video_chatgpt        PATH/{generic,temporal,consistency}.json, for the types that the items have
 
-docs/evaluation.md says how each script is run.
+docs/evaluation.md says how to run each script.
 """
 
 import json
@@ -30,15 +30,15 @@ def write_official(
     """Writes the benchmark's own form of predictions; makes the folder.
 
     Args:
-      path_without_suffix: PATH above; a dot in its name is not taken for a suffix.
+      path_without_suffix: PATH above; a dot in its name does not start a suffix.
       dataset: `config.source.name` of the data set.
       items: as `read_predictions` gives them.
-      missing: items whose video can't be read; only Video-MME's form has a place for them, see
+      missing: items whose video cannot be read; only Video-MME's form has a place for them, see
         `to_submission`.
 
     Returns:
-      The file, of Video-ChatGPT the folder; None where the data set has no form of its
-      own, or nothing is left to write.
+      The file, or for Video-ChatGPT the folder; None if the data set has no form of its own, or
+      there is nothing to write.
 
     Raises:
       UserError: an item lacks what the form needs.

@@ -1,12 +1,12 @@
 """Right or wrong, by a judge: Video-ChatGPT's protocol of open-ended question answering.
 
 After `quantitative_evaluation/evaluate_activitynet_qa.py` of mbzuai-oryx/Video-ChatGPT: the judge
-sees question, correct and predicted answer, says yes or no and a score from 0 to 5; accuracy is
-yes / (yes + no), and the mean score is over the same items.
+sees the question, the correct and the predicted answer, and gives yes or no and a score from 0 to
+5; accuracy is yes / (yes + no), and the mean score is over the same items.
 
 Deviations: the instruction is in our words, the reply contains a check (see `verdict`), the
-temperature is 0, the model is the one named in the config, and unreadable replies are counted, not
-asked for again for ever.
+temperature is 0, the model is the one named in the config, and unreadable replies are counted
+instead of being asked for again without end.
 """
 
 import math
@@ -48,7 +48,7 @@ def measures(entries: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     """Numbers of each item by measure; NaN where it has none.
 
     `accuracy` is over the verdicts that could be read; `accuracy_unparsed_wrong` counts refusals
-    and unreadable replies as wrong; neither counts what failed on its way.
+    and unreadable replies as wrong; neither counts requests that failed.
 
     Example: `measures(judge.ask(questions(items)))["accuracy"]`.
     """

@@ -1,7 +1,7 @@
 """A response against its accepted answers: exact, normalised, token F1, and as words in it.
 
-`squad_exact` and `token_f1` are those of SQuAD's official `evaluate-v1.1.py`: lower case,
-punctuation off, then the articles a, an, the off; the best of the accepted answers counts.
+`squad_exact` and `token_f1` are those of SQuAD's official `evaluate-v1.1.py`: lower case, without
+punctuation, then without the articles a, an, the; the best of the accepted answers counts.
 """
 
 import collections
@@ -52,7 +52,7 @@ def token_f1(response: str, accepted: Sequence[str]) -> float:
 def contains_word(response: str, accepted: Sequence[str]) -> bool:
     """Whether an accepted answer occurs in the response as whole words, up to `normalise`.
 
-    Meant for benchmarks of one-word answers: of "yes" and "no" a long response may hold both.
+    Meant for benchmarks of one-word answers; a long response may contain both "yes" and "no".
 
     Example: `contains_word("It is a dog.", ["dog"])` but not `contains_word("a hotdog", ["dog"])`.
     """

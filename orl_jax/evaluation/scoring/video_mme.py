@@ -1,10 +1,10 @@
-"""The letter that a response to a multiple-choice question chooses: Video-MME's way, and strictly.
+"""The letter that a response to a multiple-choice question chooses, by two rules.
 
 `official_letter` is `extract_characters_regex` of Video-MME's scoring script
 (thanku-all/parse_answer, `eval_your_results.py`), bug for bug: two commas are missing in its list
-of prefixes, so four of them became two that nobody writes; and the first capital A, B, C or D
-counts, even inside a word: "Best answer: C" is B, "A man runs, so C" is A, "(b)" is no answer.
-`strict_letter` takes what a reader would.
+of prefixes, so four of them have merged into two that nobody writes; and the first capital A, B, C
+or D counts, even inside a word: "Best answer: C" is B, "A man runs, so C" is A, "(b)" is no answer.
+`strict_letter` takes the letter that a reader would.
 """
 
 import re
@@ -34,7 +34,7 @@ _ONLY = re.compile(r"\W*([a-d])\W*", re.I)
 
 
 def official_letter(response: str) -> str:
-    """The letter by Video-MME's script; "" is unanswered.
+    """The letter according to Video-MME's script; "" is unanswered.
 
     Example: `official_letter("The answer is C.") == "C"`, `official_letter("(b)") == ""`.
     """

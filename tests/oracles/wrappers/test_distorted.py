@@ -33,7 +33,7 @@ def test_without_distortion_scores_count_the_levels():
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_offset_scale_and_gaps_are_distributed_as_said(strength):
+def test_offset_scale_and_gaps_are_distributed_as_documented(strength):
     levels = distorted(3, strength)
     logs = np.log(np.diff(levels)) / strength  # scale + gap, both normal
     normal = scipy.stats.norm(0, 1).cdf
