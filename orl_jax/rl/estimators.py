@@ -10,16 +10,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from orl_jax.ops import advantages as forms
+from orl_jax.ops import advantages
 from orl_jax.ops.ranking import ranks
 from orl_jax.rl.batch import Ranked, RolloutBatch
 
 SCORE_FORMS = {
-    "standardised": forms.standardised_advantages,
-    "centred": forms.centred_advantages,
-    "leave_one_out": forms.leave_one_out_advantages,
+    "standardised": advantages.standardised_advantages,
+    "centred": advantages.centred_advantages,
+    "leave_one_out": advantages.leave_one_out_advantages,
 }
-RANK_FORMS = (*forms.FORMS, "linear")
+RANK_FORMS = (*advantages.FORMS, "linear")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,22 @@ class Estimator:
       algorithm: "grpo_rank" or "grpo".
       form: one of `RANK_FORMS` or of `SCORE_FORMS`.
       mix, discount: of the forms "signed" and "printed"; see `ops.advantages`.
+
+    Raises:
+      ValueError: a form that the algorithm does not have.
     """
 
     algorithm: str = "grpo_rank"
     form: str = "signed"
     mix: float = 0.25
     discount: str = "log2"
+
+    def __post_init__(self) -> None:
+        forms = SCORE_FORMS if self.algorithm == "grpo" else RANK_FORMS
+        if self.form not in forms:
+            raise ValueError(
+                f"unknown form {self.form!r} of {self.algorithm}; choose one of {', '.join(forms)}"
+            )
 
     @classmethod
     def of(cls, rl: ConfigDict) -> "Estimator":
@@ -54,8 +64,8 @@ class Estimator:
         if self.algorithm == "grpo":
             return SCORE_FORMS[self.form](batch.judgement.scores)
         if self.form == "linear":
-            return forms.linear_rank_advantages(batch.judgement.ranks)
-        return forms.rank_advantages(
+            return advantages.linear_rank_advantages(batch.judgement.ranks)
+        return advantages.rank_advantages(
             batch.judgement.ranks, predicted, form=self.form, mix=self.mix, discount=self.discount
         )
 
@@ -73,7 +83,7 @@ def predict(
     """
     log_probs = jnp.sum(old_log_prob * batch.responses.mask, axis=-1)
     predicted = ranks(log_probs)
-    penalties = forms.rank_penalties(
+    penalties = advantages.rank_penalties(
         batch.judgement.ranks,
         predicted,
         form="printed" if form == "printed" else "signed",

@@ -118,11 +118,18 @@ class Policy:
           seed: of the noise and of fresh adapters.
 
         Raises:
-          UserError: a checkpoint or tokenizer that is missing or does not fit, or a checkpoint
-            that is not of a whole model.
+          UserError: a checkpoint or tokenizer that is missing or does not fit, a checkpoint that is
+            not of a whole model, or a setting that is out of range.
 
         Example: `Policy.load("runs/demo/checkpoints/sft", learning_rate=2e-3)`.
         """
+        for name, value, allowed, limit in (
+            ("learning_rate", learning_rate, learning_rate >= 0, "at least 0"),
+            ("temperature", temperature, temperature > 0, "greater than 0"),
+            ("max_tokens", max_tokens, max_tokens >= 0, "at least 0"),
+        ):
+            if not allowed:
+                raise UserError(f"{name} is {value}; it must be {limit}")
         config = assemblies.stored_config(checkpoint)
         layout = Layout(make_mesh(dict.fromkeys(AXES, 1), jax.devices()[:1]))
         assembly = assemblies.assemble(config, lora=True)._replace(layout=layout)
@@ -194,7 +201,8 @@ class Policy:
         except (TypeError, ValueError):
             scores = [math.nan]
         if not all(map(math.isfinite, scores)):
-            raise UserError(f"the ranks are {list(ranks)}; each must be a finite number")
+            shown = ", ".join(map(str, ranks))
+            raise UserError(f"the ranks are {shown}; each must be a finite number")
         ranking = Ranking.from_scores(scores)
         judgement = self._assembly.layout.rows(Judgement.of([ranking]))
         policy, batch = self._of_size(len(ranks)), group.batch._replace(judgement=judgement)

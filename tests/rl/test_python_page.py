@@ -11,6 +11,7 @@ import pytest
 from orl_jax.data.source import open_split
 from orl_jax.models.assembly import load_params
 from orl_jax.models.params import flatten
+from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.policy import Policy
 from orl_jax.run.errors import UserError
 
@@ -91,6 +92,26 @@ def test_a_rank_is_needed_for_each_response(run, clip):
             policy.sample(clip, "What moves?", group_size=size)
     with pytest.raises(UserError, match="none.mp4"):
         policy.sample("none.mp4", "What moves?")
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "message"),
+    [
+        ("vision", {}, "checkpoints/vision holds no language parameters"),
+        ("sft", {"learning_rate": -1.0}, "learning_rate is -1.0; it must be at least 0"),
+        ("sft", {"temperature": 0}, "temperature is 0; it must be greater than 0"),
+        ("sft", {"max_tokens": -1}, "max_tokens is -1; it must be at least 0"),
+    ],
+)
+def test_what_cannot_be_loaded(run, stage, settings, message):
+    with pytest.raises(UserError, match=message):
+        Policy.load(f"{run[1]}/checkpoints/{stage}", **settings)
+
+
+@pytest.mark.parametrize(("algorithm", "form"), [("grpo_rank", "centred"), ("grpo", "signed")])
+def test_an_estimator_knows_its_forms(algorithm, form):
+    with pytest.raises(ValueError, match=f"unknown form '{form}' of {algorithm}; choose one of"):
+        Estimator(algorithm, form)
 
 
 def test_a_policy_does_not_save_below_another_one(run, tmp_path):
