@@ -290,7 +290,7 @@ def monitors() -> dict:
         "advantage_floor": 0.01,  # mean absolute advantage: below this
         # advantage_explosion: the largest one; rank advantages stay below 1, z-scores below sqrt(G)
         "advantage_limit": 5.0,
-        "kl_limit": 0.5,  # policy_drift: mean KL to the reference, nats a token
+        "kl_limit": 0.5,  # policy_drift: mean KL to the reference, nats per token
         "entropy_share": 0.1,  # entropy_collapse: of the first window's mean entropy
         "length_factor": 2.0,  # length_drift: against the first window's mean, either way
         # wrong_direction: correlation of a step's advantages with the Oracle's order; -1 is off

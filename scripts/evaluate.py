@@ -58,7 +58,7 @@ def _show(split: dict[str, Any]) -> None:
     for name, share in split["categories"].items():
         print(f"  {name:24} {share['accuracy']:6.1%} of {share['n']}")
     if split["skipped"]:
-        print(f"  {len(split['skipped'])} items have no answer: their videos can't be read")
+        print(f"  {len(split['skipped'])} items have no answer: their videos cannot be read")
 
 
 if __name__ == "__main__":

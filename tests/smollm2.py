@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def save(folder, opening=""):
-    """Saves it in a folder; returns the torch model. Skips where it can't be downloaded.
+    """Saves it in a folder; returns the torch model. Skips where it cannot be downloaded.
 
     Args:
       opening: what its chat template begins every reply with.

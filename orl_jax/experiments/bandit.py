@@ -129,7 +129,7 @@ def train(
 
     Args:
       seeds: integers.
-      noise: standard deviation of the Gaussian that the Oracle adds to a quality, drawn anew for
+      noise: standard deviation of the Gaussian that the Oracle adds to a quality, drawn afresh for
         each response and step. Identical responses of a group share it, so they are ties. With
         `two_levels` the Oracle only says whether the sum is above 1/2: right or wrong.
       form: a name of `FORMS` or `READINGS`.

@@ -21,7 +21,7 @@ class Storage(NamedTuple):
     """How the kernels of a module are stored.
 
     Attributes:
-      quantisation: none | nf4 | int8; quantised kernels can't be trained.
+      quantisation: none | nf4 | int8; quantised kernels cannot be trained.
       block: rows of a kernel that share a scale; must divide them.
     """
 

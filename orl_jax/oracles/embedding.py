@@ -136,7 +136,7 @@ def load_encoder(settings: Settings) -> Encode:
     except Exception as error:  # it may raise anything
         raise UserError(
             f"oracle.embedding.model is {settings.model!r}, which is "
-            f"{'a folder that' if is_folder else 'no folder, and a name that'} can't be loaded "
+            f"{'a folder that' if is_folder else 'no folder, and a name that'} cannot be loaded "
             f"({error}); name a folder that SentenceTransformer.save wrote"
         ) from error
     return lambda texts: model.encode(

@@ -210,7 +210,7 @@ def make_asker(config: ConfigDict, cache: FrameCache) -> Asker:
     if settings.background and jax.process_count() > 1 and named & set(TRAINED):
         raise UserError(
             f"oracle.name is {section.name}, which runs on the device; with several processes it "
-            "can't be asked in the background: --config.oracle.lag=0 --config.oracle.overlap=False"
+            "cannot be asked in the background: --config.oracle.lag=0 --config.oracle.overlap=False"
         )
     on_device = device_oracles(config.data.folder, cache, dict(config.mesh))
     return Asker(make_oracle(section.to_dict(), on_device), settings)

@@ -102,11 +102,11 @@ class Checkpoints:
             and lists of numpy arrays.
 
         Raises:
-          UserError: there is none, it can't be read, or it doesn't fit `like`.
+          UserError: there is none, it cannot be read, or it does not fit `like`.
         """
         step = self._existing(step)
         extra = self.restore_extra(step)
-        with readable(self.folder / str(step), "doesn't fit this configuration, or is damaged"):
+        with readable(self.folder / str(step), "does not fit this configuration, or is damaged"):
             target = self._target(step) if like is None else jax.tree.map(_abstract, like)
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             return self._manager().restore(step, args=arguments).state, extra
@@ -125,7 +125,7 @@ class Checkpoints:
             device then reads its own part. Without it, numpy arrays.
 
         Raises:
-          UserError: there is no checkpoint, it can't be read, or its state has no such entry.
+          UserError: there is no checkpoint, it cannot be read, or its state has no such entry.
         """
         step = self._existing(step)
         folder = self.folder / str(step)
@@ -144,7 +144,7 @@ class Checkpoints:
         """Only the extra of a step (by default the newest): quick, whatever the size of the state.
 
         Raises:
-          UserError: there is none, or it can't be read.
+          UserError: there is none, or it cannot be read.
         """
         step = self._existing(step)
         with readable(self.folder / str(step), "is damaged"):

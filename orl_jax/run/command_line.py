@@ -104,7 +104,7 @@ def _load(path: str) -> ConfigDict:
         raise
     except Exception as error:  # the file is a program: it may fail in any way
         place = f"{_place(file, error)}{type(error).__name__}: {error}"
-        raise UserError(f"--config={path} can't be loaded: {place}") from error
+        raise UserError(f"--config={path} cannot be loaded: {place}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"--config={path}: get_config() gives {config!r}, not a ConfigDict")
     return config

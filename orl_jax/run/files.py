@@ -24,7 +24,7 @@ def write_atomic(path: str | os.PathLike[str], text: str) -> None:
     """Writes UTF-8 text to a temporary file, then renames it to `path`; makes the folder.
 
     Raises:
-      OSError: the folder can't be made or written to; what was at `path` is unchanged.
+      OSError: the folder cannot be made or written to; what was at `path` is unchanged.
 
     Example: `write_atomic("runs/demo/results.json", "{}")`.
     """

@@ -24,7 +24,7 @@ class MetricsWriter:
     Args:
       workdir: made if missing; several stages share its file.
       stage: also the prefix of the names in TensorBoard, e.g. "rl/loss".
-      start_step: the step that was restored. The stage's rows after it, which will be written anew,
+      start_step: the step that was restored. Later rows of the stage, which will be written again,
         are dropped first; 0 means a fresh start, and drops all rows of the stage.
       active: False writes nothing: one process of several writes for all.
 
@@ -120,9 +120,9 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 def drop_rows_after(path: Path, stage: str, step: int) -> None:
     """Removes the rows of a stage after `step` from a file of rows, which may be missing.
 
-    After a restore they are written anew. Step 0 is a fresh start: all rows of the stage go.
+    After a restore they are written again. Step 0 is a fresh start: all rows of the stage go.
     """
-    last = step or -1  # a fresh start also writes step 0 anew
+    last = step or -1  # a fresh start also writes step 0 again
     kept = [row for row in _read_rows(path) if row["stage"] != stage or row["step"] <= last]
     if path.exists():
         write_json_lines(path, kept)

@@ -54,7 +54,7 @@ def join(
         )  # fmt: skip
     except (ValueError, TypeError, IndexError) as error:
         raise UserError(
-            f"JAX can't tell who takes part in this run ({error}); say "
+            f"JAX cannot tell who takes part in this run ({error}); say "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I, where process 0 is on HOST"
         ) from error
     except jax.errors.JaxRuntimeError as error:

@@ -23,7 +23,7 @@ class StopSignal:
 
     A second SIGINT raises `KeyboardInterrupt` at once. Processes forked inside (data workers) keep
     the usual behaviour for SIGTERM, and ignore SIGINT, which Ctrl-C sends to the whole group and
-    the parent handles. Off the main thread, where Python can't install handlers, it does nothing.
+    the parent handles. Off the main thread, where Python cannot install handlers, it does nothing.
 
     Example:
 

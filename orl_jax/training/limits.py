@@ -13,7 +13,7 @@ class Limits:
       window: logged steps that means are taken over.
       no_signal_fraction, advantage_floor: of advantage_collapse, means over the window.
       advantage_limit: of advantage_explosion.
-      kl_limit: of policy_drift, nats a token.
+      kl_limit: of policy_drift, nats per token.
       entropy_share: of entropy_collapse, of the first window's mean.
       length_factor: of length_drift, against the first window's mean, either way.
       direction_floor: of wrong_direction, a correlation; -1 switches it off.

@@ -79,7 +79,7 @@ def run(
       UserError: the checkpoint to resume from was trained with other settings.
       StopRequested: after saving, on SIGTERM or SIGINT.
       TrainingHalted: after saving, on an alarm that stops. The stage can then be resumed; that
-        alarm halts it again only once it has cleared and begins anew. Also where a step itself
+        alarm halts it again only after it has cleared and been raised again. Also if a step itself
         raises it: then the state and the data are those before that step.
     """
     with Checkpoints(workdir, stage.name, saving.keep) as checkpoints:

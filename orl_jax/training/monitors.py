@@ -104,7 +104,7 @@ def _above(value: float | None, limit: float, what: str) -> list[Reading]:
 
 
 def _below(value: float | None, limit: float, what: str, subject: str = "") -> list[Reading]:
-    """Nothing to say without a value. A limit of 0 switches off what can't be negative."""
+    """Nothing to say without a value. A limit of 0 switches off what cannot be negative."""
     if value is None:
         return []
     words = f"{what} is {value:.3g}, below {limit:.3g}"
@@ -129,12 +129,12 @@ def _advantage_explosion(history: History, limits: Limits) -> list[Reading]:
 
 
 def _policy_drift(history: History, limits: Limits) -> list[Reading]:
-    return _above(history.mean("kl"), limits.kl_limit, history.averaged("kl", "nats a token, "))
+    return _above(history.mean("kl"), limits.kl_limit, history.averaged("kl", "nats per token, "))
 
 
 def _entropy_collapse(history: History, limits: Limits) -> list[Reading]:
     floor = limits.entropy_share * history.first.get("entropy", 0.0)
-    return _below(history.mean("entropy"), floor, history.averaged("entropy", "nats a token, "))
+    return _below(history.mean("entropy"), floor, history.averaged("entropy", "nats per token, "))
 
 
 def _length_drift(history: History, limits: Limits) -> list[Reading]:

@@ -47,7 +47,7 @@ class Folder:
         """Reads a tensor from its file.
 
         Raises:
-          UserError: the file can't be read.
+          UserError: the file cannot be read.
         """
         return shard.read(name, self.tensors[name].file)
 

@@ -159,9 +159,9 @@ def test_what_cannot_be_loaded_is_the_users_error(tmp_path, monkeypatch):
         patch.setitem(sys.modules, "sentence_transformers", None)
         with pytest.raises(UserError, match=r"needs sentence-transformers .*\[embeddings\]"):
             make(model="x")
-    pytest.importorskip("sentence_transformers", reason="it says what it can't load")
+    pytest.importorskip("sentence_transformers", reason="it says what it cannot load")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match="a folder that can't be loaded"):
+    with pytest.raises(UserError, match="a folder that cannot be loaded"):
         make(model=str(tmp_path))
-    with pytest.raises(UserError, match="no folder, and a name that can't be loaded"):
+    with pytest.raises(UserError, match="no folder, and a name that cannot be loaded"):
         make(model=str(tmp_path / "none"))

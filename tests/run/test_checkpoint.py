@@ -220,7 +220,7 @@ def test_a_checkpoint_of_another_model_is_refused(
     saved: pathlib.Path, change: dict[str, Any]
 ) -> None:
     with Checkpoints(str(saved), "rl") as checkpoints:
-        with pytest.raises(UserError, match="doesn't fit this configuration"):
+        with pytest.raises(UserError, match="does not fit this configuration"):
             checkpoints.restore(like=some_state() | change)
 
 

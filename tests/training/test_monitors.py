@@ -99,9 +99,9 @@ def test_every_monitor_has_a_case_and_advice() -> None:
 def test_a_message_is_one_line_with_value_limit_and_remedy() -> None:
     (alarm,) = alarms(column("kl", 0.9, 0.3))
     assert alarm.message == (
-        "policy_drift at step 2: kl (nats a token, mean of 2 steps) is 0.6, above 0.5. The policy "
-        "is far from its reference: lower rl.learning_rate or raise rl.kl_coefficient (of ppo: "
-        "rl.ppo.kl_reward)."
+        "policy_drift at step 2: kl (nats per token, mean of 2 steps) is 0.6, above 0.5. The "
+        "policy is far from its reference: lower rl.learning_rate or raise rl.kl_coefficient "
+        "(of ppo: rl.ppo.kl_reward)."
     )
     (direction,) = alarms(column(DIRECTION, -0.3))
     assert f"{DIRECTION} is -0.3, below 0" in direction.message

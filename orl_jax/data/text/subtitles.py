@@ -62,7 +62,7 @@ def read_cues(path: str | os.PathLike[str]) -> list[Cue]:
         text = _decode(path.read_bytes())
     except OSError as error:
         raise UserError(
-            f"the subtitles {path} can't be read ({type(error).__name__}); put the .srt file there"
+            f"the subtitles {path} cannot be read ({type(error).__name__}); put the .srt file there"
         ) from error
     lines = _LINE_END.split(text)
     starts = [number for number, line in enumerate(lines) if _TIMES.match(line)]

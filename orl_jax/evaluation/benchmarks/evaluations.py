@@ -101,7 +101,7 @@ def _splits(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} can't be read ({type(error).__name__}); {remedy}") from error
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); {remedy}") from error
     except ValueError as error:
         raise UserError(f"{path} is not JSON; was it cut off? {remedy}") from error
     splits = results.get("splits") if isinstance(results, dict) else None

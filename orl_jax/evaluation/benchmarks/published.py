@@ -1,8 +1,9 @@
 """Figures of the paper, shown next to ours as context.
 
 Source: Oracle-RLAIF, arXiv 2510.02561: Oracle-RLAIF against the paper's own run of VLM-RLAIF. For
-three task types of Video-MME it prints only the difference. Judge, question template, frames and
-items of whoever measures anew differ, so a figure of ours above or below one of these is no result.
+three task types of Video-MME it prints only the difference. Our judge,
+question template, frames and items differ, so a figure of ours above or below one of these shows
+nothing.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 The journal is `STEM.judge.judged.jsonl` next to the file, as `scripts/score.py --protocol=judge`
 leaves it. A verdict counts where its key is that of the answer as it is now, so what was said about
-an earlier checkpoint's answer doesn't. Entries that don't name their judge are taken by item.
+an earlier checkpoint's answer does not. Entries that don't name their judge are taken by item.
 """
 
 import dataclasses

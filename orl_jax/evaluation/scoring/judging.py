@@ -57,7 +57,7 @@ class Question:
 
     Attributes:
       item_id: for the journal's readers.
-      instruction: how to judge; part of the key, so changed words ask anew.
+      instruction: how to judge; part of the key, so changed words are asked again.
       shown: names and texts of the item.
       has_pred: whether it must also say yes or no.
     """

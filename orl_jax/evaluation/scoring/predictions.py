@@ -1,8 +1,8 @@
 """Files of predictions: JSON lines, as `scripts/evaluate.py` writes them.
 
-Of each line `item_id` and `response` are needed; `task_type`, `question`, `reference`,
-`paraphrases` and others as the protocol asks. A file that is a JSON list of videos is taken for
-Video-MME's submission form, another list for Video-ChatGPT's predictions (see `generation`).
+Each line needs `item_id` and `response`; `task_type`, `question`, `reference`, `paraphrases` and
+others if the protocol asks for them. A file that is a JSON list of videos is read as Video-MME's
+submission form, another list for Video-ChatGPT's predictions (see `generation`).
 """
 
 import json
@@ -31,7 +31,7 @@ def read_predictions(path: str | pathlib.Path) -> list[Item]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} can't be read ({type(error).__name__}); give a file of predictions, such as "
+            f"{path} cannot be read ({type(error).__name__}); give a file of predictions, such as "
             "scripts/evaluate.py writes to WORKDIR/predictions"
         ) from error
     if text.lstrip().startswith("["):
@@ -70,7 +70,7 @@ def _from_list(text: str, path: pathlib.Path) -> list[Item]:
     try:
         records = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {text:.40}; was the file written whole?") from error
+        raise UserError(f"{path} is not JSON: {text:.40}; was it written completely?") from error
     if is_submission(records):
         return from_submission(records, str(path))
     if bad := next((record for record in records if not isinstance(record, dict)), None):

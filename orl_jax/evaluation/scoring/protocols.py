@@ -1,6 +1,6 @@
 """Protocols by name: from the items of a file to a number per item and measure, and their means.
 
-The first measure of a protocol is what two files are compared by. `text` needs `reference`;
+Two files are compared by the first measure of their protocol. `text` needs `reference`;
 `video_mme` a letter there; `judge` and `generation` ask the served model of the section `judge`.
 """
 
@@ -73,7 +73,7 @@ def score(path: str | pathlib.Path, protocol: Protocol, progress: bool = False) 
     What a judge says goes to `STEM.PROTOCOL.judged.jsonl` next to the file at once.
 
     Raises:
-      UserError: an unknown protocol, a file that can't be read, items without what it needs.
+      UserError: an unknown protocol, a file that cannot be read, items without what it needs.
       Failure: the judge's server is down.
 
     Example: `score("rl_test.jsonl", Protocol("text")).summary()["all"]["normalised"]["mean"]`.
@@ -108,7 +108,7 @@ def choice_measures(items: Sequence[Item]) -> dict[str, list[float]]:
     accuracy; with `_of_all` such a response is wrong.
 
     Raises:
-      UserError: a reference that is no letter from A to D.
+      UserError: a reference that is not a letter from A to D.
 
     Example: `choice_measures(items)["official"]`.
     """

@@ -53,7 +53,7 @@ def to_submission(
     Args:
       items: with `video_id` or `video`, `duration`, `domain`, `sub_category`, `task_type`,
         `question`, `options`, `reference` and `response`.
-      missing: items whose video can't be read, of which the first four are needed, or a data set's
+      missing: items whose video cannot be read, of which the first four are needed, or a data set's
         own ones, which have them in "extra". Their videos are marked and have no questions.
 
     Raises:

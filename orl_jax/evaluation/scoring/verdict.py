@@ -3,8 +3,8 @@
 The answers that are judged are data, and may hold `{"pred": "yes", "score": 5}`, which a judge may
 quote. So every call draws a check, *after* the texts are known and absent from them, and an object
 counts only with it, without other keys, and with each key once: no answer can forge one, whether
-quoted whole, in pieces or after the judge's own. What can't be excluded is that the judge itself is
-swayed and writes a good verdict of a bad answer.
+quoted whole, in pieces or after the judge's own. The judge itself can still be swayed and write a
+good verdict on a bad answer.
 """
 
 import ast
@@ -78,7 +78,7 @@ def read_verdict(text: str, check: str, has_pred: bool) -> Verdict:
     `pred` must be yes or no, in any case; the official scripts look for "yes" anywhere in it.
 
     Raises:
-      VerdictError: there is no such object, or what it says is no verdict.
+      VerdictError: there is no such object, or it is not a verdict.
 
     Example: `read_verdict('{"check": "K7R4", "score": 4.8}', "K7R4", False)` has the score 4.
     """

@@ -106,7 +106,7 @@ def _number(path: str, *keys: str) -> Any:
         for key in keys:
             found = found[key]
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error})") from error
+        raise UserError(f"{path} cannot be read ({error})") from error
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} has no {'.'.join(keys)}") from error
     if not isinstance(found, Mapping | float | int):

@@ -64,7 +64,7 @@ class Server(ThreadingHTTPServer):
       folder: what the videos' paths are relative to.
 
     Raises:
-      UserError: the address or port can't be used.
+      UserError: the address or port cannot be used.
 
     Example: `Server("127.0.0.1", 0, session, "data/shapes").address` is "http://127.0.0.1:41234".
     """
@@ -133,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(refusal.status, str(refusal))
         except (ConnectionError, TimeoutError):  # the browser went away
             self.close_connection = True
-        except OSError as error:  # a file that can't be read
+        except OSError as error:  # a file that cannot be read
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
     def _get(self) -> None:

@@ -3,7 +3,7 @@
 A judge favours positions: the first answer, or the last. So every call shuffles the answers, the
 shuffle is undone, and the ranks of `shuffles` calls are averaged. (`as_given` is the same judge
 without shuffling, so that an audit sees its own bias.) Identical answers are shown once and tied. A
-call that fails, or whose reply is no order, is left out; unless more than half of the calls are
+call that fails, or whose reply is not an order, is left out; unless more than half of the calls are
 left, the group is invalid, with the reason, and does not count in training.
 """
 

@@ -54,7 +54,7 @@ class PeerProcess:
       versions: of the peer's libraries.
 
     Raises:
-      UserError: the program can't be started there.
+      UserError: the program cannot be started there.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PeerProcess:
         except Failure as failure:
             where = f"--peer_python={python}" if python else f"--peer={name}"
             raise UserError(
-                f"{where} can't run {name}; to install: {_INSTALL[name]}. {failure}"
+                f"{where} cannot run {name}; to install: {_INSTALL[name]}. {failure}"
             ) from failure
 
     def log_probs(self, prompts: np.ndarray, answers: np.ndarray) -> np.ndarray:

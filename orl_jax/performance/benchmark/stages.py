@@ -161,5 +161,5 @@ def _video(held: RunArrays, repeats: int, clip: str | None) -> Stage:
         try:
             timing = timed(read, repeats)
         except VideoError as error:
-            raise UserError(f"--clip={path} can't be read: {error}") from error
+            raise UserError(f"--clip={path} cannot be read: {error}") from error
         return Stage("video", timing, clip_format.frames, "frames")

@@ -49,7 +49,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 
 # The kernels are never run, and their speed does not affect memory.
 _QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-# Autotuning needs a GPU. Without it XLA can't choose sizes for its own matrix kernels, so all are
+# Autotuning needs a GPU. Without it XLA cannot choose sizes for its own matrix kernels, so all are
 # cuBLAS's, with their workspaces.
 _WITHOUT_GPU = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 

@@ -1,4 +1,4 @@
-"""benchmarks.html, .md and .json: what stands there, and what can't get in."""
+"""benchmarks.html, .md and .json: what stands there, and what cannot get in."""
 
 import html.parser
 import json

@@ -39,7 +39,7 @@ def test_what_is_refused(tmp_path, text, words):
 def test_files_that_are_none(tmp_path):
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     for name in ("missing", "bytes", "."):
-        with pytest.raises(UserError, match="can't be read"):
+        with pytest.raises(UserError, match="cannot be read"):
             read_predictions(tmp_path / name)
 
 

@@ -69,7 +69,7 @@ def test_the_script_scores_compares_and_keeps_other_scores(tmp_path):
 
 def test_bad_usage_is_one_line(tmp_path):
     bad = run(f"--predictions={tmp_path / 'none.jsonl'}")
-    assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "can't be read" in bad.stderr
+    assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "cannot be read" in bad.stderr
     path = write_predictions(tmp_path / "p.jsonl", ["Red"])
     (tmp_path / "scores.json").write_text("[1]")
     bad = run(f"--predictions={path}")

@@ -172,7 +172,7 @@ def test_refusals(changes, words):
 def test_unreadable_files_are_named(tmp_path, held):
     config, request = held.shapes.config, Request("demo", stages=("video",), repeats=1)
     (tmp_path / "no.mp4").write_text("no clip")
-    with pytest.raises(UserError, match=r"--clip=.*no\.mp4 can't be read"):
+    with pytest.raises(UserError, match=r"--clip=.*no\.mp4 cannot be read"):
         run(config, str(tmp_path), dataclasses.replace(request, clip=str(tmp_path / "no.mp4")))
     for text in ("{", "[1, 2]", '{"peer": 3}', '{"stages": {"machine": {}}}'):
         (tmp_path / "benchmark.json").write_text(text)

@@ -87,5 +87,5 @@ def test_an_environment_without_the_peer_is_named(peer):
     missing = "import no_such_module"
     with pytest.raises(UserError, match=r"_python=.*google-tunix==0.1.7.*No module named"):
         peer(missing)
-    with pytest.raises(UserError, match=r"--peer=tunix can't run tunix"):
+    with pytest.raises(UserError, match=r"--peer=tunix cannot run tunix"):
         peer(missing, python="")
