@@ -59,7 +59,7 @@ def open_split(folder: str | pathlib.Path, split: str) -> "Split":
     except (KeyError, ValueError, AssertionError) as error:
         sizes = [f"{name} ({info.num_examples})" for name, info in builder.info.splits.items()]
         there = ", ".join(sorted(sizes)) or "none"
-        raise UserError(f'no items "{split}" in {folder}; its splits are: {there}') from error
+        raise UserError(f'no split "{split}" in {folder}; its splits are: {there}') from error
     except (OSError, NotImplementedError) as error:
         raise UserError(f'split "{split}" in {folder} cannot be read: {error}') from error
     _probe(records, f'split "{split}" in {folder}')

@@ -22,6 +22,14 @@ from orl_jax.run.checkpoint_damage import readable
 from orl_jax.run.errors import UserError
 
 FOLDER = "checkpoints"
+_WRITERS = {
+    "vision": "train_vision",
+    "sft": "train_sft",
+    "reward": "train_reward",
+    "oracle": "train_oracle",
+    "rl": "train_rl",
+    "imported": "import_weights",
+}  # stage -> script
 Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 
 
@@ -218,19 +226,29 @@ def locate(path: str) -> Location:
     folder = Path(path).absolute()
     if not folder.is_dir():
         raise UserError(
-            f"there is no checkpoint {path}; name a folder WORKDIR/{FOLDER}/STAGE[/STEP], or run "
-            "the stage that writes it first (for sft scripts/train_sft.py)"
+            f"there is no checkpoint {path}; name a folder WORKDIR/{FOLDER}/STAGE[/STEP]"
+            f"{_hint(folder)}"
         )
     if folder.parent.parent.name == FOLDER and folder.name.isdigit():
         return Location(str(folder.parents[2]), folder.parent.name, int(folder.name))
-    if folder.parent.name == FOLDER:
-        steps = [int(f.name) for f in folder.iterdir() if f.name.isdigit()]
-        if steps:
-            return Location(str(folder.parents[1]), folder.name, max(steps))
+    if folder.parent.name == FOLDER and (steps := _steps(folder)):
+        return Location(str(folder.parents[1]), folder.name, steps[-1])
     held = ", ".join(sorted(f.name for f in folder.iterdir())[:8]) or "nothing"
     raise UserError(
         f"{path} is not a checkpoint (it holds {held}); name WORKDIR/{FOLDER}/STAGE[/STEP]"
     )
+
+
+def _steps(stage: Path) -> list[int]:
+    return sorted(int(f.name) for f in stage.iterdir() if f.name.isdigit())
+
+
+def _hint(folder: Path) -> str:
+    """The steps that the stage has instead, or the script that writes it, as far as known."""
+    if folder.name.isdigit() and folder.parent.is_dir():
+        return f"; the steps there are {', '.join(map(str, _steps(folder.parent))) or 'none'}"
+    stage = folder.parent.name if folder.name.isdigit() else folder.name
+    return f", or first run scripts/{_WRITERS[stage]}.py" if stage in _WRITERS else ""
 
 
 def _abstract(leaf: Any) -> Any:

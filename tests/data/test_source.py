@@ -105,7 +105,7 @@ def test_missing_folder_data_set_and_split(folder, tmp_path):
     with pytest.raises(UserError, match="no data set in .*run scripts/prepare_data.py"):
         open_split(tmp_path, "train")
     for split in ("test", "train[:3", "", "train[:0]", "train[:1%]"):
-        with pytest.raises(UserError, match=r'no items ".*" in .*; its splits are: train \(7\)'):
+        with pytest.raises(UserError, match=r'no split ".*" in .*; its splits are: train \(7\)'):
             open_split(folder, split)
 
 

@@ -285,6 +285,11 @@ def test_locate_takes_a_relative_path(saved: pathlib.Path, monkeypatch: pytest.M
 def test_locate_refuses_other_folders(saved: pathlib.Path) -> None:
     with pytest.raises(UserError, match="there is no checkpoint .*nowhere; name a folder"):
         locate(str(saved / "nowhere"))
+    for missing in ("imported", "imported/3"):
+        with pytest.raises(UserError, match="or first run scripts/import_weights.py"):
+            locate(str(saved / "checkpoints" / missing))
+    with pytest.raises(UserError, match="; the steps there are 4$"):
+        locate(str(saved / "checkpoints/rl/5"))
     with pytest.raises(UserError, match=r"is not a checkpoint \(it holds checkpoints\)"):
         locate(str(saved))
     (saved / "checkpoints/sft").mkdir()
