@@ -16,7 +16,7 @@ import pytest
 
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.metrics import read_metrics
-from orl_jax.run.processes import combine_metrics, gather, gather_rows
+from orl_jax.run.processes import LOST, combine_metrics, gather, gather_rows
 
 pytestmark = pytest.mark.heavy
 
@@ -114,8 +114,9 @@ def test_a_lost_process_ends_the_others_and_a_restart_resumes(launch, tmp_path, 
     since = time.monotonic()
     error = other.communicate(timeout=PATIENCE)[1]
     assert time.monotonic() - since < 120
-    assert other.returncode == 1
-    assert "another process of this run is gone" in error  # the runtime may also say more
+    # Without the first process JAX's runtime aborts the others, unless they leave before it does.
+    assert other.returncode in ((1, -signal.SIGABRT) if victim == 0 else (1,)), error
+    assert LOST in error or "another task died" in error
     step = int(restored(tmp_path)[0]["step"])
     assert step >= 2
     # On fewer machines: one process resumes what two had saved.
