@@ -82,7 +82,7 @@ def _parse(row: dict[str, Any], place: str) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(
-            f"{place} is not a preference pair ({error!r}); mend or delete the line"
+            f"{place} is not a preference pair ({error!r}); fix or delete the line"
         ) from error
 
 

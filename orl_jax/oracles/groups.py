@@ -94,7 +94,7 @@ def _parse(row: Mapping[str, Any], place: str, folder: str) -> Group:
     except (ValueError, KeyError, TypeError) as error:
         what = str(error) if isinstance(error, ValueError) else repr(error)
         raise UserError(
-            f"{place} is not a group of answers ({what}); mend or delete the line"
+            f"{place} is not a group of answers ({what}); fix or delete the line"
         ) from error
 
 

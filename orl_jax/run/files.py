@@ -105,9 +105,9 @@ def _parse(line: str, place: str) -> Entry:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         what = getattr(error, "msg", "nested too deep")
-        raise UserError(f"{place} is not JSON ({what}): {line:.40}; mend or delete it") from error
+        raise UserError(f"{place} is not JSON ({what}): {line:.40}; fix or delete it") from error
     if not isinstance(row, dict):
-        raise UserError(f"{place} is not a JSON object: {line:.40}; mend or delete it")
+        raise UserError(f"{place} is not a JSON object: {line:.40}; fix or delete it")
     return row
 
 

@@ -56,7 +56,7 @@ def test_json_lines_are_read_with_their_numbers(tmp_path):
     "content, words",
     [
         (b'{"a": 1}\n{"a"\n', r"a\.jsonl, line 2, is not JSON \(Expecting ':' delimiter\)"),
-        (b'\n["a"]\n', r"a\.jsonl, line 2, is not a JSON object: \[\"a\"\]; mend or delete it"),
+        (b'\n["a"]\n', r"a\.jsonl, line 2, is not a JSON object: \[\"a\"\]; fix or delete it"),
         (b"[" * 100_000, r"a\.jsonl, line 1, is not JSON \(nested too deep\)"),
         (b"\x00\xff\xfe", r"a\.jsonl is not UTF-8 text"),
         (None, r"a\.jsonl cannot be read \(No such file or directory\)"),

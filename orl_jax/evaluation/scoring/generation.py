@@ -38,7 +38,7 @@ def questions(items: Sequence[Item], dimension: str, official_bugs: bool = False
 
     Args:
       dimension: a key of `DIMENSIONS`; consistency also needs `question_2` and `response_2`.
-      official_bugs: consistency shows the first question in the place of the second.
+      official_bugs: consistency shows the first question instead of the second.
 
     Raises:
       UserError: an unknown dimension, or an item without what it needs.
