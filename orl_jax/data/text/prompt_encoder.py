@@ -2,11 +2,13 @@
 
 import copy
 import textwrap
+from functools import cached_property
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from orl_jax.data.text.prompt import IMAGE_TOKEN, format_prompt, strip_all
+from orl_jax.data.text.tokenizer_digest import digest
 from orl_jax.data.text.tokenizer_traits import traits
 from orl_jax.run.errors import UserError
 
@@ -50,6 +52,11 @@ class PromptEncoder:
         self.banned_ids[self.end_id] = False
         self._traits = traits(tokenizer)
         self._section = "data"  # of the config that sets the lengths
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the tokenizer's content; see `tokenizer_digest.digest`."""
+        return digest(self.tokenizer)
 
     def resized(
         self, prompt_length: int, response_length: int, section: str = ""
