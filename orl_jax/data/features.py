@@ -6,7 +6,6 @@ FOLDER/KEY/rows.jsonl     the video of each row, and the digest of its file
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ import numpy as np
 from orl_jax.data.example import ExampleReader
 from orl_jax.data.video import VideoError, video_digest
 from orl_jax.run.files import Journal
+from orl_jax.run.lock import Lock
 
 
 class Features:
@@ -68,8 +68,7 @@ class Features:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Waits for the lock, reads what other processes wrote, and keeps them from writing."""
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with Lock(self.folder, wait=True):
             self.close()
             self._load()
             yield

@@ -5,9 +5,7 @@ WORKDIR/answered/NAME_SPLIT.jsonl: a line about the model and settings, then one
 
 import contextlib
 import dataclasses
-import fcntl
 import logging
-import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -15,6 +13,7 @@ from typing import Any, Self
 from orl_jax.evaluation.prediction import Prediction
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import Journal
+from orl_jax.run.lock import Lock
 
 _ABOUT = "about"
 
@@ -78,7 +77,7 @@ class Answered:
         if self._journal is not None:
             self._journal.close()
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -91,23 +90,13 @@ class Answered:
             )
 
 
-def _lock(folder: pathlib.Path) -> int:
-    """Locks a folder while the returned file descriptor is open."""
+def _lock(folder: pathlib.Path) -> Lock:
+    """Makes a folder and locks it: one evaluation writes to it at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        place = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{folder} cannot be made ({error}); choose another --workdir") from error
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(place)
-        raise UserError(
-            f"another evaluation writes to {folder}; wait for it, or choose another --workdir"
-        ) from error
-    except OSError:  # a file system without locks
-        logging.info("%s cannot be locked; let only one evaluation write to it at a time", folder)
-    return place
+    return Lock(folder, "wait for it, or choose another --workdir")
 
 
 def _read(entry: Mapping[str, Any]) -> Prediction | None:

@@ -55,7 +55,7 @@ def test_answers_by_another_model_are_set_aside(path, caplog):
 def test_one_process_at_a_time_writes(path):
     with (
         Answered(path, ABOUT) as first,
-        pytest.raises(UserError, match="another evaluation writes to"),
+        pytest.raises(UserError, match="answered is in use by process .*; wait for it, or"),
     ):
         Answered(path, {"checkpoints": [8]})
     with Answered(path, ABOUT) as again:  # and the first one's answers persist

@@ -21,6 +21,7 @@ from orl_jax.evaluation.scoring.video_mme import LETTERS, official_letter, stric
 from orl_jax.report.statistics import compare
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import Journal
+from orl_jax.run.lock import Lock
 
 _log = logging.getLogger(__name__)
 PROTOCOLS = ("text", "video_mme", "judge", "generation")
@@ -73,7 +74,8 @@ def score(path: str | pathlib.Path, protocol: Protocol, progress: bool = False) 
     What a judge says goes to `STEM.PROTOCOL.judged.jsonl` next to the file at once.
 
     Raises:
-      UserError: an unknown protocol, a file that cannot be read, items without what it needs.
+      UserError: an unknown protocol, a file that cannot be read, items without what it needs;
+        another process scores this file by this protocol.
       Failure: the judge's server is down.
 
     Example: `score("rl_test.jsonl", Protocol("text")).summary()["all"]["normalised"]["mean"]`.
@@ -154,7 +156,9 @@ def comparison(first: Scored, second: Scored) -> dict[str, Any]:
 
 def _judged(path: pathlib.Path, items: list[Item], protocol: Protocol, progress: bool) -> Scored:
     sets = _questions(items, protocol)
-    with Journal(path.with_name(f"{path.stem}.{protocol.name}.judged.jsonl")) as journal:
+    place = path.with_name(f"{path.stem}.{protocol.name}.judged.jsonl")
+    # Two runs would each ask what the other has not written yet: everything twice.
+    with Lock(place, "wait for it, or score a copy of the predictions"), Journal(place) as journal:
         judge = Judge(protocol.judge, journal)
         try:
             said = {

@@ -9,11 +9,10 @@ line of a group wins**, here and in the `recorded` Oracle. `close` then reduces 
 per group, by atomic replacement. Only one process at a time writes a file.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +21,10 @@ from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import read_json_lines
+from orl_jax.run.lock import Lock
 
 _log = logging.getLogger(__name__)
+_START = b'{"prompt_id": '  # of every line
 Key = tuple[str, str, tuple[str, ...]]
 
 
@@ -57,18 +58,19 @@ class Orders:
     """
 
     def __init__(self, path: str | os.PathLike[str], ranker: str):
-        self.path, self.ranker = Path(path), ranker
+        # A link stays one: what it points to is written, replaced and locked.
+        self.path = Path(os.path.realpath(path) if os.path.islink(path) else path)
+        self.ranker = ranker
         self.entries: dict[Key, Entry] = {}
         self._lines = 0
-        if self.path.is_dir():
-            raise UserError(f"--output={path} is a folder; name a file, such as {path}/anna.jsonl")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: int | None = _open_locked(self.path)
+        self._file: int | None = None
+        self._lock = _lock(self.path)
         try:
+            self._file, self._is_new = _open(self.path)
             self._set_aside_partial_line()
             self._read()
         except BaseException:
-            os.close(self._file)
+            self._release()
             raise
 
     def add(self, request: RankRequest, ranking: Ranking, seconds: float) -> None:
@@ -92,18 +94,26 @@ class Orders:
         self._lines += 1
 
     def close(self) -> None:
-        """Reduces the file to one line per group and closes it; deletes it if it has no orders."""
+        """Reduces the file to one line per group and closes it.
+
+        A file that it has made, and that has no orders, is deleted.
+        """
         if self._file is None:
             return
-        if not self.entries:
+        if self._is_new and os.fstat(self._file).st_size == 0:
             self.path.unlink(missing_ok=True)
         elif self._lines > len(self.entries):
             try:
                 self._rewrite()
             except OSError as error:  # nothing is lost: the last lines still win
                 _log.warning("%s keeps its corrected lines (%s)", self.path, error)
-        os.close(self._file)
+        self._release()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
         self._file = None
+        self._lock.release()
 
     def _rewrite(self) -> None:
         draft = self.path.with_name(self.path.name + ".tidied")
@@ -126,7 +136,11 @@ class Orders:
         try:
             json.loads(content[start:])
             _write(self._file, b"\n")
-        except ValueError:
+        except (ValueError, RecursionError) as error:
+            if not all(line.startswith(_START[: len(line)]) for line in (content, content[start:])):
+                raise UserError(
+                    f"{self.path} holds something else than orders; name another --output"
+                ) from error
             aside = self.path.with_name(self.path.name + ".half")
             with open(aside, "ab") as file:
                 file.write(content[start:] + b"\n")
@@ -155,15 +169,31 @@ class Orders:
             )
 
 
-def _open_locked(path: Path) -> int:
-    """Opens the file for appending, exclusively."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    with contextlib.suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file).st_ino == os.stat(path).st_ino:  # it has not just been replaced
-            return file
-    os.close(file)
-    raise UserError(f"{path} is open in another process; end that one or name another --output")
+def _lock(path: Path) -> Lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = path.stat().st_mode if path.exists() else stat.S_IFREG
+    except OSError as error:
+        raise UserError(f"--output={path} cannot be used ({error.strerror})") from error
+    if stat.S_ISDIR(kind):
+        raise UserError(f"--output={path} is a folder; name a file, such as {path}/anna.jsonl")
+    if not stat.S_ISREG(kind):
+        raise UserError(f"--output={path} is not a regular file; name one, such as anna.jsonl")
+    return Lock(path, "end that one or name another --output")
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Opens the file for appending; and whether it was made for it."""
+    try:
+        try:
+            return os.open(path, os.O_RDWR | os.O_APPEND), False
+        except FileNotFoundError:
+            made = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+            return made, True
+    except OSError as error:
+        raise UserError(
+            f"--output={path} cannot be written to ({error.strerror}); name another file"
+        ) from error
 
 
 def _write(file: int, data: bytes) -> None:

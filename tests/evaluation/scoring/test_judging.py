@@ -17,6 +17,7 @@ from orl_jax.oracles.served import ServedModel
 from orl_jax.oracles.served import Settings as OracleSettings
 from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.files import Journal
+from orl_jax.run.lock import Lock
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -43,6 +44,19 @@ def test_accuracy_and_score_by_hand(tmp_path):
     assert kinds["pred"]["enum"] == ["yes", "no"] and kinds["score"]["enum"] == [0, 1, 2, 3, 4, 5]
     assert check(body) in body["messages"][0]["content"]
     assert check(body) not in body["messages"][1]["content"]
+
+
+def test_two_at_once_do_not_ask_everything_twice(tmp_path):
+    path = write_predictions(tmp_path / "p.jsonl", ["Red"])
+    with served(honest) as (address, bodies):
+        with (
+            Lock(tmp_path / "p.judge.judged.jsonl"),
+            pytest.raises(UserError, match="in use by process .*; wait for it, or score a copy"),
+        ):
+            judged(path, address)
+        assert not bodies
+        judged(path, address)
+    assert len(bodies) == 1
 
 
 def faulty(faults):

@@ -10,6 +10,7 @@ from people_groups import make_request, rows
 from orl_jax.oracles.groups import read_groups
 from orl_jax.oracles.people.orders import Orders
 from orl_jax.oracles.people.session import Session
+from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.errors import UserError
 
 REQUESTS = [make_request(number) for number in range(3)]
@@ -114,8 +115,8 @@ def test_a_correction_replaces_the_order_and_leaves_one_line(begin, path):
     session.close()
     assert [row["prompt_id"] for row in rows(path)] == ["train/0", "train/1"]
     assert [row["seconds"] for row in rows(path)] == [15, 1]
-    assert begin().view(0)["order"] == [[3], [2], [1], [0]]
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert begin().view(0)["order"] == [[3], [2], [1], [0]]
 
 
 @pytest.mark.parametrize(
@@ -185,13 +186,50 @@ def test_a_folder_is_refused_as_the_output(tmp_path):
 
 def test_two_sessions_cannot_share_a_file(begin, path):
     begin()
-    with pytest.raises(UserError, match="open in another process"):
+    with pytest.raises(
+        UserError, match=rf"in use by process {os.getpid()} on .*name another --output"
+    ):
         Orders(path, "anna")
 
 
 def test_a_session_without_orders_leaves_no_file(begin, path):
     begin().close()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "my notes"])
+def test_a_file_that_it_did_not_make_is_never_deleted_or_cut(path, text):
+    path.parent.mkdir()
+    path.write_text(text)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    for place in (path, link):
+        if text:
+            with pytest.raises(UserError, match="something else than orders; name another"):
+                Orders(place, "anna")
+        else:
+            Orders(place, "anna").close()
+        assert link.is_symlink() and path.read_text() == text
+    assert {each.name for each in path.parent.iterdir()} == {path.name, "link"}
+
+
+def test_corrections_through_a_link_leave_the_link(begin, path, tmp_path):
+    link = tmp_path / "link.jsonl"
+    path.parent.mkdir()
+    link.symlink_to(path)
+    orders = Orders(link, "anna")
+    for order in ([0, 1], [1, 0]):
+        orders.add(REQUESTS[0], Ranking.from_order([*order, 2, 3], 4), 1)
+    orders.close()
+    assert link.is_symlink() and len(rows(path)) == 1
+
+
+def test_a_device_and_a_fifo_are_refused_as_the_output(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for place in ("/dev/null", tmp_path / "fifo"):
+        with pytest.raises(UserError, match="is not a regular file; name one"):
+            Orders(place, "anna")
+    assert os.path.exists("/dev/null")
 
 
 def test_a_partial_last_line_is_moved_to_another_file(begin, path):
