@@ -38,9 +38,9 @@ REQUIRES = [
     "tensorboardX>=2.6.5,<3",  # writes TensorBoard's files without tensorflow
     "tqdm>=4.67,<5",
     # Oracles behind an address.
-    "httpx>=0.28,<0.29",
+    "httpcore>=1.0.7,<2",
+    "certifi>=2024.2",
     "tenacity>=9.1,<10",
-    "diskcache>=5.6.3,<6",
     "pillow>=11,<14",
 ]
 

@@ -55,6 +55,11 @@ class Wire:
         message = {"choices": [{"message": {"content": text}}], "usage": {"total_tokens": tokens}}
         self.send(200, json.dumps(message).encode())
 
+    def raw(self, data):
+        """Bytes as they are."""
+        self._handler.wfile.write(data)
+        self._handler.wfile.flush()
+
     def half(self):
         """A body that ends before its announced length."""
         self._handler.send_response(200)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from orl_jax.oracles.ranking import Ranking
-from orl_jax.run.errors import UserError
+from orl_jax.run.errors import Failure, UserError
 
 _log = logging.getLogger(__name__)
 POLICIES = ("skip", "raise")
@@ -122,13 +122,24 @@ def ask_again(
     return found
 
 
+def cancel(oracle: Oracle) -> None:
+    """Ends what an Oracle, or one inside it, is waiting for, if it can; its groups are invalid.
+
+    Example: `cancel(NoisyOracle(served))` calls `served.cancel()`.
+    """
+    getattr(oracle, "cancel", lambda: None)()
+    for inner in (getattr(oracle, "inner", None), *getattr(oracle, "members", ())):
+        if inner is not None:
+            cancel(inner)
+
+
 def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[Any]:
     try:
         rankings = list(oracle.rank(requests))
         if len(rankings) != len(requests):
             raise OracleError(f"{len(rankings)} rankings for {len(requests)} requests")
         return rankings
-    except UserError:
+    except (UserError, Failure):
         raise
     except Exception as error:  # an Oracle may be any code, or a remote service
         reason = f"{type(error).__name__}: {error}"

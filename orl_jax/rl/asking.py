@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -10,8 +9,10 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from orl_jax.oracles import Oracle, Ranking, RankRequest, ask, ask_again
-from orl_jax.run import processes
+from orl_jax.oracles.protocol import cancel
+from orl_jax.run import processes, stop
 from orl_jax.run.errors import TrainingHalted
+from orl_jax.run.stop import StopRequested
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Asker:
         """Asks; what it returns waits for the answer, and is to be called by the main thread.
 
         That raises `TrainingHalted` where too many groups have no ranking
-        (`AskingSettings.halt_above`), and what `ask` raises.
+        (`AskingSettings.halt_above`), `StopRequested` where a signal ended the call, and what `ask`
+        raises.
 
         Example: `asker.begin(requests)().rankings`.
         """
@@ -72,8 +74,9 @@ class Asker:
         return lambda: self._checked(requests, asked.result())
 
     def close(self) -> None:
-        """Drops questions that have not been asked yet; one in progress finishes by itself."""
+        """Drops questions that have not been asked yet, and ends those that can be ended."""
         if self._thread is not None:
+            cancel(self._oracle)
             self._thread.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> "Asker":
@@ -88,11 +91,13 @@ class Asker:
 
     def _checked(self, requests: Sequence[RankRequest], answer: Answer) -> Answer:
         limit, pause = self._settings.halt_above, self._settings.pause_seconds
+        _leave_if_stopped(answer.rankings)
         if _invalid_share(answer.rankings) <= limit:
             return answer
         logging.warning("asking the Oracle again in %g seconds", pause)
-        time.sleep(pause)
+        stop.sleep(pause)
         rankings = self._again(requests, answer.rankings)
+        _leave_if_stopped(rankings)
         if (share := _invalid_share(rankings)) > limit:
             reason = next((r.reason for r in rankings if not r.valid), "see the other processes")
             raise TrainingHalted(
@@ -112,6 +117,14 @@ class Asker:
         # A local Oracle is asked once, and has no cache.
         nothing = {"oracle/retries": 0.0, "oracle/cache_hit_fraction": 0.0}
         return nothing | getattr(self._oracle, "take_stats", dict)()
+
+
+def _leave_if_stopped(rankings: list[Ranking]) -> None:
+    """All processes leave before the update where a signal left one without its rankings."""
+    whole = all(ranking.valid for ranking in rankings)
+    signals = processes.gather(None if whole else stop.requested())
+    if signum := next(filter(None, signals), None):
+        raise StopRequested(signum)
 
 
 def _invalid_share(rankings: list[Ranking]) -> float:

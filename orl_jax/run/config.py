@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from orl_jax.run.address import ADDRESSES, check_no_secret
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
 from orl_jax.run.rule import Rule
@@ -37,6 +38,8 @@ def validate(config: ConfigDict) -> None:
                 f"config.{rule.key} is {value!r}; it must be {rule.limit}. "
                 f"For example --config.{rule.key}={_nearest(value, rule)}"
             )
+    for section in ADDRESSES:
+        check_no_secret(lookup(config, f"{section}.address"), section)
     for part, whole in DIVIDES:
         _check_divides(config, part, whole)
     algorithm, oracle = lookup(config, "rl.algorithm"), lookup(config, "oracle.name")

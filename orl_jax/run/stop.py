@@ -3,11 +3,36 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTICE = b"\nStopping after this step, with a checkpoint (Ctrl-C again: at once).\n"
+_requested: int | None = None  # not an Event: a handler may interrupt who holds its lock
+
+
+def requested() -> int | None:
+    """The signal that has asked this process to stop, for what waits in any thread.
+
+    Example: `while not requested(): ...`.
+    """
+    return _requested
+
+
+def sleep(seconds: float) -> None:
+    """Waits, and wakes within a fifth of a second once the process is asked to stop.
+
+    Example: `sleep(30.0)`.
+    """
+    end = time.monotonic() + seconds
+    while not _requested and (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, 0.2))
+
+
+def _request(signum: int | None) -> None:
+    global _requested
+    _requested = signum
 
 
 class StopRequested(Exception):
@@ -54,6 +79,8 @@ class StopSignal:
     ) -> None:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
+        if self._previous:
+            _request(None)
         self._previous = {}
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -63,6 +90,7 @@ class StopSignal:
             raise KeyboardInterrupt
         elif self.requested is None:
             self.requested = signum
+            _request(signum)
             os.write(2, _NOTICE)  # not print: the handler may have interrupted a print
 
 
@@ -77,6 +105,7 @@ def exit_on_sigterm() -> None:
         if os.getpid() != pid:
             _act_as_child(signum)
         else:
+            _request(signum)
             raise SystemExit(128 + signum)
 
     if threading.current_thread() is threading.main_thread():

@@ -79,8 +79,9 @@ def run(
       UserError: the checkpoint to resume from was trained with other settings.
       StopRequested: after saving, on SIGTERM or SIGINT.
       TrainingHalted: after saving, on an alarm that stops. The stage can then be resumed; that
-        alarm halts it again only after it has cleared and been raised again. Also if a step itself
-        raises it: then the state and the data are those before that step.
+        alarm halts it again only after it has cleared and been raised again.
+
+      If a step itself raises one of the last two, state and data are those before that step.
     """
     with Checkpoints(workdir, stage.name, saving.keep) as checkpoints:
         elapsed = 0.0
@@ -147,7 +148,7 @@ class _Loop:
         place, waited = batches.get_state(), batches.wait_seconds
         try:
             state, values = traced_step(stage, state, step, batches, self._rows.metrics)
-        except TrainingHalted:  # before its update: the batch is to be read again
+        except (TrainingHalted, StopRequested):  # before its update: its batch is to be read again
             self._save(state, step, place)
             raise
         step += 1

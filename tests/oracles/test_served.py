@@ -12,6 +12,7 @@ from fault_server import asked, bad_reply, by_length, first_place, served
 
 from orl_jax.oracles import RankRequest, ask, make_oracle
 from orl_jax.oracles.served import ServedOracle, Settings, prompt
+from orl_jax.oracles.served.deadline import Deadline
 from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
 from orl_jax.run.errors import UserError
 
@@ -134,7 +135,7 @@ def test_a_judge_of_places_is_averaged_out(oracle):
     with served(first_place) as (address, _):
         one = np.array(oracle(address, shuffles=1).rank([request])[0].ranks)
         many = oracle(address, shuffles=40)
-        votes = many._ask(request, list(answers), "key", time.monotonic() + 60)[0]
+        votes = many._ask(request, list(answers), "key", Deadline(60.0))[0]
     assert sorted(one) == [0, 1, 2, 3, 4]
     assert np.ptp(votes) < 1.6  # the mean of forty random places; their deviation is 0.22
 

@@ -12,8 +12,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
-import httpx
 import jax
 import numpy as np
 import pytest
@@ -46,8 +46,8 @@ def transformers_serve(folder, log):
 
 def wait_for(url, server, seconds=180):
     for _ in range(seconds):
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url).status_code == 200:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url) as response:
+            if response.status == 200:
                 return
         assert server.poll() is None, "the server has ended"
         time.sleep(1)

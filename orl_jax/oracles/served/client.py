@@ -1,28 +1,34 @@
 """How a served model is reached: one chat completion, retried within bounds, within a deadline.
 
 The key comes from an environment variable and goes into one header; it never appears in a config,
-log, cache or error. Every failure is an `AskError` whose message begins with a few fixed words, so
-that failures can be counted.
+log, cache or error, even if the server repeats it. Every failure is an `AskError` whose message
+begins with a few fixed words, so that failures can be counted.
 """
 
 import dataclasses
 import json
 import logging
+import math
 import os
+import re
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
+import httpcore
 import tenacity
 
+from orl_jax.oracles.served.connection import BodyError, Connection, Response
+from orl_jax.oracles.served.deadline import Deadline, DeadlinePassed, Stopped
 from orl_jax.oracles.served.model import ServedModel
+from orl_jax.run.address import check_address
 from orl_jax.run.errors import UserError
+from orl_jax.run.outside_text import hide, one_line, storable
 
 _log = logging.getLogger(__name__)
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_BODY_LIMIT = 4_000_000  # bytes
+_LONGEST_WAIT = 3600.0  # seconds that a server may ask for
+_MOST_TOKENS = 10_000_000  # of one call; a server that says more is not believed
 
 
 class AskError(Exception):
@@ -35,10 +41,6 @@ class _Passing(AskError):
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
         self.wait = wait
-
-
-class _Late(AskError):
-    """The deadline has passed."""
 
 
 @dataclasses.dataclass
@@ -56,44 +58,46 @@ class Client:
     """Chat completions of one model at one address; safe for threads.
 
     Raises:
-      UserError: an invalid address.
+      UserError: an invalid address, or a key that no header can hold.
     """
 
     def __init__(self, settings: ServedModel) -> None:
-        if not settings.address.startswith(("http://", "https://")):
-            raise UserError(
-                f"{settings.SECTION}.address is {settings.address!r}; give an OpenAI-compatible "
-                "address with its path, for example http://127.0.0.1:8000/v1"
-            )
-        variable = settings.key_variable
-        key = os.environ.get(variable, "") if variable else ""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        check_address(settings.address, settings.SECTION)
+        key = _key(settings)
+        hide(key)
         self.spent = Spent()
         self._settings = settings
-        self._url = settings.address.rstrip("/") + "/chat/completions"
         self._structured = True  # until the server refuses
+        self._doubted = False
         self._lock = threading.Lock()
-        self._http = httpx.Client(headers=headers, timeout=settings.timeout)
+        self._connection = Connection(
+            settings.address.rstrip("/") + "/chat/completions",
+            {"Authorization": f"Bearer {key}"} if key else {},
+        )
 
     def complete(
-        self, messages: Sequence[dict[str, Any]], response_format: dict[str, Any], deadline: float
+        self,
+        messages: Sequence[dict[str, Any]],
+        response_format: dict[str, Any],
+        deadline: Deadline,
     ) -> str:
-        """The text of the reply.
+        """The text of the reply, without the key and lone surrogates.
 
         Args:
           messages: in the form of OpenAI's chat completions.
           response_format: is left out once the server has refused one.
-          deadline: of `time.monotonic()`.
+          deadline: of all attempts together.
 
         Raises:
-          AskError: after the last attempt, past the deadline, over the budget, or refused.
+          AskError: after the last attempt, past the deadline, over the budget, refused, or stopped
+            by a signal.
         """
         failures: list[Any] = []
 
         def pause(state: tenacity.RetryCallState) -> None:
             self._count(retries=1)
             failures.append(state.outcome.exception())
-            time.sleep(_within(state.next_action.sleep, deadline))
+            deadline.sleep(state.next_action.sleep)
 
         try:
             for attempt in tenacity.Retrying(
@@ -106,57 +110,55 @@ class Client:
             ):
                 with attempt:
                     return self._call(messages, response_format, deadline)
-        except _Late as late:
+        except DeadlinePassed as late:
             raise AskError(f"{late}: {failures[-1]}" if failures else str(late)) from late
+        except Stopped as stopped:
+            raise AskError(str(stopped)) from stopped
         raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        self._connection.close()
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         asked = getattr(state.outcome.exception(), "wait", 0.0)
         return max(asked, tenacity.wait_random_exponential(multiplier=0.5, max=20)(state))
 
     def _call(
-        self, messages: Sequence[dict[str, Any]], response_format: dict[str, Any], deadline: float
+        self,
+        messages: Sequence[dict[str, Any]],
+        response_format: dict[str, Any],
+        deadline: Deadline,
     ) -> str:
         self._check_budget()
         body = {"model": self._settings.model, "messages": list(messages), "temperature": 0}
         if self._settings.reply_tokens:
             body["max_tokens"] = self._settings.reply_tokens
         formatted = {**body, "response_format": response_format}
-        status, headers, data = self._post(formatted if self._structured else body, deadline)
-        if status in (400, 422) and self._structured:  # perhaps it has no structured output
-            status, headers, data = self._post(body, deadline)
-            if status == 200:
+        reply = self._post(formatted if self._structured else body, deadline)
+        if reply.status in (400, 422) and self._structured:  # perhaps it has no structured output
+            reply = self._post(body, deadline)
+            if reply.status == 200:
                 self._structured = False
                 _log.warning("the server takes no response_format; replies are parsed without")
-        if status in _RETRIED:
-            raise _Passing(f"status {status}", _retry_after(headers))
-        if status != 200:
-            raise AskError(f"status {status}: {data[:200].decode(errors='replace')}")
-        return self._read(data)
+        if reply.status in _RETRIED:
+            raise _Passing(f"status {reply.status}", _retry_after(reply.headers))
+        if reply.status != 200:
+            said = one_line(reply.body[:20_000].decode(errors="replace"), 200)
+            raise AskError(f"status {reply.status}: {said}")
+        return self._read(reply.body)
 
-    def _post(self, body: dict[str, Any], deadline: float) -> tuple[int, httpx.Headers, bytes]:
-        """Reads in pieces: a server that sends a byte now and then must not take for ever."""
+    def _post(self, body: dict[str, Any], deadline: Deadline) -> Response:
+        deadline.left()
         self._count(calls=1)
-        end = min(deadline, time.monotonic() + self._settings.timeout)
+        call = Deadline(self._settings.timeout, deadline)
         try:
-            with self._http.stream(
-                "POST", self._url, json=body, timeout=_within(self._settings.timeout, deadline)
-            ) as response:
-                data = b""
-                for piece in response.iter_bytes():
-                    data += piece
-                    if len(data) > _BODY_LIMIT:
-                        raise AskError(f"too long a body: over {_BODY_LIMIT} bytes")
-                    if time.monotonic() > end:
-                        raise _Passing("timed out: in the body")
-                return response.status_code, response.headers, data
-        except httpx.TimeoutException as error:
+            return self._connection.post(json.dumps(body).encode(), call)
+        except BodyError as error:
+            raise AskError(str(error)) from error
+        except httpcore.TimeoutException as error:
             raise _Passing(f"timed out: {type(error).__name__}") from error
-        except httpx.HTTPError as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
             raise _Passing(f"connection failed: {type(error).__name__}") from error
 
     def _read(self, data: bytes) -> str:
@@ -169,13 +171,17 @@ class Client:
         self._count_tokens(usage if isinstance(usage, dict) else {})
         if not isinstance(text, str):
             raise AskError("empty reply: no text")
-        return text
+        return storable(text)
 
     def _count_tokens(self, usage: dict[str, Any]) -> None:
         names = {"tokens": "total_tokens"}
         names |= {name: name for name in ("prompt_tokens", "completion_tokens")}
-        told = {name: usage.get(key) for name, key in names.items()}
-        self._count(**{name: count for name, count in told.items() if isinstance(count, int)})
+        told = {name: usage[key] for name, key in names.items() if usage.get(key) is not None}
+        counts = {name: count for name, count in told.items() if _is_count(count)}
+        if len(counts) < len(told) and not self._doubted:
+            self._doubted = True
+            _log.warning("the server says that a call used an absurd number of tokens; not counted")
+        self._count(**counts)
 
     def _count(self, **more: int) -> None:
         with self._lock:
@@ -192,16 +198,26 @@ class Client:
                 raise AskError(f"budget spent: {limit} {name} ({settings.SECTION}.max_{name})")
 
 
-def _within(seconds: float, deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise _Late("deadline passed")
-    return min(seconds, left)
+def _key(settings: ServedModel) -> str:
+    """The key in the environment, or ""."""
+    variable = settings.key_variable
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if not re.fullmatch(r"[!-~]*", key):
+        raise UserError(
+            f"the environment variable {variable} ({settings.SECTION}.key_variable) holds "
+            "characters that no key has; set it to the key alone"
+        )
+    return key
 
 
-def _retry_after(headers: httpx.Headers) -> float:
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_TOKENS
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
     """Seconds; 0 for dates and nonsense."""
     try:
-        return max(float(headers.get("retry-after", 0)), 0.0)
+        seconds = float(headers.get("retry-after", 0))
     except ValueError:
         return 0.0
+    return min(max(seconds, 0.0), _LONGEST_WAIT) if math.isfinite(seconds) else 0.0

@@ -24,12 +24,14 @@ from orl_jax.data.video import video_digest
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.served import prompt
-from orl_jax.oracles.served.cache import RankCache, make_key
+from orl_jax.oracles.served.cache import DiskCache, make_key
 from orl_jax.oracles.served.client import AskError, Client
+from orl_jax.oracles.served.deadline import Deadline
 from orl_jax.oracles.served.model import ServedModel
 from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
 from orl_jax.oracles.wrappers.wrapper import generator
 from orl_jax.run.errors import UserError
+from orl_jax.run.outside_text import one_line
 
 _log = logging.getLogger(__name__)
 MODES = ("listwise", "pairwise")
@@ -104,15 +106,30 @@ class ServedOracle:
         self._settings = settings
         self._seed = seed
         self._shuffle = shuffle
-        self._cache = RankCache(settings.cache if shuffle else "", settings.cache_mb)
+        self._cache = DiskCache(
+            settings.cache if shuffle else "", "oracle.served.cache", settings.cache_mb
+        )
+        self._asking: set[Deadline] = set()
         self._asked = self._hits = self._told_retries = 0
         self._lock = threading.Lock()
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
         """One ranking per request; all of them within `deadline` seconds."""
-        deadline = time.monotonic() + self._settings.deadline
+        deadline = Deadline(self._settings.deadline)
+        self._asking.add(deadline)
         with ThreadPoolExecutor(self._settings.concurrency) as pool:
-            return list(pool.map(lambda request: self._rank(request, deadline), requests))
+            try:
+                return list(pool.map(lambda request: self._rank(request, deadline), requests))
+            except BaseException:  # the pool waits for its threads
+                deadline.cancel()
+                raise
+            finally:
+                self._asking.discard(deadline)
+
+    def cancel(self) -> None:
+        """Ends what is being asked, within a second: those groups have no ranking."""
+        for deadline in list(self._asking):
+            deadline.cancel()
 
     def take_stats(self) -> dict[str, float]:
         """Retries and the share of cached groups since the last call; for the metrics."""
@@ -141,7 +158,7 @@ class ServedOracle:
         self._cache.close()
         self.client.close()
 
-    def _rank(self, request: RankRequest, deadline: float) -> Ranking:
+    def _rank(self, request: RankRequest, deadline: Deadline) -> Ranking:
         start = time.monotonic()
         texts = list(dict.fromkeys(zip(request.responses, request.truncated, strict=True)))
         if self._shuffle:
@@ -151,7 +168,7 @@ class ServedOracle:
             request.reference if self._settings.show_reference else None,
             video_digest(request.video) if self._settings.frames else "", texts,
         )  # fmt: skip
-        known, raw = self._cache.get(key), ""
+        known, raw = self._cache.get(key, partial(_are_ranks, size=len(texts))), ""
         with self._lock:
             self._asked, self._hits = self._asked + 1, self._hits + (known is not None)
         if known is None:
@@ -170,10 +187,10 @@ class ServedOracle:
         reason = str(error) or type(error).__name__
         with self._lock:
             self.failures[reason.partition(":")[0]] += 1
-        return Ranking.invalid(reason[:300], request.size, seconds=seconds)
+        return Ranking.invalid(one_line(reason, 300), request.size, seconds=seconds)
 
     def _ask(
-        self, request: RankRequest, answers: list[str], key: str, deadline: float
+        self, request: RankRequest, answers: list[str], key: str, deadline: Deadline
     ) -> tuple[list[float], str]:
         """Mean ranks of different answers over the shuffles, and what the model said."""
         if len(answers) == 1:
@@ -202,7 +219,7 @@ class ServedOracle:
         answers: list[str],
         frames: list[bytes],
         rng: np.random.Generator,
-        deadline: float,
+        deadline: Deadline,
     ) -> tuple[tuple[float, ...], str]:
         """A tournament: an answer's score is its wins, a tie half a win."""
         wins, said = np.zeros(len(answers)), []
@@ -220,7 +237,7 @@ class ServedOracle:
         answers: list[str],
         frames: list[bytes],
         rng: np.random.Generator,
-        deadline: float,
+        deadline: Deadline,
     ) -> tuple[tuple[float, ...], str]:
         """One call: ranks of answers, which it shows in an order of its own, and what it said."""
         order = rng.permutation(len(answers)) if self._shuffle else np.arange(len(answers))
@@ -245,6 +262,16 @@ class ServedOracle:
         except VideoError as error:
             raise AskError(f"unreadable video: {error}") from error
         return [prompt.to_jpeg(frame) for frame in frames]
+
+
+def _are_ranks(value: Any, size: int) -> bool:
+    """Whether a value of the cache is the mean of some orders of `size` answers."""
+    return (
+        isinstance(value, list)
+        and len(value) == size
+        and all(type(rank) is float and 0 <= rank <= size - 1 for rank in value)
+        and abs(sum(value) - size * (size - 1) / 2) < 1e-6
+    )
 
 
 def _shown(text: str, truncated: bool) -> str:

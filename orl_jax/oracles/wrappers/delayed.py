@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from orl_jax.oracles.protocol import Oracle, RankRequest
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run import stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,5 +35,5 @@ class DelayedOracle:
         """The inner Oracle's rankings."""
         end = time.monotonic() + self.seconds
         rankings = list(self.inner.rank(requests))
-        time.sleep(max(end - time.monotonic(), 0))
+        stop.sleep(max(end - time.monotonic(), 0))
         return rankings
