@@ -9,7 +9,8 @@ from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NOTICE = b"\nStopping after this step, with a checkpoint (Ctrl-C again: at once).\n"
-_requested: int | None = None  # not an Event: a handler may interrupt who holds its lock
+# The signal and when it came. Not an Event: a handler may interrupt who holds its lock.
+_requested: tuple[int, float] | None = None
 
 
 def requested() -> int | None:
@@ -17,7 +18,15 @@ def requested() -> int | None:
 
     Example: `while not requested(): ...`.
     """
-    return _requested
+    return _requested[0] if _requested else None
+
+
+def seconds_since() -> float | None:
+    """Seconds since that signal; None without one.
+
+    Example: `(seconds_since() or 0.0) < 5.0`.
+    """
+    return time.monotonic() - _requested[1] if _requested else None
 
 
 def sleep(seconds: float) -> None:
@@ -32,7 +41,7 @@ def sleep(seconds: float) -> None:
 
 def _request(signum: int | None) -> None:
     global _requested
-    _requested = signum
+    _requested = None if signum is None else (signum, time.monotonic())
 
 
 class StopRequested(Exception):

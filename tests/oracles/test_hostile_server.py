@@ -139,7 +139,9 @@ if sys.argv[2] == "loop":
     with StopSignal() as stop:
         rankings = oracle.rank(requests)
     assert stop.requested and not any(r.valid for r in rankings)
-    assert {r.reason for r in rankings} == {"stopped: before the reply"}
+    assert {r.reason for r in rankings} == {
+        "stopped: before the reply", "stopped: before it was asked"
+    }
     sys.exit(7)
 oracle.rank(requests)
 """
@@ -159,7 +161,7 @@ def test_sigterm_ends_a_call(where, status):
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == status
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 10
 
 
 def test_who_no_longer_waits_cancels(oracle):

@@ -30,6 +30,7 @@ from orl_jax.oracles.served.cache import DiskCache, make_key
 from orl_jax.oracles.served.client import AskError, Client
 from orl_jax.oracles.served.deadline import Deadline
 from orl_jax.oracles.served.model import ServedModel
+from orl_jax.run import stop
 from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.files import Entry, Journal
 from orl_jax.run.outside_text import one_line
@@ -161,7 +162,8 @@ class Judge:
                         "fix the cause, then repeat the command to resume"
                     )
         except BaseException:
-            self._asking.cancel()
+            if not stop.requested():  # then replies that are on their way have a little time
+                self._asking.cancel()
             raise
         finally:
             pool.shutdown(cancel_futures=True)

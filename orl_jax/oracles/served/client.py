@@ -149,7 +149,7 @@ class Client:
         return self._read(reply.body)
 
     def _post(self, body: dict[str, Any], deadline: Deadline) -> Response:
-        deadline.left()
+        deadline.begin()
         self._count(calls=1)
         call = Deadline(self._settings.timeout, deadline)
         try:

@@ -1,6 +1,7 @@
 """When a call must be over, whatever the server does, and that a signal ends it sooner."""
 
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any, Self
 from orl_jax.run import stop
 
 SLICE = 0.2  # seconds between two looks at the clock and for a signal
+GRACE = 5.0  # seconds after a signal in which a reply that is on its way may still come
 _current: contextvars.ContextVar["Deadline"] = contextvars.ContextVar("deadline")
 
 
@@ -36,27 +38,38 @@ class Deadline:
         self._cancelled: threading.Event = whole._cancelled if whole else threading.Event()
 
     def left(self) -> float:
-        """Seconds, more than 0.
+        """Seconds, more than 0; after a signal, what is left of the grace.
 
         Raises:
           DeadlinePassed, Stopped.
         """
-        if stop.requested() or self._cancelled.is_set():
+        since = stop.seconds_since()
+        grace = math.inf if since is None else GRACE - since
+        if grace <= 0 or self._cancelled.is_set():
             raise Stopped("stopped: before the reply")
         left = self._end - time.monotonic()
         if left <= 0:
             raise DeadlinePassed("deadline passed")
-        return left
+        return min(left, grace)
+
+    def begin(self) -> None:
+        """To be called before anything new is sent: there is no grace for it.
+
+        Raises: see `left`.
+        """
+        if stop.requested():
+            raise Stopped("stopped: before it was asked")
+        self.left()
 
     def sleep(self, seconds: float) -> None:
-        """Waits, but no longer than `left` allows.
+        """Waits before something new is sent, but no longer than `left` allows.
 
         Raises: see `left`.
         """
         end = time.monotonic() + min(seconds, self.left())
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, SLICE))
-            self.left()
+            self.begin()
 
     def wait_for(self, work: Callable[[], Any]) -> Any:
         """What `work` returns or raises; if it takes too long it is left alone, in its thread.

@@ -30,6 +30,7 @@ from orl_jax.oracles.served.deadline import Deadline
 from orl_jax.oracles.served.model import ServedModel
 from orl_jax.oracles.served.reply import ReplyError, parse, parse_pair
 from orl_jax.oracles.wrappers.wrapper import generator
+from orl_jax.run import stop
 from orl_jax.run.errors import UserError
 from orl_jax.run.outside_text import one_line
 
@@ -121,7 +122,8 @@ class ServedOracle:
             try:
                 return list(pool.map(lambda request: self._rank(request, deadline), requests))
             except BaseException:  # the pool waits for its threads
-                deadline.cancel()
+                if not stop.requested():  # then replies that are on their way have a little time
+                    deadline.cancel()
                 raise
             finally:
                 self._asking.discard(deadline)
