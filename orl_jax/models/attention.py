@@ -21,8 +21,9 @@ def attend(
       segments: keys [B, C, G or 1, K, S] and values [B, C, G or 1, S, K] of each segment.
       masks: [B, G or 1, T or 1, S] of each segment, true where a query may look.
 
-    Scores and softmax are float32. The softmax is combined from its parts, so that nothing as large
-    as the scores is copied.
+    Scores, softmax and weighted sums are accumulated in float32, whatever the type of the inputs;
+    only the softmax's weights are rounded to it, for the product with the values. The softmax is
+    combined from its parts, so that nothing as large as the scores is copied.
     """
     *lead, heads, width = queries.shape
     kv_heads = segments[0][0].shape[1]
@@ -50,18 +51,21 @@ def attend(
 def _scores(
     queries: Float[Array, "B C G R T K"], keys: Float[Array, "B C _ K S"]
 ) -> Float[Array, "B C G R T S"]:
-    """Products of queries and keys (group axis G or 1), as float32; R query heads a key head."""
+    """Products of queries and keys (group axis G or 1), in float32; R query heads a key head."""
     if keys.shape[2] == 1:
-        out = jnp.einsum("bcgrtk,bcks->bcgrts", queries, keys[:, :, 0])
-    else:
-        out = jnp.einsum("bcgrtk,bcgks->bcgrts", queries, keys)
-    return out.astype(jnp.float32)
+        return _product("bcgrtk,bcks->bcgrts", queries, keys[:, :, 0])
+    return _product("bcgrtk,bcgks->bcgrts", queries, keys)
 
 
 def _mix(
     weights: Float[Array, "B C G R T S"], values: Float[Array, "B C _ S K"]
 ) -> Float[Array, "B C G R T K"]:
-    """Weighted sums of values (group axis G or 1)."""
+    """Weighted sums of values (group axis G or 1), in float32."""
     if values.shape[2] == 1:
-        return jnp.einsum("bcgrts,bcsk->bcgrtk", weights, values[:, :, 0])
-    return jnp.einsum("bcgrts,bcgsk->bcgrtk", weights, values)
+        return _product("bcgrts,bcsk->bcgrtk", weights, values[:, :, 0])
+    return _product("bcgrts,bcgsk->bcgrtk", weights, values)
+
+
+def _product(axes: str, left: Array, right: Array) -> Array:
+    """`einsum` whose sums are float32: a product in bfloat16 would be rounded before it is used."""
+    return jnp.einsum(axes, left, right, preferred_element_type=jnp.float32)

@@ -194,6 +194,37 @@ def test_half_precision_stays_half_and_is_near(params, inputs, hidden):
     np.testing.assert_array_equal(out, half)
 
 
+def _attend_twice(queries, keys, values, dtype):
+    """Attention over two segments of equal size, and its gradients for queries, keys, values."""
+    half, mask = keys.shape[-1] // 2, jnp.ones((1, 1, 1, keys.shape[-1] // 2), bool)
+
+    def attention(queries, keys, values):
+        segments = tuple(
+            (keys[..., part], values[..., part, :]) for part in (slice(half), slice(half, None))
+        )
+        out = attend(queries, segments, (mask, mask))
+        return (jnp.cos(out.astype(jnp.float32))).sum(), out
+
+    inputs = (x.astype(jnp.bfloat16).astype(dtype) for x in (queries, keys, values))
+    gradient = jax.jit(jax.grad(attention, argnums=(0, 1, 2), has_aux=True))
+    return [np.asarray(x, np.float32) for x in jax.tree.leaves(gradient(*inputs))]
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_half_precision_attention_has_float32_scores_and_sums(group):
+    # Scores are about 16 and differ by 1: in bfloat16 they would be rounded to eighths.
+    queries = 4.0 + normal(1, 2, 3, 4, 16, seed=1)
+    keys, values = 1.0 + 0.3 * normal(1, 2, group, 16, 64, seed=2), normal(1, 2, group, 64, 16)
+    out = _attend_twice(queries, keys, values, jnp.bfloat16)
+    expected = _attend_twice(queries, keys, values, jnp.float32)
+    *gradients, values = (
+        np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+        for found, wanted in zip(out, expected, strict=True)
+    )
+    assert values < 0.004  # one rounding is up to 2^-8 of a number, at random
+    assert max(gradients) < 0.02  # of the weights is rounded before it cancels
+
+
 def test_a_tied_embedding_gets_the_gradients_of_both_uses(inputs):
     ids, (_, positions, mask) = jnp.arange(B * G * T).reshape(B, G, T) % 13, inputs
 

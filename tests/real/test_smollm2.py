@@ -4,6 +4,7 @@ Its folder (tests/smollm2.py) is imported here.
 """
 
 import runpy
+from functools import partial
 from pathlib import Path
 
 import assets
@@ -149,6 +150,49 @@ def test_perplexity_with_quantised_kernels(imported):
     assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.01)
     assert found["bfloat16, int8"] == pytest.approx(found["bfloat16"], rel=0.01)
     assert 1.0 < found["bfloat16, nf4"] / found["bfloat16"] < 1.35  # 1.23 for a 135M model
+
+
+def test_gap_of_log_probabilities_in_bfloat16(imported):
+    """Of the sampler to the training graph, and of either to float32 arithmetic on its weights."""
+    config, assembly, params, _ = imported
+    settings = config.copy_and_resolve_references().unlock()
+    settings.model.language.dtype = "bfloat16"
+    half = assemblies.assemble(settings, lora=True).model
+    whole = assembly.model
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16).astype(x.dtype), params)
+    encoder = assembly.encoder
+    rows = [encoder.encode_prompt(text) for text in TEXTS]
+    prompt = Prompt(*(jnp.asarray(np.stack(arrays)) for arrays in zip(*rows, strict=True)))
+    visual = jnp.zeros((len(TEXTS), 8, half.language.width))
+    banned = jnp.asarray(encoder.banned_ids)
+    draw = partial(
+        sample, half, group_size=5, max_tokens=TOKENS, temperature=1.0,
+        end_id=encoder.end_id, pad_id=encoder.pad_id,
+    )  # fmt: skip
+    responses = jax.jit(draw)(params, visual, prompt, banned, jax.random.key(0))
+
+    def scored(model):
+        def log_probs(params):
+            hidden = model.apply(
+                {"params": params}, visual, prompt, responses, method=VLM.hidden_states
+            )
+            kernel = model.apply({"params": params}, method=VLM.vocabulary_kernel)
+            return token_log_probs(
+                hidden, kernel, responses.ids, banned=banned, chunk_size=256
+            ).log_prob
+
+        return jax.jit(log_probs)(params)
+
+    sampled, trained, exact = responses.log_prob, scored(half), scored(whole)
+    mask, found = np.asarray(responses.mask), {}
+    for name, one, other in (
+        ("sampler, training graph", sampled, trained), ("sampler, float32", sampled, exact),
+        ("training graph, float32", trained, exact),
+    ):  # fmt: skip
+        gap = np.abs(np.asarray(one) - np.asarray(other))[mask]
+        found[name] = gap.mean()
+        print(f"{name:24} mean {gap.mean():.4f} max {gap.max():.3f} nats, {gap.size} tokens")
+    assert max(found.values()) < 0.05
 
 
 def _perplexity(model, params, ids):
