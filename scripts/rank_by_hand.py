@@ -28,7 +28,11 @@ VIDEOS = flags.DEFINE_string(
 )
 OUTPUT = flags.DEFINE_string("output", None, "The file of orders; an existing one is continued.")
 RANKER = flags.DEFINE_string("ranker", None, "Who ranks; saved with every order.")
-HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at.")
+HOST = flags.DEFINE_string(
+    "host",
+    "127.0.0.1",
+    "Address to listen at; others than loopback need the token of the printed address.",
+)
 PORT = flags.DEFINE_integer("port", 0, "Port; 0 takes a free one.", 0, 65535)
 SEED = flags.DEFINE_integer("seed", 0, "Of the shuffled order of the answers.", lower_bound=0)
 LIMIT = flags.DEFINE_integer("limit", None, "Groups to show at most.", lower_bound=1)
@@ -85,7 +89,12 @@ def _announce(session: Session, server: Server, folder: str) -> None:
     logging.info("%d of %d groups are done; Ctrl-C ends", done["done"], done["total"])
     if session.alike:
         logging.info("%d more groups hold one answer only: they are tied unseen", session.alike)
-    if missing := server.missing:
+    if refused := server.clips.refused:
+        logging.warning(
+            "%d videos are not shown: not below %s, or not a video by their name (first: %s)",
+            len(refused), folder, refused[0],
+        )  # fmt: skip
+    if missing := server.clips.missing:
         logging.warning(
             "%d videos are missing in %s (first: %s); --videos=FOLDER names another folder",
             len(missing), folder, missing[0],

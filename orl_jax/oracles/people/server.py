@@ -1,6 +1,7 @@
 """The page's HTTP: its files, the groups as JSON, the clips, and the posted orders.
 
-    GET  /                    the page; its style and scripts
+    GET  /                    the page; its style and scripts. With a host other than loopback,
+                              /?token=… and from then on a cookie
     GET  /groups/next         the next open group, or {"place": null} when all are done
     GET  /groups/PLACE        a group; see `Session.view`
     GET  /videos/PLACE        its clip, or the part that a Range header requests
@@ -12,10 +13,8 @@ can neither read nor write here, not even through DNS rebinding: the Host header
 or the name of this host, and a post must come from the page itself.
 """
 
-import ipaddress
 import json
 import logging
-import mimetypes
 import re
 import socket
 from http import HTTPStatus
@@ -24,6 +23,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from orl_jax.oracles.people.access import Access
+from orl_jax.oracles.people.clips import Clips, content_type
 from orl_jax.oracles.people.ranges import parse_range
 from orl_jax.oracles.people.session import Session
 from orl_jax.run.errors import UserError
@@ -74,8 +75,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, session: Session, folder: str):
         self.session, self.host = session, host
-        videos = [request.video for request in session.requests]
-        self.videos = [Path(folder, video) if video else None for video in videos]
+        self.clips = Clips(folder, [request.video for request in session.requests])
+        self.access = Access(host)
         if ":" in host:
             self.address_family = socket.AF_INET6
         try:
@@ -87,24 +88,9 @@ class Server(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """The page's."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.server_port}"
-
-    @property
-    def missing(self) -> list[Path]:
-        """Videos that do not exist; their groups can still be ranked by the text, or skipped."""
-        return [path for path in dict.fromkeys(self.videos) if path and not path.is_file()]
-
-    def is_here(self, host: str) -> bool:
-        """Whether a Host header names this machine, not a name that someone else controls."""
-        name = re.sub(r":[0-9]*$", "", host).strip("[]").lower()
-        if name in ("localhost", self.host.lower(), socket.gethostname().lower()):
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        """The page's, with its token."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.server_port}{self.access.query}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -125,8 +111,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, respond: Any) -> None:
         try:
-            if not self.server.is_here(self.headers.get("Host", "")):
+            if not self.server.access.is_here(self.headers.get("Host", "")):
                 reason = "open the page by this machine's address, or give its name as --host"
+                raise Refusal(HTTPStatus.FORBIDDEN, reason)
+            if not self._may_enter():
+                reason = "open the page by the whole address that the script printed"
                 raise Refusal(HTTPStatus.FORBIDDEN, reason)
             respond()
         except Refusal as refusal:
@@ -136,18 +125,26 @@ class Handler(BaseHTTPRequestHandler):
         except OSError as error:  # a file that cannot be read
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
+    def _may_enter(self) -> bool:
+        access, port = self.server.access, self.server.server_port
+        cookie = self.headers.get("Cookie", "")
+        return access.has_cookie(cookie, port) or (self.command == "GET" and self._has_token())
+
+    def _has_token(self) -> bool:
+        return self.server.access.opens(self.path)
+
     def _get(self) -> None:
-        kind, place = self._target()
-        if self.path in FILES:
-            name, content_type = FILES[self.path]
+        target, place = self._target()
+        if self.path in FILES or self._has_token():
+            name, kind = FILES["/" if self._has_token() else self.path]
             content = resources.files("orl_jax.oracles.people").joinpath(name).read_bytes()
-            self._send(HTTPStatus.OK, content, content_type)
+            self._send(HTTPStatus.OK, content, kind)
         elif self.path == "/groups/next":
             self._send_group(self.server.session.next_open())
-        elif kind == "groups":
+        elif target == "groups":
             self._send_group(place)
-        elif kind == "videos":
-            self._send_video(self.server.videos[place])
+        elif target == "videos":
+            self._send_video(self.server.clips.find(place))
         else:
             raise Refusal(HTTPStatus.NOT_FOUND, "there is nothing here")
 
@@ -201,12 +198,15 @@ class Handler(BaseHTTPRequestHandler):
         session = self.server.session
         view = session.progress() | {"place": None} if place is None else session.view(place)
         if place is not None:
-            video = self.server.videos[place]
-            view["missing_video"] = str(video) if video and not video.is_file() else None
+            view["missing_video"] = self._missing(place)
         self._send(HTTPStatus.OK, json.dumps(view).encode(), "application/json")
 
+    def _missing(self, place: int) -> str | None:
+        video, clips = self.server.session.requests[place].video, self.server.clips
+        return None if not video or clips.find(place) else str(clips.named(place) or video)
+
     def _send_video(self, path: Path | None) -> None:
-        if path is None or not path.is_file():
+        if path is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "there is no video")
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -219,7 +219,7 @@ class Handler(BaseHTTPRequestHandler):
             if part is not None:
                 status, (start, stop) = HTTPStatus.PARTIAL_CONTENT, part
                 more["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-            self._head(status, mimetypes.guess_type(path)[0] or "video/mp4", stop - start, more)
+            self._head(status, content_type(path), stop - start, more)
             if stop > start:
                 self.connection.sendfile(file, start, stop - start)
 
@@ -238,6 +238,8 @@ class Handler(BaseHTTPRequestHandler):
     ) -> None:
         self.send_response(status)
         headers = {"Content-Type": content_type, "Content-Length": str(length), **HEADERS, **more}
+        if self._has_token():
+            headers["Set-Cookie"] = self.server.access.cookie(self.server.server_port)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
