@@ -7,7 +7,6 @@ Writes `scores.json` next to the file (docs/evaluation.md says what each protoco
 command resumes a run that was stopped; a judge is asked nothing twice.
 """
 
-import json
 import pathlib
 from typing import Any
 
@@ -23,6 +22,7 @@ from orl_jax.evaluation.scoring.table import comparison_table, table
 from orl_jax.run import cli
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
+from orl_jax.run.reading import read_json
 
 PREDICTIONS = flags.DEFINE_string("predictions", None, "A file of predictions.")
 PROTOCOL = flags.DEFINE_string("protocol", "text", f"{' | '.join(PROTOCOLS)}.")
@@ -76,12 +76,9 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     """Scores of other files and protocols, which are kept."""
     if not path.exists():
         return {}
-    try:
-        found = json.loads(path.read_text())
-        if not all(isinstance(each, dict) for each in found.values()):
-            raise ValueError
-    except (ValueError, AttributeError, OSError) as error:
-        raise UserError(f"{path} holds no scores; choose another --output") from error
+    found = read_json(path, "choose another --output", object)
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise UserError(f"{path} holds no scores; choose another --output")
     return found
 
 

@@ -11,7 +11,7 @@ An output that was cut off without an end token has "truncated": true.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,14 @@ def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _parse(row: dict[str, Any], place: str) -> dict[str, Any]:
     try:
-        question = strip_all(row["conversations"][0]["value"], (IMAGE_TOKEN,))
+        question = strip_all(_text(row["conversations"][0], "value"), (IMAGE_TOKEN,))
         answers = [_answer(row[name]) for name in ("output_1", "output_2")]
-        if row["preference"] not in (1, 2):
+        if row["preference"] not in (1, 2) or isinstance(row["preference"], bool):
             raise ValueError(f"preference is {row['preference']!r}; it must be 1 or 2")
         better = row["preference"] - 1
         return {
             "item_id": str(row["id"]),
-            "video": row["video"],
+            "video": _text(row, "video"),
             "question": question,
             "answers": (answers[better], answers[1 - better]),
             "ranks": (0.0, 1.0),
@@ -87,4 +87,10 @@ def _parse(row: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def _answer(output: dict[str, Any]) -> tuple[str, bool]:
-    return str(output["value"]), bool(output.get("truncated", False))
+    return _text(output, "value"), output.get("truncated", False) is True
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    if not isinstance(row[name], str):
+        raise ValueError(f"{name} is {row[name]!r:.40}; it must be a string")
+    return row[name]

@@ -102,5 +102,6 @@ def _lock(folder: pathlib.Path) -> Lock:
 def _read(entry: Mapping[str, Any]) -> Prediction | None:
     """The prediction of a line; None if an older version wrote it."""
     with contextlib.suppress(TypeError, KeyError):
-        return Prediction(**entry["prediction"])
+        found = Prediction(**entry["prediction"])
+        return found if found.is_whole() else None
     return None

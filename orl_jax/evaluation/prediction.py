@@ -52,6 +52,19 @@ class Prediction:
         """Whether it is about this item, unchanged."""
         return self.asked == Prediction.of(item, "", ()).asked
 
+    def is_whole(self) -> bool:
+        """Whether each field has its type; a file's may not."""
+        words = (self.item_id, self.task_type, self.video, self.question, self.reference)
+        lists = (self.paraphrases, self.samples, self.options)
+        share = self.samples_correct
+        return (
+            all(isinstance(each, str) for each in (*words, self.response))
+            and all(isinstance(each, str) for some in map(_listed, lists) for each in some)
+            and isinstance(self.correct, bool)
+            and isinstance(self.extra, dict)
+            and (share is None or (type(share) in (int, float) and 0 <= share <= 1))
+        )
+
     @property
     def asked(self) -> tuple[Any, ...]:
         """What identifies the item and its content."""
@@ -80,6 +93,10 @@ class Prediction:
             samples_correct=float(shares @ right / shares.sum()),
             option_log_probs=values.tolist(),
         )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [None]
 
 
 def options_of(item: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,9 @@ from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import read_json_lines
+from orl_jax.run.reading import text, texts
+
+LARGEST = 1024  # responses of a group
 
 
 class Group(NamedTuple):
@@ -76,19 +79,17 @@ def to_row(request: RankRequest, ranking: Ranking | None) -> dict[str, Any]:
 
 def _parse(row: Mapping[str, Any], place: str, folder: str) -> Group:
     try:
-        video, responses = row.get("video"), row["responses"]
-        if not isinstance(responses, list) or not all(isinstance(r, str) for r in responses):
-            raise ValueError(f"responses must be a list of strings, not {responses!r:.40}")
+        video = text(row, "video")
         request = RankRequest(
             prompt_id=str(row["prompt_id"]),
-            question=row["question"],
-            responses=tuple(responses),
-            truncated=tuple(row.get("truncated") or ()),
+            question=text({"question": row["question"]}, "question", ""),
+            responses=_responses(row),
+            truncated=_flags(row),
             video=os.path.join(folder, video) if video else None,
-            reference=row.get("reference"),
-            paraphrases=tuple(row.get("paraphrases") or ()),
-            task_type=row.get("task_type"),
-            narrative=row.get("narrative"),
+            reference=text(row, "reference"),
+            paraphrases=texts(row, "paraphrases"),
+            task_type=text(row, "task_type"),
+            narrative=text(row, "narrative"),
         )
         return Group(request, _ranking(row, request.size))
     except (ValueError, KeyError, TypeError) as error:
@@ -98,12 +99,28 @@ def _parse(row: Mapping[str, Any], place: str, folder: str) -> Group:
         ) from error
 
 
+def _responses(row: Mapping[str, Any]) -> tuple[str, ...]:
+    found = texts({"responses": row["responses"]}, "responses")
+    if len(found) > LARGEST:
+        raise ValueError(f"{len(found)} responses; at most {LARGEST} are put in order")
+    return found
+
+
+def _flags(row: Mapping[str, Any]) -> tuple[bool, ...]:
+    flags = row.get("truncated") or ()
+    if not isinstance(flags, list | tuple) or not all(isinstance(flag, bool) for flag in flags):
+        raise ValueError(f"truncated must be a list of true and false, not {flags!r:.40}")
+    return tuple(flags)
+
+
 def _ranking(row: Mapping[str, Any], size: int) -> Ranking | None:
     ranks = row.get("oracle_ranks")
     if not ranks:
         return None
     if not row.get("valid", True):
-        return Ranking.invalid(row.get("reason") or "not said", size)
+        return Ranking.invalid(text(row, "reason") or "not said", size)
+    _check_numbers(ranks, "oracle_ranks")
+    _check_numbers(row.get("oracle_scores") or [], "oracle_scores")
     if len(ranks) != size:
         raise ValueError(f"{len(ranks)} oracle_ranks for {size} responses")
     try:
@@ -115,3 +132,9 @@ def _ranking(row: Mapping[str, Any], size: int) -> Ranking | None:
             f"oracle_ranks are {ranks}; 0 is the best, and tied answers share the mean of their "
             "ranks: [2, 0, 2, 2] where the second is best and the others are tied"
         ) from error
+
+
+def _check_numbers(values: Any, name: str) -> None:
+    plain = isinstance(values, list) and not any(isinstance(value, bool) for value in values)
+    if not plain or not all(isinstance(value, int | float) for value in values):
+        raise ValueError(f"{name} must be a list of numbers, not {values!r:.40}")

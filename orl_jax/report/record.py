@@ -1,13 +1,14 @@
 """The files of a workdir, read for the report; whatever is missing stays empty."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orl_jax.run.errors import UserError
 from orl_jax.run.files import readable_json_lines
+from orl_jax.run.reading import read_json
 
 # A long run leaves thousands of rollout files; this many, evenly spaced, show the same.
 MAX_ROLLOUT_STEPS = 200
@@ -105,10 +106,9 @@ def _rollout_files(workdir: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path)
+    except UserError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 class _Lines:

@@ -1,7 +1,8 @@
 """Files of a run: JSON and JSON lines, written atomically, or a journal that survives a kill."""
 
-import contextlib
+import hashlib
 import json
+import logging
 import os
 import pathlib
 import threading
@@ -9,7 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 from orl_jax.run.errors import UserError
+from orl_jax.run.reading import parse_json, read_bytes, read_text
 
+_log = logging.getLogger(__name__)
+_SEAL = "seal"
 Entry = dict[str, Any]
 
 
@@ -32,7 +36,8 @@ def write_atomic(path: str | os.PathLike[str], text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        # Half of a surrogate pair, which UTF-8 cannot hold, becomes an escape.
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -66,14 +71,7 @@ def read_json_lines(path: str | os.PathLike[str], *, cut_off: bool = False) -> l
 
     Example: `[line.row["loss"] for line in read_json_lines("runs/demo/metrics.jsonl")]`.
     """
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 text ({error.reason}); name a file of JSON lines"
-        ) from error
+    text = read_text(path, "name a file of JSON lines")
     return parse_json_lines(text[: text.rfind("\n") + 1] if cut_off else text, str(path))
 
 
@@ -81,57 +79,91 @@ def parse_json_lines(text: str, place: str) -> list[Line]:
     """The objects of text in JSON lines; see `read_json_lines`. `place` is its name in errors."""
     # Not splitlines: strings may hold its other line ends, such as U+2028.
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-    return [Line(number, _parse(line, f"{place}, line {number},")) for number, line in lines]
+    return [
+        Line(number, parse_json(line, f"{place}, line {number},", "fix or delete it"))
+        for number, line in lines
+    ]
 
 
 def readable_json_lines(path: str | os.PathLike[str]) -> tuple[list[Entry], int]:
     """The objects of a file of JSON lines that can be read, and how many lines cannot.
 
     A missing file has none. For reports and journals, which make do with what is there.
+
+    Raises:
+      UserError: it may not be read, or is no file.
     """
-    path = pathlib.Path(path)
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    text = read_bytes(path).decode(errors="replace") if os.path.exists(path) else ""
     rows, unreadable = [], 0
     for line in filter(str.strip, text.split("\n")):
         try:
-            rows.append(_parse(line, ""))
+            rows.append(parse_json(line, ""))
         except UserError:
             unreadable += 1
     return rows, unreadable
 
 
-def _parse(line: str, place: str) -> Entry:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        what = getattr(error, "msg", "nested too deep")
-        raise UserError(f"{place} is not JSON ({what}): {line:.40}; fix or delete it") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place} is not a JSON object: {line:.40}; fix or delete it")
-    return row
+def sealed(entry: Mapping[str, Any]) -> Entry:
+    """An entry with a seal: a digest of its content, which shows whether it was changed since.
+
+    Example: `unsealed(sealed({"key": "a"})) == {"key": "a"}`.
+    """
+    return {**entry, _SEAL: _digest(entry)}
+
+
+def unsealed(row: Mapping[str, Any]) -> Entry | None:
+    """The entry of a sealed row; None if it was changed since. Rows without a seal pass: earlier
+    versions wrote none.
+    """
+    entry = {key: value for key, value in row.items() if key != _SEAL}
+    return entry if row.get(_SEAL, None) in (None, _digest(entry)) else None
+
+
+def journal_entries(path: str | os.PathLike[str]) -> list[Entry]:
+    """The entries of a journal that can be believed; what is left out is counted in a warning.
+
+    Left out are lines that are not JSON (a kill cut them off), have no text under "key", or were
+    changed since they were written, by hand or by a fault of the disk.
+    """
+    rows, _ = readable_json_lines(path)
+    entries = [unsealed(row) for row in rows if isinstance(row.get("key"), str)]
+    if changed := sum(entry is None for entry in entries):
+        _log.warning(
+            "%d lines of %s were changed since they were written and do not count", changed, path
+        )
+    return [entry for entry in entries if entry is not None]
+
+
+def _digest(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Journal:
     """Entries by key, on the disk from the moment they are added; safe for threads.
 
     A killed run resumes from it: a line that the kill cut off is skipped, and its question is asked
-    again.
+    again. So is one that was changed since: each line ends in a digest of its content.
 
     Args:
       path: made where missing, with its folder.
+
+    Raises:
+      UserError: the file cannot be made, read or written to.
 
     Example: `Journal("judged.jsonl").add({"key": "a", "score": 3})`.
     """
 
     def __init__(self, path: str | pathlib.Path) -> None:
         path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}
-        for entry in readable_json_lines(path)[0]:
-            with contextlib.suppress(KeyError, TypeError):  # no key, or one that is no text
-                self._entries[entry["key"]] = entry
-        self._file = path.open("a", encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._entries = {entry["key"]: entry for entry in journal_entries(path)}
+            self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written to ({error.strerror}); choose another place"
+            ) from error
         if _is_cut_off(path):
             self._file.write("\n")
 
@@ -143,7 +175,7 @@ class Journal:
         """Writes an entry, which has a text under "key"."""
         with self._lock:
             self._entries[entry["key"]] = entry
-            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(sealed(entry), ensure_ascii=False) + "\n")
             self._file.flush()
 
     def close(self) -> None:

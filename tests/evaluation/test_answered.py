@@ -1,5 +1,7 @@
 """Answers on disk: from which model, and about which item."""
 
+import re
+
 import pytest
 
 from orl_jax.evaluation.answered import Answered
@@ -81,6 +83,25 @@ def test_a_torn_line_is_asked_again(path):
         answered.add([Prediction.of(ITEM, "Red.", ())])
     with Answered(path, ABOUT) as answered:
         assert answered.get(ITEM).samples == []
+
+
+@pytest.mark.parametrize("edit", [('"correct": true', '"correct": false'), ('"Red."', '"Blue."')])
+def test_an_answer_that_was_edited_is_asked_again(path, edit, caplog):
+    path.write_text(path.read_text().replace(*edit))
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM) is None
+    assert "1 lines of" in caplog.text
+
+
+@pytest.mark.parametrize("edit", [('"correct": true', '"correct": 1'), ('["Blue."]', '"Blue."')])
+def test_an_unsealed_answer_of_other_types_is_asked_again(path, edit):
+    text = re.sub(r', "seal": "\w+"', "", path.read_text())
+    path.write_text(text)
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM) is not None  # as earlier versions wrote it
+    path.write_text(text.replace(*edit))
+    with Answered(path, ABOUT) as answered:
+        assert answered.get(ITEM) is None
 
 
 def test_a_line_of_another_version_is_asked_again(path):

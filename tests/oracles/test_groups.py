@@ -50,6 +50,16 @@ def test_three_fields_are_enough(tmp_path):
         ({"oracle_ranks": [0.0, 1.0]}, "line 2.*2 oracle_ranks for 3"),
         ({"oracle_ranks": [0.0, 0.0, 1.0]}, "line 2.*0 is the best, and tied"),
         ({"truncated": [True]}, "line 2.*1 truncated"),
+        ({"truncated": "yes"}, "truncated must be a list of true and false, not 'yes'"),
+        ({"paraphrases": "Yes"}, "paraphrases must be a list of strings such as .*, not 'Yes'"),
+        ({"paraphrases": [1]}, "paraphrases must be a list of strings"),
+        ({"question": ["Red?"]}, "question must be a string"),
+        ({"video": 7}, "video must be a string"),
+        ({"reference": {}}, "reference must be a string"),
+        ({"responses": ["a"] * 2000}, "2000 responses; at most 1024"),
+        ({"oracle_ranks": "012"}, "oracle_ranks must be a list of numbers"),
+        ({"oracle_ranks": [0, True, 2]}, "oracle_ranks must be a list of numbers"),
+        ({"oracle_ranks": [0, 1, 2], "oracle_scores": ["3", 2, 1]}, "oracle_scores must be"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, change, message):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -90,3 +91,38 @@ def test_a_journal_skips_a_truncated_line(tmp_path):
     with Journal(path) as journal:
         assert list(journal) == [{"key": "a"}]
     assert path.read_text().endswith("[1]}\n")
+
+
+def test_a_line_that_was_changed_by_hand_does_not_count(tmp_path, caplog):
+    path = tmp_path / "a.jsonl"
+    with Journal(path) as journal:
+        for key in "abc":
+            journal.add({"key": key, "score": 1, "text": "größer"})
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines[1] = lines[1].replace('"score": 1', '"score": 5')
+    lines.append('{"key": "d", "score": 2}\n')  # as earlier versions wrote them
+    path.write_text("".join(lines), encoding="utf-8")
+    with Journal(path) as journal:
+        found = {entry["key"]: entry["score"] for entry in journal}
+    assert found == {"a": 1, "c": 1, "d": 2}
+    assert f"1 lines of {path} were changed since they were written" in caplog.text
+
+
+def test_a_journal_in_place_of_which_is_something_else(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UserError, match="is a FIFO, not a file"):
+        Journal(tmp_path / "fifo")
+    with pytest.raises(UserError, match="is a folder, not a file"):
+        Journal(tmp_path)
+    with pytest.raises(UserError, match="cannot be written to"):
+        Journal(tmp_path / ("n" * 300))
+
+
+def test_half_of_a_surrogate_pair_does_not_stop_a_run(tmp_path):
+    with Journal(tmp_path / "a.jsonl") as journal:
+        journal.add({"key": "a", "text": "\ud800"})
+    write_json_lines(tmp_path / "b.jsonl", [{"text": "\ud800"}])
+    write_atomic(tmp_path / "c", "\ud800")
+    assert (tmp_path / "c").read_text() == r"\ud800"
+    with pytest.raises(UserError, match="line 1, is not JSON .half of a surrogate"):
+        read_json_lines(tmp_path / "b.jsonl")

@@ -23,11 +23,13 @@ from orl_jax.data.benchmarks.vlm_rlaif_pairs import write_pairs
 from orl_jax.data.items_builder import VideoQa, write_items
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
+from orl_jax.run.reading import read_json
 
 RECORD = "source.json"
 WORLD = "world.json"  # the record of the embedded world
 PAIRS = "vlm_rlaif_pairs"
 SHOWN = 5  # names in a message
+_REMEDY = "delete the folder or choose another --config.data.folder"
 
 
 def build_benchmark(folder: str | os.PathLike[str], source: BenchmarkSource) -> pathlib.Path:
@@ -52,7 +54,7 @@ def build_benchmark(folder: str | os.PathLike[str], source: BenchmarkSource) -> 
     record = _record(collected, source, written)
     stored = folder / RECORD
     if stored.is_file():
-        _check_same(record, json.loads(stored.read_text()), folder)
+        _check_same(record, read_json(stored, _REMEDY), folder)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     write_items(VideoQa, folder, source.name, written)
@@ -134,14 +136,17 @@ def _record(
 
 
 def _check_same(wanted: dict[str, Any], built: dict[str, Any], folder: pathlib.Path) -> None:
-    remedy = "delete the folder or choose another --config.data.folder"
+    remedy = _REMEDY
+    settings = built.get("settings")
+    if not isinstance(settings, dict):
+        raise UserError(f"{folder / RECORD} has no settings; {remedy}")
     for key, value in wanted["settings"].items():
-        other = built["settings"].get(key)
+        other = settings.get(key)
         if other != value:
             raise UserError(
                 f"{folder} was built with {key}={other}, the config says {value}; {remedy}"
             )
-    if built["digest"] != wanted["digest"]:
+    if built.get("digest") != wanted["digest"]:
         raise UserError(
             f"the official files or their videos have changed since {folder} was built; {remedy}"
         )

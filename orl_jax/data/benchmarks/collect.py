@@ -72,7 +72,12 @@ def collect(source: BenchmarkSource) -> Collected:
 def _read(benchmark: Benchmark, files: OfficialFiles) -> Reading:
     try:
         return benchmark.read(files)
-    except (AttributeError, KeyError, TypeError) as error:  # a value of an unexpected type
+    except (
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # a value of an unexpected type
         raise UserError(
             f"the files in {files.folder} are not laid out as those of {benchmark.title} "
             f"({type(error).__name__}: {error}); compare docs/own_data.md"

@@ -1,11 +1,11 @@
 """A data set's official files; errors name exactly what is missing or wrong."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from orl_jax.run.errors import UserError
+from orl_jax.run.reading import parse_json, read_text
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}  # official names to ours
 
@@ -71,12 +71,7 @@ class OfficialFiles:
         """
         if not self.has(name):
             raise self.missing(name)
-        try:
-            return (self.folder / name).read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{self.folder / name} is not UTF-8 (byte {error.start}): save it as UTF-8"
-            ) from error
+        return read_text(self.folder / name, "save it as UTF-8 text")
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """The objects of a JSON list.
@@ -84,13 +79,8 @@ class OfficialFiles:
         Raises:
           UserError: the file is missing, or not a JSON list of objects.
         """
-        try:
-            rows = json.loads(self.text(name))
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{self.folder / name} of {self.title} is not JSON (line {error.lineno}: "
-                f"{error.msg}); download it again"
-            ) from error
+        place = f"{self.folder / name} of {self.title}"
+        rows = parse_json(self.text(name), place, "download it again", object)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise UserError(
                 f"{self.folder / name} is not a JSON list of objects, as {self.title} has; "
@@ -110,12 +100,23 @@ class OfficialFiles:
         Raises:
           UserError: the row lacks it.
         """
-        value = text_of(row.get(key))
+        try:
+            value = text_of(row.get(key))
+        except TypeError as error:
+            raise UserError(
+                f"{self.folder / name}, entry {number}: {key} is {error}; correct the file"
+            ) from error
         if not value:
             raise UserError(f"{self.folder / name}, entry {number}, lacks {key}; correct the file")
         return value
 
 
 def text_of(value: Any) -> str:
-    """A value as text, stripped of white space; "" for None."""
+    """A value as text, stripped of white space; "" for None.
+
+    Raises:
+      TypeError: a list or an object, which is no text.
+    """
+    if isinstance(value, list | dict):
+        raise TypeError(f"{value!r:.40}, not a text")
     return "" if value is None else str(value).strip()

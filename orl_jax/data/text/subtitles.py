@@ -22,6 +22,7 @@ import numpy as np
 
 from orl_jax.data.video import uniform_indices
 from orl_jax.run.errors import UserError
+from orl_jax.run.reading import read_bytes
 
 _LINE_END = re.compile(
     r"\r\n|\r|\n"
@@ -58,12 +59,7 @@ def read_cues(path: str | os.PathLike[str]) -> list[Cue]:
     Example: `read_cues("clip.srt")[0] == Cue(1.0, 2.5, "What is said in two lines")`.
     """
     path = pathlib.Path(path)
-    try:
-        text = _decode(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"the subtitles {path} cannot be read ({type(error).__name__}); put the .srt file there"
-        ) from error
+    text = _decode(read_bytes(path, "put the .srt file with subtitles there"))
     lines = _LINE_END.split(text)
     starts = [number for number, line in enumerate(lines) if _TIMES.match(line)]
     if text.strip() and not starts:

@@ -6,7 +6,6 @@ FOLDER/shapes_video_qa/world/1.0.0/    array_record shards: random access, no te
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any, ClassVar
@@ -15,6 +14,9 @@ from orl_jax.data.items_builder import TEXT, ItemsBuilder, write_items
 from orl_jax.data.world.world import World, make_clips
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
+from orl_jax.run.reading import read_json
+
+_REMEDY = "delete the folder or choose another --config.data.folder"
 
 
 class ShapesVideoQa(ItemsBuilder):
@@ -32,7 +34,7 @@ def build(folder: str | os.PathLike[str], world: World, workers: int = 0) -> pat
     folder = pathlib.Path(folder)
     settings = folder / "world.json"
     if settings.is_file():
-        _check_same(world, json.loads(settings.read_text()), folder)
+        _check_same(world, read_json(settings, _REMEDY), folder)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     items = make_clips(world, folder, workers)
@@ -48,5 +50,5 @@ def _check_same(world: World, built: dict[str, Any], folder: pathlib.Path) -> No
         key = other[0]
         raise UserError(
             f"{folder} was built with {key}={built.get(key)}, the config says {wanted[key]}; "
-            "delete the folder or choose another --config.data.folder"
+            f"{_REMEDY}"
         )

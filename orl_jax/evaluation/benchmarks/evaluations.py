@@ -1,13 +1,13 @@
 """What `scripts/evaluate.py` left in workdirs, by the names that models have in the report."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from orl_jax.evaluation.scoring.predictions import Item, need, read_predictions
 from orl_jax.run.errors import UserError
+from orl_jax.run.reading import read_json
 
 MOST = 6  # names; the page has as many colours
 _FORM = "give --evaluation=NAME=WORKDIR, for example --evaluation=RL=runs/mine/evaluation"
@@ -98,20 +98,19 @@ def _read(model: str, workdir: pathlib.Path) -> list[Evaluation]:
 def _splits(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     path = workdir / "results.json"
     remedy = "evaluate with scripts/evaluate.py, and give its --workdir"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__}); {remedy}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON; was it cut off? {remedy}") from error
-    splits = results.get("splits") if isinstance(results, dict) else None
+    splits = read_json(path, remedy).get("splits")
     if not (isinstance(splits, dict) and splits and all(map(_is_split, splits.values()))):
         raise UserError(f"{path} holds no evaluated splits; {remedy}")
     return splits
 
 
 def _is_split(result: Any) -> bool:
-    return isinstance(result, dict) and isinstance(result.get("dataset"), str)
+    """Whether it is an evaluation, with texts where texts belong."""
+    if not isinstance(result, dict) or not isinstance(result.get("dataset"), str):
+        return False
+    skipped = result.get("skipped") or []
+    named = [result.get(name) or "" for name in ("predictions", "checkpoint", "choice")]
+    return isinstance(skipped, list) and all(isinstance(each, str) for each in named)
 
 
 def _evaluation(

@@ -10,10 +10,10 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from orl_jax.evaluation.scoring import qa_judge
-from orl_jax.evaluation.scoring.judging import Question, Settings, verdict_key
+from orl_jax.evaluation.scoring.judging import Question, Settings, is_verdict, verdict_key
 from orl_jax.evaluation.scoring.predictions import Item, need
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import Entry, readable_json_lines
+from orl_jax.run.files import Entry, journal_entries
 
 _KINDS = ("parsed", "unparsed", "refused")
 _NONE: Entry = {"kind": "failed"}  # of an item that has none, as one that failed
@@ -83,8 +83,8 @@ def read_verdicts(path: pathlib.Path, items: Sequence[Item], judge: Settings) ->
 
 def _lines(path: pathlib.Path) -> Iterator[Entry]:
     """Complete entries, in file order; as in the journal, the last line of a key counts."""
-    for entry in readable_json_lines(path)[0]:
-        if "key" in entry and entry.get("kind") in _KINDS:
+    for entry in journal_entries(path):
+        if is_verdict(entry, has_pred=True):
             yield entry
 
 

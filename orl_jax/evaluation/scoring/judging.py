@@ -84,6 +84,17 @@ def verdict_key(address: str, model: str, question: Question) -> str:
     return make_key("verdict", address, model, *asked)
 
 
+def is_verdict(entry: Entry, has_pred: bool) -> bool:
+    """Whether an entry of a journal or a cache is one that `Judge.ask` may have written.
+
+    Example: `is_verdict({"kind": "parsed", "score": 7, "pred": ""}, False)` is False.
+    """
+    if entry.get("kind") != "parsed":
+        return entry.get("kind") in ("unparsed", "refused")
+    score, preds = entry.get("score"), ("yes", "no") if has_pred else ("",)
+    return type(score) is int and 0 <= score <= BEST and entry.get("pred") in preds
+
+
 class Judge:
     """A served model that scores answers.
 
@@ -138,6 +149,8 @@ class Judge:
     def _known(self, key: str, question: Question) -> Entry | None:
         """An earlier answer; one from the cache is copied into the journal."""
         entry = self._journal.get(key)
+        if entry is not None and not is_verdict(entry, question.has_pred):
+            entry = None  # edited, or of another version: asked again
         if entry is None and (entry := self._cache.get(key, partial(_is_parsed, key=key))):
             entry = {**entry, **self._about(question)}
             self._journal.add(entry)

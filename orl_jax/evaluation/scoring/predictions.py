@@ -5,7 +5,6 @@ others if the protocol asks for them. A file that is a JSON list of videos is re
 submission form, another list for Video-ChatGPT's predictions (see `generation`).
 """
 
-import json
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,8 +12,10 @@ from typing import Any
 from orl_jax.evaluation.scoring.submission import from_submission, is_submission
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import parse_json_lines
+from orl_jax.run.reading import parse_json, read_text, texts
 
 Item = dict[str, Any]
+_REMEDY = "give a file of predictions, such as scripts/evaluate.py writes to WORKDIR/predictions"
 
 
 def read_predictions(path: str | pathlib.Path) -> list[Item]:
@@ -27,13 +28,7 @@ def read_predictions(path: str | pathlib.Path) -> list[Item]:
     Example: `read_predictions("runs/mine/evaluation/predictions/rl_test.jsonl")[0]["response"]`.
     """
     path = pathlib.Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}); give a file of predictions, such as "
-            "scripts/evaluate.py writes to WORKDIR/predictions"
-        ) from error
+    text = read_text(path, _REMEDY)
     if text.lstrip().startswith("["):
         items = _from_list(text, path)
     else:
@@ -67,10 +62,7 @@ def task_type(item: Item) -> str:
 
 
 def _from_list(text: str, path: pathlib.Path) -> list[Item]:
-    try:
-        records = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {text:.40}; was it written completely?") from error
+    records = parse_json(text, str(path), "was it written completely?", list)
     if is_submission(records):
         return from_submission(records, str(path))
     if bad := next((record for record in records if not isinstance(record, dict)), None):
@@ -104,6 +96,11 @@ def _check(items: Sequence[Item], path: pathlib.Path) -> None:
                 raise UserError(
                     f"{path}, item {place} has {name} = {item.get(name)!r}; give a text"
                 )
+        for name in ("paraphrases", "options"):
+            try:
+                texts(item, name)
+            except ValueError as error:
+                raise UserError(f"{path}, item {place}: {error}") from error
         if item["item_id"] in seen:
             raise UserError(
                 f"{path} has the item {item['item_id']!r} twice; every item_id must be there once"

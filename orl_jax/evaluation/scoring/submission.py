@@ -37,6 +37,11 @@ def from_submission(videos: Sequence[dict[str, Any]], place: str = "") -> list[d
 
     Example: `from_submission(json.load(file))[0]["item_id"] == "001-1"`.
     """
+    for video in videos:
+        if not isinstance(video["questions"], list):
+            raise UserError(
+                f"{place}: the questions of the video {video.get('video_id')!r:.40} are not a list"
+            )
     return [
         _item(video, question, place)
         for video in videos

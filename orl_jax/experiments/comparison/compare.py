@@ -1,6 +1,5 @@
 """The comparison from end to end: jobs, runs, one JSON, one table, one picture."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -12,6 +11,7 @@ from orl_jax.run.checkpoint import locate
 from orl_jax.run.config import write
 from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.files import write_json
+from orl_jax.run.reading import read_json
 
 
 def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     write(config, workdir)
     start = schedule.evaluate_start(config, workdir)
     failed = schedule.run_all(config, jobs, workdir)
-    results = [json.loads(job.result.read_text()) for job in jobs if job.result.is_file()]
+    results = [read_json(job.result, schedule.RERUN) for job in jobs if job.result.is_file()]
     if not results:
         raise Failure(f"no run has a result; the first error: {next(iter(failed.values()))}")
     found = summary.summarise(results, start, config.compare.split, config.compare.baseline)

@@ -5,7 +5,6 @@ than one after the other on two. Finished work is kept: a job with a result is n
 interrupted one resumes from its checkpoint.
 """
 
-import json
 import logging
 import multiprocessing
 import os
@@ -20,8 +19,10 @@ from tqdm import tqdm
 
 from orl_jax.experiments.comparison.arms import Job
 from orl_jax.run.files import write_json
+from orl_jax.run.reading import read_json
 from orl_jax.run.stop import StopRequested
 
+RERUN = "delete it to repeat that run"
 _worker: dict[str, Any] = {}  # of a worker process: its config, its frame cache
 
 
@@ -59,7 +60,7 @@ def evaluate_start(config: ConfigDict, workdir: str) -> dict[str, Any]:
     if not path.is_file():
         with _executor(config, workdir, workers=1) as executor:
             write_json(path, executor.submit(_evaluate_start).result())
-    return json.loads(path.read_text())
+    return read_json(path, "delete it to evaluate the start again")
 
 
 def _executor(config: ConfigDict, workdir: str, workers: int = 0) -> ProcessPoolExecutor:
@@ -122,7 +123,7 @@ def _seconds(config: ConfigDict, job: Job, jobs: Sequence[Job]) -> float:
         return 0.0
     wanted = (config.compare.control_of, job.seed)
     of_it = [other.result for other in jobs if (other.arm, other.seed) == wanted]
-    done = [json.loads(path.read_text()) for path in of_it if path.is_file()]
+    done = [read_json(path, RERUN) for path in of_it if path.is_file()]
     return done[0]["seconds"]["training"] if done else 0.0
 
 

@@ -7,6 +7,8 @@ undone. An audit that was killed resumes where it stopped: what is in the file i
 import dataclasses
 import itertools
 import json
+import operator
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +24,9 @@ from orl_jax.oracles.groups import to_row
 from orl_jax.oracles.protocol import Oracle, RankRequest, ask
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.wrappers.wrapper import generator
-from orl_jax.run.files import read_json_lines
+from orl_jax.run.errors import UserError
+from orl_jax.run.files import read_json_lines, sealed, unsealed
+from orl_jax.run.reading import read_bytes
 
 BATCH = 16  # groups a call; what is lost when the audit is killed
 # What is asked: the whole group | the same, the judge without its own shuffles | two answers.
@@ -92,11 +96,14 @@ def ask_all(
     requests = {case.key: case.request for case in cases}
     left = [each for each in asks if each not in known]
     done = len(asks) - len(left)
-    with open(path, "a") as file, tqdm(total=len(asks), initial=done, desc="asks") as bar:
+    with (
+        open(path, "a") as file,
+        tqdm(total=len(asks), initial=done, desc="asks") as bar,
+    ):
         for batch in _batches(left, requests):
             shown = [present(requests[each.key], each.slots) for each in batch]
             for each, row in zip(batch, _rows(oracles[batch[0].part], batch, shown), strict=True):
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(sealed(row)) + "\n")
                 known[each] = _reply(row)
             file.flush()
             bar.update(len(batch))
@@ -107,10 +114,29 @@ def read_replies(path: Path) -> dict[Ask, Reply]:
     """The replies in the file; a line that a killed audit did not finish is cut off."""
     if not path.exists():
         return {}
-    with open(path, "r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
-    rows = [row for _, row in read_json_lines(path)]
-    return {Ask(r["part"], r["group"], tuple(r["slots"])): _reply(r) for r in rows}
+    os.truncate(path, read_bytes(path, "choose another --workdir").rfind(b"\n") + 1)
+    return dict(_checked(row, f"{path}, line {number},") for number, row in read_json_lines(path))
+
+
+def _checked(row: Mapping[str, Any], place: str) -> tuple[Ask, Reply]:
+    """A line's ask and reply.
+
+    Raises:
+      UserError: it was changed since it was written, or is no reply.
+    """
+    remedy = "delete the line, and the same command asks again"
+    entry = unsealed(row)
+    if entry is None:
+        raise UserError(f"{place} was changed since it was written; {remedy}")
+    try:
+        slots = tuple(map(operator.index, entry["slots"]))
+        if len(set(slots)) != len(slots) or len(slots) != len(entry["oracle_ranks"]):
+            raise ValueError("slots and oracle_ranks do not fit")
+        if entry["part"] not in PARTS or not isinstance(entry["group"], str):
+            raise ValueError(f"part is {entry['part']!r:.40}, group {entry['group']!r:.40}")
+        return Ask(entry["part"], entry["group"], slots), _reply(entry)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{place} is not a reply ({error!r:.200}); {remedy}") from error
 
 
 def present(request: RankRequest, slots: Sequence[int]) -> RankRequest:

@@ -18,6 +18,7 @@ from orl_jax.oracles.audit.verdict import checks, verdict
 from orl_jax.run import config as configs
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
+from orl_jax.run.reading import read_text
 from orl_jax.run.rules import ORACLE_MEANS
 
 ANSWERS = "answers.jsonl"
@@ -101,7 +102,7 @@ def _check_same_oracle(folder: pathlib.Path, config: ConfigDict) -> None:
     before = folder / "config.json"
     if not (folder / ANSWERS).exists() or not before.exists():
         return
-    known = configs.from_json(before.read_text())
+    known = configs.from_json(read_text(before, "choose another --workdir"))
     if _who(known) != _who(configs.from_json(configs.to_json(config))):
         raise UserError(
             f"{folder / ANSWERS} holds answers of another Oracle, or of this one with other "

@@ -1,8 +1,6 @@
 """Does an audit predict what training gains? Agreement before, and accuracy after."""
 
-import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ from matplotlib.figure import Figure
 
 from orl_jax.report.tables import markdown
 from orl_jax.run.errors import UserError
+from orl_jax.run.reading import read_json
 
 
 class Point(NamedTuple):
@@ -101,12 +100,10 @@ def _dot(axes: Axes, point: Point, above: bool) -> None:
 
 
 def _number(path: str, *keys: str) -> Any:
+    found: Any = read_json(path, "give a file that the script wrote")
     try:
-        found: Any = json.loads(pathlib.Path(path).read_text())
         for key in keys:
             found = found[key]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} has no {'.'.join(keys)}") from error
     if not isinstance(found, Mapping | float | int):

@@ -45,7 +45,12 @@ def vicuna_groups(folder: str) -> list[Group]:
     answers = {m: _by_question(folder, f"answer_{m}.jsonl") for m in (*MODELS, BASE)}
     reviews = {m: _by_question(folder, f"review_{m}_{BASE}.jsonl") for m in MODELS}
     questions = _by_question(folder, "question.jsonl").values()
-    return [_group(question, answers, reviews) for question in questions]
+    try:
+        return [_group(question, answers, reviews) for question in questions]
+    except (LookupError, TypeError, ValueError) as error:
+        raise UserError(
+            f"a file in {folder} is not laid out as the release's ({error!r:.200}); take it whole"
+        ) from error
 
 
 def _group(
@@ -94,4 +99,8 @@ def _by_question(folder: str, name: str) -> dict[int, Row]:
     path = nested if nested.is_file() else flat
     if not path.is_file():
         raise UserError(f"{path} is missing; --folder is where question.jsonl and the answers are")
-    return {row["question_id"]: row for _, row in read_json_lines(path)}
+    rows = read_json_lines(path)
+    for number, row in rows:
+        if not isinstance(row.get("question_id"), int | str):
+            raise UserError(f"{path}, line {number}, has no question_id; take the release's file")
+    return {row["question_id"]: row for _, row in rows}

@@ -1,7 +1,6 @@
 """Runs a benchmark: its parts, one JSON, one table, one picture."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -32,6 +31,7 @@ from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.grpo_rank import PolicyLossSettings
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
+from orl_jax.run.reading import read_json
 
 PARTS = ("stages", "prefix", "vocabulary", "curves", "peer")
 _CHUNK = 512  # positions, where the config does not chunk
@@ -116,7 +116,7 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
 def _earlier(file: pathlib.Path) -> dict[str, Any]:
     """Parts measured by earlier runs."""
     try:
-        found = json.loads(file.read_text()) if file.exists() else {}
+        found = read_json(file, "delete it, or choose another --workdir") if file.exists() else {}
         if not all(isinstance(part["machine"], dict) for part in found.values()):
             raise ValueError("a part without its machine")
         table.to_markdown(found)

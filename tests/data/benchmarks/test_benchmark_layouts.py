@@ -65,7 +65,9 @@ def test_activitynet_qa_names_what_is_missing_or_wrong(tmp_path, official):
     with pytest.raises(UserError, match="type 9 of v_a-b_c_3 is not one of 0 to 8"):
         built("activitynet_qa", tmp_path)
     (official / "test_a.json").write_text("[{")
-    with pytest.raises(UserError, match=r"test_a.json of ActivityNet-QA is not JSON \(line 1"):
+    with pytest.raises(
+        UserError, match=r"test_a.json of ActivityNet-QA is not JSON \(Expecting prop"
+    ):
         built("activitynet_qa", tmp_path)
 
 
@@ -282,6 +284,39 @@ def test_own_json_lines(tmp_path, official):
     }  # fmt: skip
 
 
+CSV = ["video,question,answer", *(f"{n}.mp4,Who {n}?,It is {n}." for n in range(100))]
+
+
+@pytest.mark.parametrize(
+    "line, text, words",
+    [
+        (50, '50.mp4,"Who 49?,It is', "from line 51, is not CSV .unexpected end of data"),
+        (50, '50.mp4,Who?,"It is', "from line 51, is not CSV"),
+        (50, '50.mp4,"Who?,It"s', "from line 51, is not CSV"),
+        (50, '50.mp4,"' + "x" * 200_000 + '",It is', "from line 51, is not CSV .field larger"),
+    ],
+)
+def test_an_unclosed_quotation_mark_loses_no_rows(tmp_path, official, line, text, words):
+    official.mkdir()
+    (official / "items.csv").write_text("\n".join(CSV[:line] + [text] + CSV[line + 1 :]))
+    with pytest.raises(UserError, match=f"items.csv, {words}"):
+        built("own", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ""])
+def test_a_quotation_mark_that_another_row_closes_loses_no_rows(tmp_path, official, suffix):
+    official.mkdir()
+    rows = [each.replace(".mp4", suffix) for each in CSV]
+    rows[50], rows[99] = f'49{suffix},"Who,It is', f'98{suffix},Who?",It is'
+    (official / "items.csv").write_text("\n".join(rows))
+    with pytest.raises(UserError, match=f"line 100: a quoted text holds the row '50{suffix},Who"):
+        built("own", tmp_path)
+    rows[50], rows[99] = '49,"What\nis, by and large,\nthis?",It is', "98,Who?,It is"
+    (official / "items.csv").write_text("\n".join(rows))
+    record = built("own", tmp_path, split="train")[1]
+    assert sum(record["counts"]["train"].values()) > 90
+
+
 def test_own_csv(tmp_path, official):
     official.mkdir()
     text = '\ufeffvideo,question,answer,paraphrases\r\na.mp4,"Who, me?",you|me,You.|It is you.\r\n'
@@ -317,5 +352,7 @@ def test_what_is_wrong_with_own_data_is_named(tmp_path, official, name, text, me
 def test_a_file_that_is_not_utf_8(tmp_path, official):
     official.mkdir()
     (official / "items.csv").write_bytes("video,question,answer\na,Où?,b\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"items.csv is not UTF-8 \(byte 25\): save it as UTF-8"):
+    with pytest.raises(
+        UserError, match=r"items.csv is not UTF-8 text \(.* at byte 25\); save it as"
+    ):
         built("own", tmp_path)

@@ -28,7 +28,7 @@ def test_nothing_and_too_much(tmp_path):
 
 def test_no_folder_no_results_no_predictions(tmp_path):
     refuses("there is no such folder", f"SFT={tmp_path / 'nowhere'}")
-    refuses(r"results.json cannot be read \(FileNotFoundError\)", f"SFT={tmp_path}")
+    refuses(r"results.json cannot be read \(No such file", f"SFT={tmp_path}")
     (tmp_path / "results.json").write_text("{")
     refuses("is not JSON", f"SFT={tmp_path}")
     (tmp_path / "results.json").write_text(json.dumps({"sft": {"splits": {}}}))

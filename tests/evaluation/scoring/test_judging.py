@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import runpy
 
 import pytest
@@ -57,6 +58,23 @@ def test_two_at_once_do_not_ask_everything_twice(tmp_path):
         assert not bodies
         judged(path, address)
     assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("edit", [(r'"score": \d', '"score": 5'), ('"no"', '"yes"')])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_an_edited_verdict_is_asked_again(tmp_path, edit, sealed):
+    path = write_predictions(tmp_path / "p.jsonl", ["Blue"])
+    journal = tmp_path / "p.judge.judged.jsonl"
+    with served(honest) as (address, bodies):
+        before = judged(path, address).summary()["all"]
+        text = journal.read_text()
+        if sealed:
+            journal.write_text(re.sub(*edit, text))
+        else:  # of an earlier version, with values that it would not write
+            text = re.sub(r', "seal": "\w+"', "", text)
+            journal.write_text(re.sub(r'"score": \d', '"score": 7', text).replace('"no"', '"so"'))
+        assert judged(path, address).summary()["all"] == before
+    assert len(bodies) == 2
 
 
 def faulty(faults):

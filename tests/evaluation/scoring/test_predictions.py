@@ -38,8 +38,8 @@ def test_what_is_refused(tmp_path, text, words):
 
 def test_files_that_are_none(tmp_path):
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
-    for name in ("missing", "bytes", "."):
-        with pytest.raises(UserError, match="cannot be read"):
+    for name, what in (("missing", "cannot be read"), ("bytes", "not UTF-8"), (".", "a folder")):
+        with pytest.raises(UserError, match=f"{what}.*; give a file of predictions"):
             read_predictions(tmp_path / name)
 
 

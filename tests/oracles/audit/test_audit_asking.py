@@ -1,5 +1,7 @@
 """Asks: their orders, one size a call, kept as they come, never asked twice."""
 
+import json
+
 import pytest
 from audit_cases import audited, case, config, mean, write_groups
 
@@ -76,6 +78,23 @@ def test_a_killed_audit_goes_on_and_asks_nothing_twice(groups, tmp_path, monkeyp
     third = Counting()
     again = audited(third, groups, tmp_path / "run", monkeypatch, pairs=10, min_tau=0.9)
     assert third.calls == 0 and again["measures"] == whole["measures"]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"valid": False}, "was changed since it was written"),
+        ({"slots": [7, "x"], "seal": None}, "is not a reply"),
+        ({"part": "none", "seal": None}, "is not a reply"),
+    ],
+)
+def test_an_edited_answer_is_refused(groups, tmp_path, monkeypatch, change, words):
+    audited(Counting(), groups, tmp_path, monkeypatch, pairs=0)
+    path = tmp_path / "answers.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [rows[0], rows[1] | change]))
+    with pytest.raises(UserError, match=rf"answers.jsonl, line 2, {words}.*; delete the line"):
+        audited(Counting(), groups, tmp_path, monkeypatch, pairs=0)
 
 
 def test_answers_of_another_oracle_are_not_mixed_in(groups, tmp_path, monkeypatch):
