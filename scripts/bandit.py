@@ -25,6 +25,7 @@ from orl_jax.experiments.bandit import (
 )
 from orl_jax.report.environment import environment
 from orl_jax.report.statistics import interval
+from orl_jax.report.tables import markdown
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 from orl_jax.run.stop import exit_on_sigterm
@@ -108,13 +109,11 @@ def _table(setting: str, by_noise: dict[str, dict[str, History]]) -> Iterator[st
         f"{FLAGS.steps} steps; mean of {FLAGS.seeds} seeds, [95 % bootstrap interval]."
     )
     yield ""
-    yield f"| form | {' | '.join(f'noise {float(noise):g}' for noise in by_noise)} |"
-    yield "|---" * (1 + len(by_noise)) + "|"
-    before = [_cell(forms["printed"], shown, step=0) for forms in by_noise.values()]
-    yield f"| *start* | {' | '.join(before)} |"
+    start = [_cell(forms["printed"], shown, step=0) for forms in by_noise.values()]
+    rows = [["*start*", *start]]
     for form in FORMS | READINGS:
-        cells = (_cell(forms[form], shown, step=-1) for forms in by_noise.values())
-        yield f"| {form} | {' | '.join(cells)} |"
+        rows.append([form, *(_cell(forms[form], shown, step=-1) for forms in by_noise.values())])
+    yield from markdown(["form", *(f"noise {float(noise):g}" for noise in by_noise)], rows)
 
 
 def _cell(history: History, shown: tuple[str, ...], step: int) -> str:

@@ -6,8 +6,8 @@ The one place in models/ that reads whole configs, for stages to call.
 import json
 import os
 import pathlib
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -96,33 +96,39 @@ def initial_params(
       UserError: a pretrained parameter does not fit the model, by name.
     """
     layout, key = assembly.layout, jax.random.key(seed)
-    draw = partial(draw_params, assembly)
-    shapes = jax.eval_shape(draw, key)
+    shapes = shapes_of_params(assembly.model, assembly.param_dtype)
     given = quantise_like(flatten(pretrained or {}), shapes)
     gaps = missing(unflatten_dict(shapes, sep="/"), unflatten_dict(given, sep="/"))
     fresh = {}
     if gaps:
         places = {path: layout.param(path, shapes[path].shape) for path in gaps}
-
-        def draw_gaps(key):
-            drawn = draw(key)  # once: tracing the model takes seconds
-            return {path: drawn[path] for path in gaps}  # the others are compiled away
-
-        fresh = layout.jit(draw_gaps, out_shardings=places)(key)
+        draw = partial(_draw_some, assembly.model, assembly.param_dtype, tuple(gaps))
+        fresh = layout.jit(draw, out_shardings=places)(key)
     return combine(layout.place(unflatten_dict(given, sep="/")), fresh)
 
 
-def draw_params(assembly: Assembly, key: PRNGKeyArray) -> dict[str, Array]:
+def draw_params(model: VLM, dtype: str, key: PRNGKeyArray) -> dict[str, Array]:
     """Fresh parameters by path. Codes keep their types; scales, which are few, stay float32."""
-    model = assembly.model
     size = model.vision.image_size
     frames = jnp.zeros((1, model.adapter.frames, size, size, 3), jnp.uint8)
-    prompt = Prompt(*(jnp.asarray(array[None]) for array in assembly.encoder.encode_prompt("")))
+    prompt = Prompt(jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool))  # of any length
     drawn = flatten(model.init(key, frames, prompt)["params"])
     return {
-        path: value if path.endswith(("/codes", "/scales")) else value.astype(assembly.param_dtype)
+        path: value if path.endswith(("/codes", "/scales")) else value.astype(dtype)
         for path, value in drawn.items()
     }
+
+
+def _draw_some(model: VLM, dtype: str, paths: Sequence[str], key: PRNGKeyArray) -> dict[str, Array]:
+    """Some of `draw_params`; the others are compiled away."""
+    drawn = draw_params(model, dtype, key)  # once: tracing the model takes seconds
+    return {path: drawn[path] for path in paths}
+
+
+@lru_cache(maxsize=8)
+def shapes_of_params(model: VLM, dtype: str) -> dict[str, jax.ShapeDtypeStruct]:
+    """What `draw_params` returns, without drawing; not to be changed."""
+    return jax.eval_shape(partial(draw_params, model, dtype), jax.random.key(0))
 
 
 def stored_config(

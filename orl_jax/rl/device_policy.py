@@ -85,15 +85,14 @@ class DevicePolicy:
         self._compile()
 
     def _compile(self) -> None:
-        scorer, optimizer = self.algorithm.scorer, self.algorithm.optimizer
+        algorithm, scorer = self.algorithm, self.algorithm.scorer
         rows, whole, jit = self.layout.batch, self.layout.whole, self.layout.jit
-        places = shardings(self.trained, optimizer, self.layout, with_reference=True)
+        places = shardings(self.trained, algorithm.optimizer, self.layout, with_reference=True)
         self.encode = jit(partial(encode, scorer.model, scorer.adapter_trained), out_shardings=rows)
         self.rollout = jit(partial(rollout, scorer, self.sampling), out_shardings=rows)
         self.score = jit(partial(score, scorer), out_shardings=rows)
-        self.update = jit(
-            self.algorithm.step, donate_argnums=0, out_shardings=(places, whole, rows)
-        )
+        step = partial(type(algorithm).step, algorithm)
+        self.update = jit(step, donate_argnums=0, out_shardings=(places, whole, rows))
 
     def start(self) -> TrainState:
         """The state before the first step: the reference is a copy of what is trained."""

@@ -101,6 +101,7 @@ class Policy:
         learning_rate: float = 1e-3,
         temperature: float = 1.0,
         max_tokens: int = 0,
+        prompt_tokens: int = 0,
         estimator: Estimator | None = None,
         loss: PolicyLossSettings | None = None,
         seed: int = 0,
@@ -113,6 +114,7 @@ class Policy:
           learning_rate: of AdamW, constant.
           temperature: of sampling and of all log-probabilities.
           max_tokens: T, the most tokens of a response; 0 is what the checkpoint was trained with.
+          prompt_tokens: L, the most tokens of a prompt, the video's among them; 0 as before.
           estimator: turns ranks into advantages; by default `Estimator()`.
           loss: clipping, KL and entropy; by default `PolicyLossSettings()`.
           seed: of the noise and of fresh adapters.
@@ -127,11 +129,15 @@ class Policy:
             ("learning_rate", learning_rate, learning_rate >= 0, "at least 0"),
             ("temperature", temperature, temperature > 0, "greater than 0"),
             ("max_tokens", max_tokens, max_tokens >= 0, "at least 0"),
+            ("prompt_tokens", prompt_tokens, prompt_tokens >= 0, "at least 0"),
         ):
             if not allowed:
                 raise UserError(f"{name} is {value}; it must be {limit}")
         config = assemblies.stored_config(checkpoint)
         layout = Layout(make_mesh(dict.fromkeys(AXES, 1), jax.devices()[:1]))
+        if prompt_tokens:
+            with config.unlocked():
+                config.data.prompt_tokens = prompt_tokens
         assembly = assemblies.assemble(config, lora=True)._replace(layout=layout)
         pretrained = assemblies.load_params(checkpoint, layout)
         assemblies.check_complete(pretrained, checkpoint)
@@ -172,6 +178,12 @@ class Policy:
             frames = read_frames(video, self._clip)
         except VideoError as error:
             raise UserError(f"video {error}") from error
+        size, limit = policy.encoder.prompt_size(question), policy.encoder.prompt_length
+        if size > limit:
+            raise UserError(
+                f"the prompt has {size} tokens, those of the video among them, and the limit is "
+                f"{limit}; shorten the question, or Policy.load(…, prompt_tokens={size})"
+            )
         ids, mask = policy.encoder.encode_prompt(question)
         media = policy.see(self.state, frames[None])
         prompt = rows(Prompt(ids[None], mask[None]))

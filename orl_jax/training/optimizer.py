@@ -1,6 +1,7 @@
 """The optimiser of every stage: AdamW with a clipped gradient norm and a warm-up."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ class OptimizerSettings:
     schedule: str = "cosine"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    rates: Sequence[tuple[str, float]] = ()
+    rates: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def of(cls, section: ConfigDict) -> "OptimizerSettings":
@@ -41,10 +42,11 @@ class OptimizerSettings:
             schedule=section.schedule,
             weight_decay=section.weight_decay,
             max_grad_norm=section.max_grad_norm,
-            rates=section.rates,
+            rates=tuple((regex, factor) for regex, factor in section.rates),
         )
 
 
+@functools.cache  # equal settings give one object, so that a step jitted with it is found again
 def make_schedule(settings: OptimizerSettings, updates: int) -> optax.Schedule:
     """The learning rate by update: linear warm-up, then cosine to a tenth or constant.
 
@@ -65,6 +67,7 @@ def make_schedule(settings: OptimizerSettings, updates: int) -> optax.Schedule:
     )
 
 
+@functools.cache
 def make_optimizer(
     settings: OptimizerSettings, schedule: optax.Schedule
 ) -> optax.GradientTransformation:

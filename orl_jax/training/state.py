@@ -1,5 +1,6 @@
 """The state of a training stage: one pytree, all of it saved, all of it needed to resume."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -106,7 +107,7 @@ def start(
         moments = optimizer.init(trained)
         return TrainState(jnp.asarray(step), trained, reference, moments, jnp.asarray(key))
     where = layout.optimizer_state(optimizer, trained)
-    moments = layout.jit(optimizer.init, out_shardings=where)(trained)
+    moments = layout.jit(partial(optimizer.init), out_shardings=where)(trained)
     step, key = layout.replicate((step, key))
     return TrainState(step, trained, reference, moments, key)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tiny_model import random_params
 
+import scripts
 from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.data.video import ClipFormat
 from orl_jax.data.world.render import write_mp4
@@ -166,31 +167,24 @@ def test_the_loop_continues_after_errors(chat, clips, folder, caplog, capsys):
     assert len(asked) == 2
 
 
-def run_script(*flags, lines=""):
-    command = [sys.executable, "scripts/chat.py", *flags]
-    return subprocess.run(
-        command, input=lines, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
 def test_script_answers_a_pipe(chat, folder, capsys):
     expected = said(chat, QUESTION, capsys) + said(chat, OTHER, capsys)
-    done = run_script(
-        f"--checkpoint={folder}/run/checkpoints/rl", f"--video={folder}/first.mp4",
-        lines=f"{QUESTION}\n/video {folder}/none.mp4\n{OTHER}",
+    command = [sys.executable, "scripts/chat.py", f"--checkpoint={folder}/run/checkpoints/rl"]
+    done = subprocess.run(
+        [*command, f"--video={folder}/first.mp4"], cwd=ROOT, capture_output=True, text=True,
+        input=f"{QUESTION}\n/video {folder}/none.mp4\n{OTHER}",
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, expected), done.stderr
     assert "3 of 8 frames read" in done.stderr.splitlines()[0]
     assert "none.mp4: is missing" in done.stderr
 
 
-def test_script_shows_samples_in_the_oracles_order(folder):
-    done = run_script(
-        f"--checkpoint={folder}/run/checkpoints/rl", f"--video={folder}/first.mp4",
+def test_script_shows_samples_in_the_oracles_order(folder, capsys):
+    scripts.run(
+        "chat", f"--checkpoint={folder}/run/checkpoints/rl", f"--video={folder}/first.mp4",
         f"--question={QUESTION}", "--samples=3", "--oracle=reference", "--reference=It stays.",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    header, *rows = done.stdout.splitlines()
+    header, *rows = capsys.readouterr().out.splitlines()
     assert header == "Oracle rank  log-prob  answer"
     assert len({row[13 + 8 :] for row in rows}) == len(rows) == 3  # the noise differs
     ranks = [float(row.split()[0]) for row in rows]
@@ -205,8 +199,9 @@ def test_script_shows_samples_in_the_oracles_order(folder):
         (["--video=a.mp4", "--oracle=reward"], "--samples=5"),
     ],
 )
-def test_script_refuses_in_one_line(folder, flags, words):
-    done = run_script(f"--checkpoint={folder}/run/checkpoints/rl", *flags)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
+def test_script_refuses_in_one_line(folder, flags, words, capsys):
+    assert scripts.status_of("chat", f"--checkpoint={folder}/run/checkpoints/rl", *flags) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
     assert line.startswith("error: ") and words in line

@@ -84,15 +84,21 @@ def log_prob_by_prefill(sft, item, ids):
     config, _, assembly, params, _ = sft
     apply, data = partial(assembly.model.apply, {"params": params}), config.data
     clip = read_frames(f"{data.folder}/{item['video']}", ClipFormat.of(data))
-    visual = apply(jnp.asarray(clip)[None], method=VLM.see)
     prompt, mask = assembly.encoder.encode_prompt(item["question"])
-    kernel, total = apply(method=VLM.vocabulary_kernel), 0.0
+    total, length = 0.0, len(prompt) + len(ids)
+
+    @jax.jit
+    def next_token(before):
+        visual = apply(jnp.asarray(clip)[None], method=VLM.see)
+        hidden, _ = apply(visual, before, method=VLM.prefill)
+        logits = hidden @ apply(method=VLM.vocabulary_kernel)
+        return jax.nn.log_softmax(masked_logits(logits, 1.0, banned_tokens(assembly)))[0]
+
     for count, token in enumerate(ids):
-        before = jnp.asarray([*prompt[mask], *ids[:count]], jnp.int32)[None]
-        read = Prompt(before, jnp.ones(before.shape, bool))
-        hidden, _ = apply(visual, read, method=VLM.prefill)
-        logits = masked_logits(hidden @ kernel, 1.0, banned_tokens(assembly))
-        total += float(jax.nn.log_softmax(logits)[0, token])
+        before = np.asarray([*prompt[mask], *ids[:count]], np.int32)
+        padded = np.pad(before, (length - len(before), 0))
+        read = Prompt(padded[None], np.arange(length)[None] >= length - len(before))
+        total += float(next_token(read)[token])
     return total
 
 

@@ -157,7 +157,7 @@ def test_bad_flags_end_with_status_2_and_one_line(flags, message):
 def test_script_writes_tables_json_and_picture(tmp_path):
     done = run_script("--seeds=2", "--steps=3", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| signed, mix 0.25 |") == 2
+    assert done.stdout.count("\n| signed, mix 0.25 ") == 2
     runs = json.loads((tmp_path / "bandit.json").read_text())["runs"]
     assert len(runs) == 2 * 3 * len(FORMS | READINGS)
     assert all(len(run["quality"]["curve"]) == 4 for run in runs)

@@ -205,12 +205,14 @@ def test_nothing_compiles_after_the_second_step(run, tmp_path):
         MetricsWriter(workdir, "rl") as metrics,
     ):
         learner = rl.make_learner(config, assembly, params, asker, workdir, 99)
+        policy = learner.policy
+        functions = (policy.encode, policy.rollout, policy.score, policy.update)
+        before = [f._cache_size() for f in functions]  # by other tests of this process
         ahead, state = rl.LookAhead(batches), learner.start()
         for _ in range(4):
             state, _ = learner.rl_step(state, next(ahead), metrics, ahead.peek)
-    policy = learner.policy
-    functions = (policy.encode, policy.rollout, policy.score, policy.update)
-    assert [f._cache_size() for f in functions] == [1, 1, 1, 1]
+    after = [f._cache_size() for f in functions]
+    assert all(0 < size <= start + 1 for start, size in zip(before, after, strict=True))
 
 
 def test_an_oracle_on_the_device_is_not_asked_beside_other_processes(run, monkeypatch):

@@ -92,6 +92,10 @@ def test_a_rank_is_needed_for_each_response(run, clip):
             policy.sample(clip, "What moves?", group_size=size)
     with pytest.raises(UserError, match="none.mp4"):
         policy.sample("none.mp4", "What moves?")
+    with pytest.raises(UserError, match=r"the limit is 32; .*Policy.load\(…, prompt_tokens=\d+\)"):
+        policy.sample(clip, "What moves? " * 20)
+    wider = Policy.load(f"{run[1]}/checkpoints/sft", prompt_tokens=200)
+    assert wider._assembly.encoder.prompt_length == 200
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,7 @@ def test_a_rank_is_needed_for_each_response(run, clip):
         ("sft", {"learning_rate": -1.0}, "learning_rate is -1.0; it must be at least 0"),
         ("sft", {"temperature": 0}, "temperature is 0; it must be greater than 0"),
         ("sft", {"max_tokens": -1}, "max_tokens is -1; it must be at least 0"),
+        ("sft", {"prompt_tokens": -1}, "prompt_tokens is -1; it must be at least 0"),
     ],
 )
 def test_what_cannot_be_loaded(run, stage, settings, message):

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from orl_jax.rl import stage as rl
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.metrics import read_metrics
 from orl_jax.run.processes import LOST, combine_metrics, gather, gather_rows
@@ -27,16 +28,12 @@ PATIENCE = 240  # seconds that anything may take here
 @pytest.fixture(scope="module")
 def launch(run, tmp_path_factory):
     """Starts `count` processes of `scripts/train_rl.py` on one workdir; they end with the test."""
-    config, start = run
     cache = str(tmp_path_factory.mktemp("programs"))
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
     with contextlib.ExitStack() as stack:
 
         def launch(count, workdir, **overrides):
-            overrides |= {
-                "data.folder": config.data.folder,
-                "rl.init_from": f"{start}/checkpoints/sft",
-            }
+            overrides |= start_of(run)
             command = [sys.executable, "scripts/train_rl.py", "--config=configs/demo.py:tiny"]
             command += [
                 f"--workdir={workdir}",
@@ -45,7 +42,7 @@ def launch(run, tmp_path_factory):
             address = f"127.0.0.1:{_free_port()}"
             each = [["--coordinator", address, "--num_processes", count, "--process_id", index]
                     for index in range(count)]  # fmt: skip
-            parts = [[]] if count == 1 else [[str(word) for word in part] for part in each]
+            parts = [[str(word) for word in part] for part in each]
             processes = [
                 subprocess.Popen(
                     [*command, *part], cwd=ROOT, env=environment, text=True,
@@ -58,6 +55,17 @@ def launch(run, tmp_path_factory):
             return processes
 
         yield launch
+
+
+def start_of(run):
+    return {"data.folder": run[0].data.folder, "rl.init_from": f"{run[1]}/checkpoints/sft"}
+
+
+def train_alone(run, workdir, **overrides):
+    """The same stage in the test's own process."""
+    config = run[0].copy_and_resolve_references().unlock()
+    config.update_from_flattened_dict(overrides | start_of(run))
+    rl.train(config, str(workdir))
 
 
 def _free_port():
@@ -78,11 +86,10 @@ def restored(workdir):
 
 
 @pytest.fixture(scope="module")
-def alone(launch, tmp_path_factory):
+def alone(run, tmp_path_factory):
     """The workdir of ten steps in one process."""
     workdir = tmp_path_factory.mktemp("alone")
-    ((status, error),) = finish(launch(1, workdir, **{"rl.steps": 10}))
-    assert status == 0, error
+    train_alone(run, workdir, **{"rl.steps": 10})
     return workdir
 
 
@@ -105,7 +112,7 @@ def test_do_what_one_process_does(launch, alone, tmp_path, count):
 
 
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_lost_process_ends_the_others_and_a_restart_resumes(launch, tmp_path, victim):
+def test_a_lost_process_ends_the_others_and_a_restart_resumes(run, launch, tmp_path, victim):
     often = {"checkpoint.every_steps": 2, "rl.validate_every": 0}
     processes = launch(2, tmp_path, **{"rl.steps": 100_000, **often})
     _until_saved(tmp_path, processes)
@@ -120,8 +127,7 @@ def test_a_lost_process_ends_the_others_and_a_restart_resumes(launch, tmp_path, 
     step = int(restored(tmp_path)[0]["step"])
     assert step >= 2
     # On fewer machines: one process resumes what two had saved.
-    ((status, error),) = finish(launch(1, tmp_path, **{"rl.steps": step + 3, **often}))
-    assert status == 0, error
+    train_alone(run, tmp_path, **{"rl.steps": step + 3, **often})
     assert int(restored(tmp_path)[0]["step"]) == step + 3
     assert restored(tmp_path)[1]["data"]["position"] == (step + 3) * 4
     steps = [row["step"] for row in read_metrics(str(tmp_path), "rl")]

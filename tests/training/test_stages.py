@@ -151,16 +151,19 @@ def test_nothing_compiles_after_the_second_step(run, workdir):
     config, _ = run
     learner, batches = learner_and_batches(config, workdir)
     state, policy = learner.start(), learner.policy
+
+    def compiled():  # also for other tests of this process
+        return [f._cache_size() for f in (policy.encode, policy.rollout, policy.update)]
+
+    before = compiled()
     with batches, MetricsWriter(workdir, "rl") as metrics:
         for _ in range(2):
             state, _ = learner.rl_step(state, next(batches), metrics)
-        compiled = [f._cache_size() for f in (policy.encode, policy.rollout, policy.update)]
-        with jax.log_compiles():
-            for _ in range(3):
-                state, _ = learner.rl_step(state, next(batches), metrics)
-    assert compiled == [1, 1, 1]
-    after = [f._cache_size() for f in (policy.encode, policy.rollout, policy.update)]
-    assert after == compiled
+        after_two = compiled()
+        for _ in range(3):
+            state, _ = learner.rl_step(state, next(batches), metrics)
+    assert all(after - start <= 1 for start, after in zip(before, after_two, strict=True))
+    assert compiled() == after_two
 
 
 def test_every_step_samples_anew(run, workdir):

@@ -134,9 +134,8 @@ class Shapes:
 
     def params(self, model: VLM) -> dict[str, Any]:
         """All parameters as in a run: frozen ones in `model.param_dtype`, or quantised codes."""
-        assembly = self._assembled(model)
-        draw = partial(assemblies.draw_params, assembly)
-        tree = unflatten_dict(jax.eval_shape(draw, jax.random.key(0)), sep="/")
+        shapes = assemblies.shapes_of_params(model, self.settings.param_dtype)
+        tree = unflatten_dict(shapes, sep="/")
         return self.placed(tree, self.layout.params(tree))
 
     def split(self, model: VLM, rules: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -80,7 +80,7 @@ def make(name: str, resident: RunShapes) -> Step:
 def _initialise(resident: RunShapes) -> Step:
     """`assembly.initial_params` without pretrained parameters."""
     shapes = resident.shapes
-    draw = partial(assemblies.draw_params, shapes.assembly)
+    draw = partial(assemblies.draw_params, resident.model, shapes.settings.param_dtype)
     params = flatten(shapes.params(resident.model))
     key = shapes.whole((2,), jnp.uint32)
 

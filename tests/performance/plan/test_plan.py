@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import scripts
 from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.performance.plan.devices import has_plugin, make_target
 from orl_jax.performance.plan.measurement import LiveArrays, Measured
@@ -228,9 +229,6 @@ def test_the_script_with_too_little_memory():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--memory=0"], "--memory=0; it must be positive"),
-        (["--devices=-1"], "--devices=-1; it must be at least 0"),
-        (["--json=/no/such/folder/a.json"], "its folder does not exist"),
         (["--steps=encode,dream"], "there is no step 'dream'; choose some of initialise"),
         (["--devices=3", "--config.mesh.data=2"], "which takes 2 devices or a multiple"),
         (["--config.mesh.data=3", "--steps=encode"], "rl.batch_size is 4, which does not divide"),
@@ -240,6 +238,21 @@ def test_refusals(flags, words):
     done = script(*flags)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--memory=0", "--memory=0; it must be positive"),
+        ("--devices=-1", "--devices=-1; it must be at least 0"),
+        ("--json=/no/such/folder/a.json", "its folder does not exist"),
+    ],
+)
+def test_bad_flags_are_refused_before_jax_starts(flag, words, capsys):
+    config = f"--config={ROOT / 'configs' / 'demo.py'}:tiny"
+    assert scripts.status_of("plan_memory", config, "--target=cpu", flag) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and words in err and "Traceback" not in err
 
 
 def test_a_prompt_must_have_room_for_a_video():
