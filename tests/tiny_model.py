@@ -1,6 +1,6 @@
 """A very small model with prompts, for the tests of the model, the sampler and the update."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -98,6 +98,7 @@ def make_responses(rows: int = 3, group: int = 2, length: int = 4, seed: int = 0
     return Responses(jnp.asarray(ids, jnp.int32), jnp.asarray(place < lengths))
 
 
+@partial(jax.jit, static_argnums=0)
 def plain_hidden(
     model: VLM, params: dict[str, Any], prompts: Prompts, responses: Responses
 ) -> Array:

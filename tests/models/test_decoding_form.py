@@ -1,5 +1,7 @@
 """Unrolled layers, and the form for decoding: the same numbers as a loop over the given kernels."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,7 @@ def batch():
     return make_prompts(), make_responses()
 
 
+@partial(jax.jit, static_argnums=0)
 def hidden(model, params, batch):
     prompts, responses = batch
     return model.apply({"params": params}, *prompts, responses, method=VLM.hidden_states)
@@ -36,7 +39,7 @@ def hidden(model, params, batch):
 
 def test_unrolled_hidden_states_are_those_of_the_plain_forward(batch):
     """Also that of the prompt's last token, the only one that the last layer computes."""
-    found = jax.jit(hidden, static_argnums=0)(UNROLLED, make_params(), batch)
+    found = hidden(UNROLLED, make_params(), batch)
     plain = plain_hidden(make_vlm(), make_params(), *batch)
     answered = batch[1].mask
     np.testing.assert_allclose(found[answered], plain[answered], atol=2e-5)

@@ -78,7 +78,7 @@ def test_unknown_kinds_and_bad_blocks_are_refused(kind, block, words):
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
 def test_a_quantised_layer_equals_one_with_the_dequantised_kernel(kind):
     x, layer = normal(3, 32), LoRADense(5, rank=2, storage=Storage(kind, 8))
-    params = layer.init(jax.random.key(0), x)["params"]
+    params = jax.jit(layer.init)(jax.random.key(0), x)["params"]
     params["lora_b"] = normal(2, 5)
     stored = {name: params.pop(name) for name in ("codes", "scales")}
     out = layer.apply({"params": params | stored}, x)
@@ -94,8 +94,8 @@ def test_the_gradient_is_that_of_the_dequantised_kernel():
     def loss(x):
         return (quantised_matmul(x, **stored) ** 2).sum()
 
-    expected = jax.grad(lambda x: ((x @ dequantise(**stored)) ** 2).sum())(x)
-    np.testing.assert_allclose(jax.grad(loss)(x), expected, rtol=1e-5, atol=1e-5)
+    expected = jax.jit(jax.grad(lambda x: ((x @ dequantise(**stored)) ** 2).sum()))(x)
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_backward_pass_keeps_no_kernel():
@@ -120,7 +120,7 @@ def test_a_quantised_model_takes_the_kernels_of_an_unquantised_one():
         for layer in range(2):
             expected = dequantise(**quantise(kernel[layer], "nf4", 4))
             np.testing.assert_array_equal(dequantise(*(x[layer] for x in stored)), expected)
-    hidden = model.apply({"params": unflatten_dict(params, sep="/")}, *inputs)[0]
+    hidden = jax.jit(model.apply)({"params": unflatten_dict(params, sep="/")}, *inputs)[0]
     assert np.isfinite(hidden).all()
 
 
@@ -147,7 +147,7 @@ def test_encoder_and_adapter_can_be_quantised(kind):
     adapter = QFormerAdapter(2, 8, 2, 2, 12, 2, 8, **how)
     features, images = normal(1, 2, 4, 8), normal(1, 8, 8, 3)
     for module, x in ((vision, images), (adapter, features)):
-        out, variables = module.init_with_output(jax.random.key(0), x)
+        out, variables = jax.jit(module.init_with_output)(jax.random.key(0), x)
         paths = flatten(variables["params"])
         assert np.isfinite(out).all()
         assert {path for path in paths if path.endswith("/kernel")} <= {"patch_embedding/kernel"}
