@@ -2,18 +2,21 @@
 
     python scripts/evaluate.py --checkpoint=runs/demo/checkpoints/rl --workdir=runs/evaluation
 
-The model's configuration comes from the checkpoint; `--config` says where the data is and how to
-evaluate (docs/evaluation.md). Answers are saved as they come, so the same command can resume.
+The model's configuration and the data's folder come from the checkpoint; `--config` says how to
+evaluate (docs/evaluation.md), and `--config.data.folder=…` names other data. Answers are saved as
+they come, so the same command can resume.
 """
 
+import logging
 import pathlib
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from orl_jax.evaluation.evaluate import evaluate
+from orl_jax.evaluation.evaluate import evaluate, trained_on
 from orl_jax.run import cli, processes
+from orl_jax.run.command_line import is_overridden
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 
@@ -34,6 +37,9 @@ def main(config: ConfigDict, workdir: str) -> None:
         raise UserError(
             "--checkpoint is missing; for example --checkpoint=runs/demo/checkpoints/rl"
         )
+    if not is_overridden("data.folder"):
+        config = trained_on(config, CHECKPOINT.value)
+    logging.info("the data are those in %s", config.data.folder)
     if pathlib.Path(NAME.value).name != NAME.value:
         raise UserError(f"--name={NAME.value}: it is a prefix of file names; give a word without /")
     results = evaluate(
@@ -52,8 +58,8 @@ def _show(split: dict[str, Any]) -> None:
     rate = split["items_per_second"]
     speed = f"{rate:.1f} items/s" if rate else "all answered before"
     print(
-        f"{split['dataset']}, {split['split']}: {split['accuracy']:.1%} of {split['n']} answers "
-        f"are right ({speed})"
+        f"{split['dataset']}, {split['split']} in {split['folder']}: {split['accuracy']:.1%} of "
+        f"{split['n']} answers are right ({speed})"
     )
     for name, share in split["categories"].items():
         print(f"  {name:24} {share['accuracy']:6.1%} of {share['n']}")
@@ -62,4 +68,8 @@ def _show(split: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py")
+    cli.run(
+        main,
+        default_config="configs/demo.py",
+        reads=("data.folder", "data.cache_mb", "evaluation", "mesh"),
+    )

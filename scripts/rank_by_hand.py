@@ -10,6 +10,7 @@ disk at once; Ctrl-C ends, and the same command resumes. Use the orders with
 """
 
 import logging
+import pathlib
 import webbrowser
 
 from absl import flags
@@ -20,11 +21,13 @@ from orl_jax.oracles.people.orders import Orders
 from orl_jax.oracles.people.server import Server
 from orl_jax.oracles.people.session import Session
 from orl_jax.run import cli
+from orl_jax.run.command_line import is_overridden
 from orl_jax.run.errors import UserError
+from orl_jax.run.reading import read_json
 
 GROUPS = flags.DEFINE_string("groups", None, "Groups of answers, e.g. a table of rollouts.")
 VIDEOS = flags.DEFINE_string(
-    "videos", None, "Folder that videos are relative to; by default config.data.folder."
+    "videos", None, "Folder that videos are relative to; by default that of the groups' run."
 )
 OUTPUT = flags.DEFINE_string("output", None, "The file of orders; an existing one is continued.")
 RANKER = flags.DEFINE_string("ranker", None, "Who ranks; saved with every order.")
@@ -52,7 +55,7 @@ def main(config: ConfigDict, workdir: str) -> None:
             [group.request for group in groups], orders, seed=SEED.value, limit=LIMIT.value,
             show_reference=SHOW_REFERENCE.value,
         )  # fmt: skip
-        _serve(session, VIDEOS.value or config.data.folder)
+        _serve(session, VIDEOS.value or _folder(config))
     finally:
         orders.close()
 
@@ -63,6 +66,19 @@ def _check_flags() -> None:
             raise UserError(
                 f"--{flag.name} is missing; for example --{flag.name}={EXAMPLES[flag.name]}"
             )
+
+
+def _folder(config: ConfigDict) -> str:
+    """The data folder of the run that left the groups, unless the command line names one."""
+    stored = (
+        pathlib.Path(GROUPS.value).absolute().parent.parent / "config.json"
+    )  # WORKDIR/rollouts/
+    if is_overridden("data.folder") or not stored.is_file():
+        return config.data.folder
+    stored = read_json(stored, "name the videos with --videos=FOLDER")
+    data = stored.get("data")
+    folder = data.get("folder") if isinstance(data, dict) else None
+    return folder if isinstance(folder, str) else config.data.folder
 
 
 def _serve(session: Session, folder: str) -> None:
@@ -87,6 +103,7 @@ def _serve(session: Session, folder: str) -> None:
 def _announce(session: Session, server: Server, folder: str) -> None:
     done = session.progress()
     logging.info("%d of %d groups are done; Ctrl-C ends", done["done"], done["total"])
+    logging.info("videos are those in %s; --videos=FOLDER names another folder", folder)
     if session.alike:
         logging.info("%d more groups hold one answer only: they are tied unseen", session.alike)
     if refused := server.clips.refused:
@@ -102,4 +119,4 @@ def _announce(session: Session, server: Server, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py", default_workdir=".")
+    cli.run(main, default_config="configs/demo.py", default_workdir=".", reads=("data.folder",))

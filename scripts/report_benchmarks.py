@@ -5,22 +5,30 @@ r"""Evaluations on benchmarks as one page that opens offline: tables, pictures, 
 
 Reads what scripts/evaluate.py wrote, and the verdicts that scripts/score.py --protocol=judge wrote
 next to it; needs no checkpoint and asks no judge. Writes benchmarks.html, benchmarks.md and
-benchmarks.json (docs/evaluation.md). `--config` says where the clips are (data.folder).
+benchmarks.json (docs/evaluation.md). Clips are those of the data that were evaluated on; if they
+have moved, `--config.data.folder=…` says where they are.
 """
 
+import logging
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from orl_jax.data.video import ClipFormat
 from orl_jax.evaluation.benchmarks.benchmarks import read_benchmarks
-from orl_jax.evaluation.benchmarks.evaluations import choose_baseline, read_evaluations
+from orl_jax.evaluation.benchmarks.evaluations import (
+    Evaluation,
+    choose_baseline,
+    read_evaluations,
+)
 from orl_jax.evaluation.benchmarks.report import write_report
 from orl_jax.evaluation.benchmarks.summary import summary_table
 from orl_jax.evaluation.scoring.judging import Settings
 from orl_jax.report.frames import Frames
 from orl_jax.run import cli
+from orl_jax.run.command_line import is_overridden
 from orl_jax.run.errors import UserError
 
 EVALUATION = flags.DEFINE_multi_string(
@@ -44,7 +52,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     judge = Settings.of(config.judge)
     benchmarks = read_benchmarks(evaluations, baseline, judge, progress=True)
     print(summary_table(benchmarks))
-    frames = Frames(pathlib.Path(config.data.folder), ClipFormat.of(config.data))
+    frames = _frames(evaluations, config)
     files = write_report(
         workdir, benchmarks, frames, baseline=baseline, examples=EXAMPLES.value, seed=SEED.value,
         progress=True,
@@ -52,5 +60,15 @@ def main(config: ConfigDict, workdir: str) -> None:
     print("\n".join(f"{path.suffix[1:]:5} {path}" for path in files))
 
 
+def _frames(evaluations: Sequence[Evaluation], config: ConfigDict) -> Frames:
+    """Reads clips of the folders that were evaluated on, unless the command line names one."""
+    known = dict.fromkeys(one.folder for one in evaluations if one.folder)
+    if is_overridden("data.folder") or not known:
+        known = {config.data.folder: None}
+    logging.info("clips are read from %s", ", ".join(known))
+    return Frames([pathlib.Path(folder) for folder in known], ClipFormat.of(config.data))
+
+
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py")
+    clips = ("data.folder", "data.frames", "data.image_size", "data.framing")
+    cli.run(main, default_config="configs/demo.py", reads=(*clips, "judge", "server"))

@@ -83,4 +83,4 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py", default_workdir=".")
+    cli.run(main, default_config="configs/demo.py", default_workdir=".", reads=("judge", "server"))

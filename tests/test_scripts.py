@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+import scripts
+
 HERE = pathlib.Path(__file__)
 NAMES = sorted(path.stem for path in (HERE.parents[1] / "scripts").glob("*.py"))
 
@@ -19,6 +21,30 @@ def calls_of(name: str) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_test_runs_it(name):
     assert calls_of(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_arguments_it_says_in_one_line_what_is_missing(name, capsys):
+    assert scripts.status_of(name) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and ("is missing" in line or "give --" in line)
+
+
+@pytest.mark.parametrize(
+    "name, override",
+    [
+        ("score", "rl.steps=9"), ("score", "data.folder=x"), ("evaluate", "data.frames=9"),
+        ("evaluate", "model.lora.rank=4"), ("evaluate", "rl.temperature=0.5"),
+        ("report_benchmarks", "evaluation.samples=1"), ("rank_by_hand", "data.frames=9"),
+        ("export_weights", "model.lora.rank=4"), ("audit_gains", "seed=1"),
+        ("audit_vicuna", "seed=1"),
+    ],
+)  # fmt: skip
+def test_an_override_without_effect_is_refused(name, override, capsys):
+    assert scripts.status_of(name, "--workdir=none", f"--config.{override}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    key = override.split("=")[0]
+    assert line.startswith(f"error: --config.{key} has no effect here: {name}.py reads ")
 
 
 def test_one_that_no_test_runs_is_found():

@@ -63,8 +63,9 @@ def evaluate(
 
     Returns:
       The numbers of the first split, and those of each under "splits": `summarise`, "dataset",
-      "split", "checkpoint", "choice", "skipped" (ids of items whose video cannot be read),
-      "seconds", "items_per_second", and "predictions", a path relative to the workdir.
+      "split", "folder" (of the data), "checkpoint", "choice", "skipped" (ids of items whose video
+      cannot be read), "seconds", "items_per_second", and "predictions", a path relative to the
+      workdir.
 
     Raises:
       UserError: the checkpoint or the data are missing or do not match; no video of a split can be
@@ -102,6 +103,7 @@ def evaluate(
         found[split] = {
             "dataset": dataset,
             "split": split,
+            "folder": config.data.folder,
             "checkpoint": os.path.relpath(place.path, place.workdir),
             "choice": made_by["evaluation.choice"],
             **summarise(predictions),
@@ -114,6 +116,25 @@ def evaluate(
     for write in files:
         write()
     return {**found[names[0]], "splits": found}
+
+
+def trained_on(config: ConfigDict, checkpoint: str | os.PathLike[str]) -> ConfigDict:
+    """The config with the data folder that a checkpoint was trained on.
+
+    Raises:
+      UserError: the checkpoint cannot be read, or its folder is not there.
+
+    Example: `trained_on(config, "runs/mine/checkpoints/rl").data.folder == "data/mine"`.
+    """
+    folder = stored_config(checkpoint).data.folder
+    if not os.path.isdir(folder):
+        raise UserError(
+            f"{checkpoint} was trained on the data in {folder}, which is not there; name a folder "
+            "with --config.data.folder"
+        )
+    config = config.copy_and_resolve_references().unlock()
+    config.data.folder = folder
+    return config.lock()
 
 
 def _tokenizer(stored: ConfigDict, folder: str) -> str:

@@ -26,7 +26,7 @@ from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.vlm import VLM
 from orl_jax.models.vlm_settings import VlmSettings
 from orl_jax.run.checkpoint import Checkpoints, Location, locate
-from orl_jax.run.config import from_json
+from orl_jax.run.config import check_stored, from_json
 from orl_jax.run.errors import UserError
 
 
@@ -142,11 +142,16 @@ def stored_config(
         was trained on; by default all devices are along `data`.
 
     Raises:
-      UserError: the checkpoint is missing or unreadable.
+      UserError: the checkpoint is missing or unreadable, or its configuration was edited.
     """
-    extra = stored_extra(locate(os.fspath(path)))
+    place = locate(os.fspath(path))
+    extra = stored_extra(place)
+    if not isinstance(extra.get("config"), dict):
+        raise UserError(f"{place.path} holds no configuration; restore it from a copy")
     here = dict(mesh) if mesh else {"data": -1, "fsdp": 1, "tensor": 1}
-    return from_json(json.dumps({**extra["config"], "mesh": here}))
+    config = from_json(json.dumps({**extra["config"], "mesh": here}))
+    check_stored(config, str(place.path))
+    return config
 
 
 def stored_extra(place: Location) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from orl_jax.models.pooling import PoolAdapter
 from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.vision import ClipVision
 from orl_jax.models.vlm import VLM
+from orl_jax.run.errors import UserError
 
 _POOL = ("dtype", "quantisation", "quantisation_block")  # what a PoolAdapter reads of its section
 
@@ -46,7 +47,18 @@ class VlmSettings:
     def from_config(cls, config: ConfigDict) -> "VlmSettings":
         """Reads `config.model`, whose sections are the modules' fields by name, and `frames` and
         `image_size` of `config.data`.
+
+        Raises:
+          UserError: a section or key is missing, or there is one that no module has.
         """
+        try:
+            return cls._read(config)
+        except (TypeError, AttributeError, KeyError, ValueError) as error:
+            what = str(error).replace("__init__() ", "")
+            raise UserError(f"config.model does not describe a model: {what:.200}") from error
+
+    @classmethod
+    def _read(cls, config: ConfigDict) -> "VlmSettings":
         model, data = config.model, config.data
         vision = ClipVision(image_size=data.image_size, **model.vision)
         language = Llama(vocabulary=0, lora_alpha=model.lora.alpha, **model.language)

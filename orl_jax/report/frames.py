@@ -16,11 +16,11 @@ _PNG_UP_TO = 64  # pixels per side; beyond that JPEG is several times smaller
 
 
 class Frames:
-    """Reads clips of a data folder, each at most once."""
+    """Reads clips of a data folder, or of several, each at most once."""
 
-    def __init__(self, data_folder: pathlib.Path, clip: ClipFormat) -> None:
+    def __init__(self, folders: pathlib.Path | Sequence[pathlib.Path], clip: ClipFormat) -> None:
         """Takes the policy's clips; how many frames are shown, and how large, is capped."""
-        self._folder = data_folder
+        self._folders = [folders] if isinstance(folders, pathlib.Path) else list(folders)
         self._clip = ClipFormat(
             frames=max(1, min(clip.frames, SHOWN)),
             image_size=max(2, min(clip.image_size, LARGEST)),
@@ -32,10 +32,11 @@ class Frames:
         """Data addresses of the clip's frames; none where it cannot be read.
 
         Args:
-          video: path relative to the data folder, or absolute.
+          video: path relative to a data folder, or absolute.
         """
         if video not in self._seen:
-            self._seen[video] = self._read(self._folder / video)
+            places = [folder / video for folder in self._folders]
+            self._seen[video] = self._read(next(filter(pathlib.Path.is_file, places), places[0]))
         return self._seen[video]
 
     def _read(self, path: pathlib.Path) -> list[str]:

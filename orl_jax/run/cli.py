@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -31,11 +31,16 @@ from orl_jax.run.config import validate
 from orl_jax.run.errors import Failure, TrainingHalted, UserError
 from orl_jax.run.stop import StopRequested, exit_on_sigterm
 
+LONGEST = 2000  # characters of a message
 Main = Callable[[ConfigDict, str], None]
 
 
 def run(
-    main: Main, *, default_config: str | None = None, default_workdir: str | None = None
+    main: Main,
+    *,
+    default_config: str | None = None,
+    default_workdir: str | None = None,
+    reads: Sequence[str] | None = None,
 ) -> None:
     """Parses the flags, checks the configuration, calls `main(config, workdir)` and exits.
 
@@ -48,13 +53,15 @@ def run(
       default_config: the file that is used without `--config`.
       default_workdir: the folder that is used without `--workdir`, for scripts that write to no
         run.
+      reads: keys and sections of the config that the script reads, such as "data.folder"; others
+        may not be overridden. None reads all.
 
     Raises:
       SystemExit: always, with the status.
     """
     exit_on_sigterm()
     try:
-        status = _run(main, default_config, default_workdir)
+        status = _run(main, default_config, default_workdir, reads)
     except UserError as error:
         status = _report(error, debug=command_line.is_given("debug"))
     except StopRequested as stop:
@@ -97,7 +104,12 @@ def _leave_at_once(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _run(main: Main, default_config: str | None, default_workdir: str | None) -> int:
+def _run(
+    main: Main,
+    default_config: str | None,
+    default_workdir: str | None,
+    reads: Sequence[str] | None,
+) -> int:
     command_line.define(default_workdir)
     if command_line.is_given("help"):
         print(command_line.help_text())
@@ -105,6 +117,8 @@ def _run(main: Main, default_config: str | None, default_workdir: str | None) ->
     config = command_line.parse(default_config)
     _start_logging()
     validate(config)
+    if reads is not None:
+        command_line.refuse_others(reads)
     if _joined():
         processes().join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     main(config, FLAGS.workdir)
@@ -137,7 +151,9 @@ def _report(error: UserError, debug: bool) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    """A message of bounded length; what is cut out is in the middle."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 300]} … {text[-300:]}"
 
 
 class _Console(logging.Handler):

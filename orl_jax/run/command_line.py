@@ -6,6 +6,7 @@ import re
 import runpy
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -50,6 +51,7 @@ def parse(default_config: str | None) -> ConfigDict:
     """
     if _config_path() is None and default_config is not None:
         sys.argv.insert(1, f"--config={default_config}")
+    _check_arguments()
     path = _config_path()
     if path is None:
         raise UserError("--config is missing; for example --config=configs/demo.py")
@@ -61,6 +63,8 @@ def parse(default_config: str | None) -> ConfigDict:
         raise UserError(f"--{error.flagname} is not a flag{near}") from error
     except flags.Error as error:
         raise UserError(str(error)) from error
+    except (ValueError, OverflowError, RecursionError) as error:  # of a value's parser
+        raise UserError(f"a flag cannot be read: {error}") from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags are written --name=value")
     _check_workdir(FLAGS.workdir)
@@ -83,11 +87,48 @@ def overridden() -> dict[str, Any]:
     return changed | config_flags.get_override_values(FLAGS["config"])
 
 
+def is_overridden(key: str) -> bool:
+    """Whether the command line sets a key itself, not one that it inherits from."""
+    return key in config_flags.get_override_values(FLAGS["config"])
+
+
+def refuse_others(read: Sequence[str]) -> None:
+    """Refuses overrides that a script does not read, as they would have no effect.
+
+    Args:
+      read: keys and sections that the script reads.
+
+    Raises:
+      UserError: another one is overridden.
+
+    Example: `refuse_others(("data.folder", "evaluation"))` refuses `--config.rl.steps=9`.
+    """
+    for key in config_flags.get_override_values(FLAGS["config"]):
+        if not any(key == name or key.startswith(f"{name}.") for name in read):
+            known = f"only config.{', config.'.join(read)}" if read else "no key of the config"
+            raise UserError(
+                f"--config.{key} has no effect here: {os.path.basename(sys.argv[0])} reads "
+                f"{known}; leave it out"
+            )
+
+
 def _check_workdir(workdir: str | None) -> None:
     if not workdir:
         raise UserError("--workdir is missing; for example --workdir=runs/demo")
     if os.path.exists(workdir) and not os.path.isdir(workdir):
         raise UserError(f"--workdir={workdir} is a file; name a folder")
+
+
+def _check_arguments() -> None:
+    """Refuses what flags cannot hold, and absl's own flags, which read other files."""
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"the argument {argument!r:.80} is not UTF-8") from error
+        name = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and name in ("flagfile", "undefok"):
+            raise UserError(f"--{name} is not a flag; write flags on the command line")
 
 
 def _load(path: str) -> ConfigDict:

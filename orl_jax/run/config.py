@@ -15,11 +15,13 @@ from ml_collections import ConfigDict
 from orl_jax.run.address import ADDRESSES, check_no_secret
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
+from orl_jax.run.reading import parse_json
 from orl_jax.run.rule import Rule
 from orl_jax.run.rules import DIVIDES, GIVE_NO_SCORES, NEED_SCORES, RULES
 from orl_jax.run.upgrade import upgrade
 
 MISSING = object()
+_OF_MODELS = ("data.", "model.", "seed", "rl.temperature", "rl.max_response_tokens")
 
 
 def validate(config: ConfigDict) -> None:
@@ -32,12 +34,9 @@ def validate(config: ConfigDict) -> None:
     alone has no rank. For example --config.rl.group_size=5".
     """
     for rule in RULES:
-        value = lookup(config, rule.key)
-        if value is not MISSING and not _holds(rule, value):
-            raise UserError(
-                f"config.{rule.key} is {value!r}; it must be {rule.limit}. "
-                f"For example --config.{rule.key}={_nearest(value, rule)}"
-            )
+        if fault := _fault(config, rule):
+            value = lookup(config, rule.key)
+            raise UserError(f"{fault}. For example --config.{rule.key}={_nearest(value, rule)}")
     for section in ADDRESSES:
         check_no_secret(lookup(config, f"{section}.address"), section)
     for part, whole in DIVIDES:
@@ -83,18 +82,43 @@ def from_json(text: str) -> ConfigDict:
     """The locked configuration that `to_json` wrote, brought up to date; sequences are tuples.
 
     Raises:
-      UserError: not a JSON object.
+      UserError: not a JSON object; a section or key is missing or breaks its rule.
 
     Example: `from_json(to_json(config)) == config` where sequences in `config` are tuples and no
     key is missing (`orl_jax.run.upgrade` fills in what an earlier version did not have).
     """
+    tree = parse_json(text, "the stored configuration", "restore it from a copy")
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"the stored configuration is not JSON: {error}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"the stored configuration is a {type(tree).__name__}, not a JSON object")
-    return ConfigDict(_with_tuples(upgrade(tree))).lock()
+        return ConfigDict(_with_tuples(upgrade(tree))).lock()
+    except (ValueError, TypeError, AttributeError) as error:  # keys that a ConfigDict cannot have
+        raise UserError(f"the stored configuration cannot be used: {error}") from error
+
+
+def check_stored(config: ConfigDict, place: str) -> None:
+    """Refuses a stored configuration that was edited into one that no stage would have written.
+
+    Only what a model is built from and asked with: rules of training may have changed since.
+
+    Args:
+      config: of `from_json`.
+      place: of the checkpoint, for the message.
+
+    Raises:
+      UserError: a key is missing or breaks its rule.
+
+    Example: `check_stored(config, "runs/demo/checkpoints/rl/4")`.
+    """
+    remedy = f"the configuration in {place} was edited or is damaged; restore it from a copy"
+    for rule in RULES:
+        if not rule.key.startswith(_OF_MODELS) or rule.key.startswith("model.layers."):
+            continue
+        if fault := _fault(config, rule, required=True):
+            raise UserError(f"{fault}: {remedy}")
+    try:
+        for part, whole in DIVIDES:
+            _check_divides(config, part, whole)
+    except UserError as error:
+        raise UserError(f"{error}: {remedy}") from error
 
 
 def up_to_date(config: ConfigDict) -> ConfigDict:
@@ -133,6 +157,16 @@ def closest(name: str, names: list[str], prefix: str = "") -> str:
     return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
+def _fault(config: ConfigDict, rule: Rule, required: bool = False) -> str:
+    """How a configuration breaks a rule, or ""."""
+    value = lookup(config, rule.key)
+    if value is MISSING:
+        return f"config.{rule.key} is missing" if required else ""
+    if _holds(rule, value):
+        return ""
+    return f"config.{rule.key} is {value!r:.200}; it must be {rule.limit}"
+
+
 def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:
     part, whole = lookup(config, part_key), lookup(config, whole_key)
     if MISSING in (part, whole) or part == 0 or whole % part == 0:
@@ -145,10 +179,19 @@ def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:
 
 
 def _holds(rule: Rule, value: Any) -> bool:
+    if isinstance(rule.example, int | float) and not _is_number_like(value, rule.example):
+        return False
     try:
         return bool(rule.holds(value))
-    except TypeError:  # a string where a number belongs
+    except (TypeError, OverflowError):  # a string where a number belongs; 10**400
         return False
+
+
+def _is_number_like(value: Any, example: float) -> bool:
+    """Whether a number has the example's type; integers may stand for floats."""
+    if isinstance(example, bool) or isinstance(value, bool):
+        return type(value) is type(example)
+    return isinstance(value, int) or (isinstance(value, float) and isinstance(example, float))
 
 
 def _nearest(value: Any, rule: Rule) -> Any:

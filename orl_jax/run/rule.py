@@ -25,6 +25,26 @@ def above(key: str, low: float, example: Any) -> Rule:
     return Rule(key, lambda v: math.isfinite(v) and v > low, f"greater than {low}", example)
 
 
+def between(key: str, low: int, high: int, example: int) -> Rule:
+    """The value is an integer, neither below `low` nor above `high`."""
+    return Rule(key, lambda v: low <= v <= high, f"from {low} to {high}", example)
+
+
+def seed(key: str) -> Rule:
+    """The value starts a generator of random numbers: an integer of 32 bits."""
+    return Rule(key, lambda v: 0 <= v < 2**32, "at least 0 and below 2**32", 0)
+
+
+def text(key: str, example: str = "") -> Rule:
+    """The value is a text, which may be empty."""
+    return Rule(key, lambda v: isinstance(v, str), "a text", example)
+
+
+def flag(key: str, example: bool) -> Rule:
+    """The value is true or false."""
+    return Rule(key, lambda v: isinstance(v, bool), "True or False", example)
+
+
 def fraction(key: str, example: float) -> Rule:
     """The value lies in [0, 1]."""
     return Rule(key, lambda v: 0 <= v <= 1, "between 0 and 1", example)

@@ -2,7 +2,18 @@
 
 import math
 
-from orl_jax.run.rule import Rule, above, at_least, fraction, one_of, some_of
+from orl_jax.run.rule import (
+    Rule,
+    above,
+    at_least,
+    between,
+    flag,
+    fraction,
+    one_of,
+    seed,
+    some_of,
+    text,
+)
 
 # Names that belong to other rooms, written out because this room imports none of them. A test holds
 # them to their owners.
@@ -49,7 +60,14 @@ def _layer_rules(part: str) -> tuple[Rule, ...]:
         one_of(f"model.{part}.dtype", DTYPES),
         one_of(f"model.{part}.quantisation", ("none", "nf4", "int8")),
         at_least(f"model.{part}.quantisation_block", 1, 64),
+        flag(f"model.{part}.remat", False),
     )
+
+
+def _size_rules(part: str, *names: str) -> tuple[Rule, ...]:
+    """Sizes of a part of the model. Above the limits no machine has the memory."""
+    limits = {"layers": 4096, "heads": 4096, "kv_heads": 4096, "unroll": 4096}
+    return tuple(between(f"model.{part}.{name}", 1, limits.get(name, 2**20), 4) for name in names)
 
 
 def _server_rules(section: str) -> tuple[Rule, ...]:
@@ -69,6 +87,7 @@ def _oracle_rules(section: str) -> tuple[Rule, ...]:
         one_of(f"{section}.policy", POLICIES),
         fraction(f"{section}.halt_above", 1.0),
         at_least(f"{section}.quorum", 1, 1),
+        seed(f"{section}.seed"),
         Rule(f"{section}.lag", lambda v: v in (0, 1), "0 or 1", 0),
         at_least(f"{section}.pause_seconds", 0, 30.0),
         at_least(f"{section}.delay_seconds", 0, 1.0),
@@ -94,15 +113,19 @@ RULES = (
     *(rule for stage in STAGES for rule in _stage_rules(stage)),
     *_layer_rules("layers"),
     *_server_rules("server"),
-    at_least("seed", 0, 0),
-    at_least("data.frames", 1, 8),
-    at_least("data.image_size", 1, 64),
+    seed("seed"),
+    text("data.folder", "data/shapes"),
+    text("data.tokenizer"),
+    text("data.features"),
+    between("data.frames", 1, 2**16, 8),
+    between("data.image_size", 1, 2**14, 64),
     one_of("data.framing", ("crop", "pad")),
-    at_least("data.prompt_tokens", 1, 40),
-    at_least("data.response_tokens", 1, 12),
+    between("data.prompt_tokens", 1, 2**24, 40),
+    between("data.response_tokens", 1, 2**24, 12),
     at_least("data.workers", 0, 0),
     at_least("data.cache_mb", 0, 256),
     one_of("data.bad_video", ("skip", "raise")),
+    seed("data.scenes.seed"),
     at_least("data.scenes.train", 1, 3000),
     one_of("source.name", SOURCES),
     one_of("source.missing_videos", ("keep", "drop", "raise")),
@@ -111,6 +134,15 @@ RULES = (
     above("data.scenes.rate", 0, 8),
     fraction("data.scenes.systematic_share", 0.7),
     fraction("data.scenes.random_share", 0.1),
+    *_size_rules("vision", "width", "layers", "heads", "mlp_width", "patch_size", "unroll"),
+    *_size_rules("adapter", "queries", "width", "layers", "heads", "mlp_width", "cross_frequency"),
+    *_size_rules("language", "width", "layers", "heads", "kv_heads", "mlp_width", "unroll"),
+    Rule("model.vision.select_layer", lambda v: isinstance(v, int), "an integer", -2),
+    *(flag(f"model.adapter.{n}", True) for n in ("time_embedding", "feature_norm", "exact_gelu")),
+    flag("model.language.tied", False),
+    above("model.language.rope_base", 0, 10000.0),
+    above("model.language.embedding_std", 0, 0.5),
+    at_least("model.vocabulary_chunk", 0, 0),
     one_of("model.vision.activation", ("quick_gelu", "gelu")),
     one_of("model.adapter.name", ("qformer", "pool")),
     Rule(
@@ -183,7 +215,11 @@ RULES = (
     fraction("monitors.valid_floor", 0.5),
     at_least("monitors.gap_limit", 0, 0.05),
     some_of("monitors.stop_on", MONITORS),
-    *(at_least(f"audit.{key}", 0, 0) for key in ("max_groups", "seed", "pairs")),
+    *(at_least(f"audit.{key}", 0, 0) for key in ("max_groups", "pairs")),
+    seed("audit.seed"),
+    seed("evaluation.seed"),
+    flag("evaluation.subtitles", False),
+    text("evaluation.stratify"),
     at_least("audit.shuffles", 1, 3),
     at_least("audit.bootstrap", 100, 2000),
     *(at_least(f"audit.price.{key}", 0, 0.0) for key in ("input", "output")),
@@ -203,7 +239,7 @@ RULES = (
     at_least("evaluation.validation_items", 1, 256),
     *(
         at_least(f"evaluation.{key}", 0, 0)
-        for key in ("max_items", "seed", "prompt_tokens", "response_tokens")
+        for key in ("max_items", "prompt_tokens", "response_tokens")
     ),
     one_of("evaluation.choice", CHOICES),
 )

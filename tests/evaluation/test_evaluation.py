@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_run import tiny_config
 
 from orl_jax.data.prepare import prepare
 from orl_jax.data.source import open_split
 from orl_jax.data.video import ClipFormat, read_frames
 from orl_jax.evaluation import evaluate as module
 from orl_jax.evaluation.answered import Answered
-from orl_jax.evaluation.evaluate import evaluate
+from orl_jax.evaluation.evaluate import evaluate, trained_on
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.evaluation.prediction import options_of
 from orl_jax.evaluation.questions import Questions
@@ -306,3 +307,12 @@ def test_video_mme_with_subtitles_from_its_files_to_its_form(sft, tmp_path):
     path = tmp_path / "out" / found["predictions"]
     summary = score(path, Protocol("video_mme")).summary()
     assert summary["all"]["strict_of_all"]["mean"] == pytest.approx(found["accuracy"])
+
+
+def test_the_data_are_by_default_those_that_it_was_trained_on(run, sft, monkeypatch):
+    config, checkpoint = tiny_config("data/another"), sft[1]
+    assert trained_on(config, checkpoint).data.folder == run[0].data.folder
+    assert config.data.folder == "data/another"
+    monkeypatch.setattr(module, "stored_config", lambda _: tiny_config("data/moved"))
+    with pytest.raises(UserError, match="data in data/moved, which is not there; name a folder"):
+        trained_on(config, checkpoint)

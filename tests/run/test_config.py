@@ -207,3 +207,67 @@ def test_lookup() -> None:
 def test_no_jax_is_needed() -> None:
     script = "import sys, orl_jax.run.config; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "key, value, words",
+    [
+        ("model.language.layers", 0, "from 1 to 4096"),
+        ("model.language.width", -128, "from 1 to 1048576"),
+        ("model.vision.heads", 0, "from 1 to 4096"),
+        ("model.vision.patch_size", 0, "from 1 to"),
+        ("model.adapter.queries", 10**9, "from 1 to 1048576"),
+        ("model.language.mlp_width", 2.5, "from 1 to"),
+        ("model.language.rope_base", float("nan"), "greater than 0"),
+        ("model.language.tied", "yes", "True or False"),
+        ("model.layers.remat", 1, "True or False"),
+        ("seed", 2**63, r"at least 0 and below 2\*\*32"),
+        ("seed", True, "at least 0 and below"),
+        ("audit.seed", -1, "at least 0 and below"),
+        ("rl.steps", "9", "at least 0"),
+        ("data.folder", 7, "a text"),
+    ],
+)
+def test_sizes_seeds_and_types_have_limits(key, value, words):
+    with pytest.raises(UserError, match=rf"config.{key} is .*; it must be {words}"):
+        rules.validate(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"model": 3}, "config.model.*is missing"),
+        ({"data": None}, "config.data.*is missing"),
+        ({"model": {"language": {"width": "wide"}}}, "config.model.language.width is 'wide'"),
+        ({"model": {"vision": {"layers": -1}}}, "config.model.vision.layers is -1"),
+        ({"model": {"language": {"heads": 3}}}, "it must divide config.model.language.width"),
+        ({"rl": {"temperature": [1]}}, r"config.rl.temperature is \(1,\)"),
+        ({"seed": None}, "config.seed is None"),
+    ],
+)
+def test_an_edited_stored_configuration_is_refused(change, words):
+    tree = demo().to_dict()
+    merge(tree, change)
+    with pytest.raises(UserError, match=f"{words}.*: the configuration in a/b was edited or is"):
+        rules.check_stored(rules.from_json(json.dumps(tree)), "a/b")
+
+
+def demo():
+    return runpy.run_path(str(pathlib.Path(__file__).parents[2] / "configs/demo.py"))[
+        "get_config"
+    ]()
+
+
+def merge(tree, change):
+    for key, value in change.items():
+        if isinstance(value, dict):
+            merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def test_what_every_config_stores_is_not_refused():
+    rules.check_stored(rules.from_json(rules.to_json(demo())), "a/b")
+    rules.check_stored(
+        rules.from_json((pathlib.Path(__file__).parent / "old_config.json").read_text()), "a/b"
+    )

@@ -25,6 +25,7 @@ class Evaluation:
       skipped: ids of items whose video could not be read.
       choice: `config.evaluation.choice`, how options were chosen; "" where it does not say.
       counted: items by `results.json`; None where it does not say.
+      folder: of the data; "" where it does not say.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Evaluation:
     skipped: list[str]
     counted: int | None
     choice: str = ""
+    folder: str = ""
 
 
 def read_evaluations(arguments: Sequence[str]) -> list[Evaluation]:
@@ -122,7 +124,7 @@ def _evaluation(
     return Evaluation(
         model, workdir, path, result["dataset"], split, str(result.get("checkpoint") or ""), items,
         [str(each) for each in result.get("skipped") or ()], result.get("n"),
-        str(result.get("choice") or ""),
+        str(result.get("choice") or ""), str(result.get("folder") or ""),
     )  # fmt: skip
 
 
