@@ -1,18 +1,23 @@
-"""How training asks its Oracle: when it needs the answer, or in the background while it works."""
+"""How training asks its Oracle: when it needs the answer, or in the background while it works.
+
+Either way in a thread of its own: training can be stopped while an Oracle takes its time.
+"""
 
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ml_collections import ConfigDict
 
 from orl_jax.oracles import Oracle, Ranking, RankRequest, ask, ask_again
 from orl_jax.oracles.protocol import cancel
 from orl_jax.run import processes, stop
+from orl_jax.run.background import Background, Pending
 from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.stop import StopRequested
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +28,8 @@ class AskingSettings:
       policy: of a failing Oracle: "skip" its groups | "raise".
       halt_above: training halts where a larger share of the groups has no ranking; 1 never halts.
       pause_seconds: before the groups without a ranking are asked about once more.
-      background: whether it is asked in a separate thread as soon as `Asker.begin` is called; else
-        it is asked when the answer is needed.
+      background: whether it is asked as soon as `Asker.begin` is called; else it is asked when the
+        answer is needed.
     """
 
     policy: str = "skip"
@@ -57,27 +62,26 @@ class Asker:
     def __init__(self, oracle: Oracle, settings: AskingSettings = AskingSettings()) -> None:
         self._oracle = oracle
         self._settings = settings
-        self._thread = ThreadPoolExecutor(1, "oracle") if settings.background else None
+        self._thread = Background("oracle")
 
     def begin(self, requests: Sequence[RankRequest]) -> Callable[[], Answer]:
         """Asks; what it returns waits for the answer, and is to be called by the main thread.
 
         That raises `TrainingHalted` where too many groups have no ranking
-        (`AskingSettings.halt_above`), `StopRequested` where a signal ended the call, and what `ask`
-        raises.
+        (`AskingSettings.halt_above`), `StopRequested` where a signal ended the call, or came and
+        the Oracle is still not done some seconds later, and what `ask` raises.
 
         Example: `asker.begin(requests)().rankings`.
         """
-        if self._thread is None:
-            return lambda: self._checked(requests, self._ask(requests))
-        asked = self._thread.submit(self._ask, requests)
-        return lambda: self._checked(requests, asked.result())
+        if not self._settings.background:
+            return lambda: self._checked(requests, self._thread.start(self._ask, requests))
+        asked = self._thread.start(self._ask, requests)
+        return lambda: self._checked(requests, asked)
 
     def close(self) -> None:
         """Drops questions that have not been asked yet, and ends those that can be ended."""
-        if self._thread is not None:
-            cancel(self._oracle)
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        cancel(self._oracle)
+        self._thread.close()
 
     def __enter__(self) -> "Asker":
         return self
@@ -89,14 +93,15 @@ class Asker:
         rankings = ask(self._oracle, requests, self._settings.policy)
         return Answer(rankings, self._stats())
 
-    def _checked(self, requests: Sequence[RankRequest], answer: Answer) -> Answer:
+    def _checked(self, requests: Sequence[RankRequest], asked: Pending[Answer]) -> Answer:
         limit, pause = self._settings.halt_above, self._settings.pause_seconds
+        answer = _all_or_stop(asked)
         _leave_if_stopped(answer.rankings)
         if _invalid_share(answer.rankings) <= limit:
             return answer
         logging.warning("asking the Oracle again in %g seconds", pause)
         stop.sleep(pause)
-        rankings = self._again(requests, answer.rankings)
+        rankings = _all_or_stop(self._again(requests, answer.rankings))
         _leave_if_stopped(rankings)
         if (share := _invalid_share(rankings)) > limit:
             reason = next((r.reason for r in rankings if not r.valid), "see the other processes")
@@ -106,17 +111,29 @@ class Asker:
             )
         return Answer(rankings, answer.stats)
 
-    def _again(self, requests: Sequence[RankRequest], rankings: list[Ranking]) -> list[Ranking]:
-        """In the Oracle's thread, if it has one: it may be busy with the next step's groups."""
-        arguments: tuple[Any, ...] = (self._oracle, requests, rankings, self._settings.policy)
-        if self._thread is None:
-            return ask_again(*arguments)
-        return self._thread.submit(ask_again, *arguments).result()
+    def _again(
+        self, requests: Sequence[RankRequest], rankings: list[Ranking]
+    ) -> Pending[list[Ranking]]:
+        """In the Oracle's thread, which may be busy with the next step's groups."""
+        policy = self._settings.policy
+        return self._thread.start(ask_again, self._oracle, requests, rankings, policy)
 
     def _stats(self) -> dict[str, float]:
         # A local Oracle is asked once, and has no cache.
         nothing = {"oracle/retries": 0.0, "oracle/cache_hit_fraction": 0.0}
         return nothing | getattr(self._oracle, "take_stats", dict)()
+
+
+def _all_or_stop(asked: Pending[T]) -> T:
+    """The answer, if no process has given up waiting for its own; else all stop together."""
+    answer, signum = None, 0
+    try:
+        answer = asked.result()
+    except StopRequested as stopped:
+        signum = stopped.signum
+    if signum := next(filter(None, processes.gather(signum)), 0):
+        raise StopRequested(signum)
+    return answer
 
 
 def _leave_if_stopped(rankings: list[Ranking]) -> None:

@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -67,6 +68,8 @@ def run(
     except StopRequested as stop:
         logging.info("%s", stop)
         status = 128 + stop.signum
+        if _others_work():
+            _leave_at_once(status, "")
     except Failure as failure:
         kind = "halted" if isinstance(failure, TrainingHalted) else "failed"
         print(f"{kind}: {_one_line(failure)}", file=sys.stderr)
@@ -91,13 +94,19 @@ def run(
     sys.exit(status)
 
 
-def _leave_at_once(status: int) -> NoReturn:
+def _others_work() -> bool:
+    """Whether threads are left that the interpreter would wait for, such as calls of an Oracle."""
+    main = threading.main_thread()
+    return any(thread is not main and not thread.daemon for thread in threading.enumerate())
+
+
+def _leave_at_once(status: int, notice: str = "interrupted\n") -> NoReturn:
     """Ends the process after its exit functions, but does not tear down the interpreter.
 
     jaxlib (0.10.2) crashes when the objects of an interrupted compilation are released. Call this
     while the exception is still handled: its traceback holds them.
     """
-    print("interrupted", file=sys.stderr)
+    print(notice, end="", file=sys.stderr)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

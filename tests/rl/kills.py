@@ -167,7 +167,8 @@ def campaign(
             status = live(config, workdir, kill)
             killed = status == -signal.SIGKILL
             counts[kill.phase if killed else "not killed" if status == 0 else "failed"] += 1
-            kills.append(f"{kill.phase} {kill.call} +{kill.delay:.3f} s{'' if killed else ' (late)'}")
+            late = "" if killed else " (late)"
+            kills.append(f"{kill.phase} {kill.call} +{kill.delay:.3f} s{late}")
         status = live(config, workdir)
         same = status == 0 and ending(workdir) == expected
         counts["failed"] += status != 0

@@ -1,9 +1,12 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 
+from orl_jax.run import background, stop
+from orl_jax.run.background import Background
 from orl_jax.run.stop import StopRequested, StopSignal
 
 
@@ -67,3 +70,27 @@ def test_a_forked_worker_ends_on_sigterm_and_ignores_ctrl_c() -> None:
 def test_stop_requested_names_its_signal() -> None:
     error = StopRequested(signal.SIGTERM)
     assert error.signum == 15 and str(error) == "stopped by SIGTERM"
+
+
+def test_a_wait_ends_soon_after_a_stop_is_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "GRACE_SECONDS", 0.2)
+    never, quick = threading.Event(), Background("quick")
+    with Background("slow") as slow, StopSignal(), quick:
+        pending, begun = slow.start(never.wait), time.monotonic()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested() == signal.SIGTERM
+        assert quick.start(lambda: 7).result() == 7  # what is done in time still counts
+        with pytest.raises(StopRequested):
+            pending.result()
+        stop.sleep(60)
+        assert time.monotonic() - begun < 10
+    never.set()
+    assert stop.requested() is None
+
+
+def test_what_a_call_raises_reaches_whoever_waits() -> None:
+    def fail() -> None:
+        raise TimeoutError("no answer")
+
+    with Background("failing") as thread, pytest.raises(TimeoutError, match="no answer"):
+        thread.start(fail).result()
