@@ -18,6 +18,7 @@ import numpy as np
 
 from orl_jax.data.example import ExampleReader
 from orl_jax.data.video import VideoError, video_digest
+from orl_jax.run.disk import naming
 from orl_jax.run.files import Journal
 from orl_jax.run.lock import Lock
 
@@ -79,15 +80,24 @@ class Features:
         Args:
           videos: some of the videos.
           tokens: [len(videos) or more, N, D].
+
+        Raises:
+          OSError: the disk is full.
         """
         entries = []
-        for video, each in zip(videos, tokens, strict=False):
-            row = self._rows[video]["row"] if video in self._rows else len(self._rows)
-            self._tokens[row] = each.astype(self.dtype).view(self._tokens.dtype)
-            about = {"digest": video_digest(video), "stat": _stat(video)}
-            self._rows[video] = {"key": video, "row": row, **about}
-            entries.append(self._rows[video])
-        self._tokens.flush()  # before the lines that refer to them
+        path = self.folder / "tokens.bin"
+        # Not through the map: on a full disk that is a signal (SIGBUS), which ends the process.
+        with naming(path), path.open("r+b") as file:
+            for video, each in zip(videos, tokens, strict=False):
+                row = self._rows[video]["row"] if video in self._rows else len(self._rows)
+                data = each.astype(self.dtype).tobytes()
+                file.seek(row * len(data))
+                file.write(data)
+                about = {"digest": video_digest(video), "stat": _stat(video)}
+                self._rows[video] = {"key": video, "row": row, **about}
+                entries.append(self._rows[video])
+            file.flush()
+            os.fsync(file.fileno())  # before the lines that refer to them
         for entry in entries:
             self._journal.add(entry)
 
@@ -133,7 +143,7 @@ class Features:
         os.truncate(
             path, max(size, path.stat().st_size, 1)
         )  # never shorter: other processes read it
-        return np.memmap(path, raw, "r+", shape=(rows, *self.shape))
+        return np.memmap(path, raw, "r", shape=(rows, *self.shape))
 
 
 def _stat(video: str) -> list[int]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run.disk import is_trouble
 from orl_jax.run.errors import Failure, UserError
 
 _log = logging.getLogger(__name__)
@@ -92,7 +93,8 @@ def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -
 
     Raises:
       OracleError: under "raise". ValueError: an unknown policy.
-      UserError passes through under both policies: asking again does not fix a configuration.
+      UserError passes through under both policies: asking again does not fix a configuration. So
+        does an OSError of a full disk.
     """
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy!r}; choose one of {', '.join(POLICIES)}")
@@ -142,6 +144,8 @@ def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[
     except (UserError, Failure):
         raise
     except Exception as error:  # an Oracle may be any code, or a remote service
+        if isinstance(error, OSError) and is_trouble(error):  # of its cache: it will fail again
+            raise
         reason = f"{type(error).__name__}: {error}"
         if policy == "raise":
             raise OracleError(f"the Oracle failed: {reason}") from error

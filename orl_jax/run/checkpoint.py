@@ -6,8 +6,10 @@ numpy, of any type but 4-bit integers, and Python numbers. Random keys are store
 `jax.random.key_data(key)`.
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +20,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from orl_jax.run import checkpoint_sums, disk
 from orl_jax.run.checkpoint_damage import readable
-from orl_jax.run.errors import UserError
+from orl_jax.run.checkpoint_pins import is_pinned
+from orl_jax.run.errors import Failure, UserError
 
 FOLDER = "checkpoints"
+_UNFINISHED = ".orbax-checkpoint-tmp"
 _WRITERS = {
     "vision": "train_vision",
     "sft": "train_sft",
@@ -64,7 +69,8 @@ class Checkpoints:
     Args:
       workdir: of the run; the folder is made on the first save.
       stage: e.g. "sft" or "rl".
-      keep: how many of the newest to keep; older ones are deleted. `None` keeps all.
+      keep: how many of the newest to keep; older ones are deleted, except for those that another
+        stage began from (`checkpoint_pins`). `None` keeps all.
 
     Example:
 
@@ -86,14 +92,24 @@ class Checkpoints:
 
         Raises:
           TypeError: `extra` is not JSON (numpy scalars, for instance).
+          Failure: the disk is full or read-only; also from `wait` and `close`.
         """
         json.dumps(extra)  # refuse here, not in Orbax's background thread
-        if step in self._manager().all_steps():
-            return
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra)
-        )
-        self._manager().save(step, args=arguments, force=True)
+        with self._naming_full_disk():
+            if step in self._manager().all_steps():
+                return
+            arguments = ocp.args.Composite(
+                state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra)
+            )
+            self._manager().save(step, args=arguments, force=True)
+
+    def drop_unfinished(self) -> None:
+        """Deletes what killed runs left of checkpoints that they were writing.
+
+        Only for the one process that writes, before it saves.
+        """
+        for folder in self.folder.glob(f"*{_UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def latest_step(self) -> int | None:
         """The newest step that is saved, or none."""
@@ -114,6 +130,7 @@ class Checkpoints:
         """
         step = self._existing(step)
         extra = self.restore_extra(step)
+        self._check_sums(step, "state")
         with readable(self.folder / str(step), "does not fit this configuration, or is damaged"):
             target = self._target(step) if like is None else jax.tree.map(_abstract, like)
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
@@ -137,6 +154,7 @@ class Checkpoints:
         """
         step = self._existing(step)
         folder = self.folder / str(step)
+        self._check_sums(step, "state")
         with readable(folder, "is damaged"):
             stored = self._target(step)
         if name not in stored:
@@ -155,6 +173,7 @@ class Checkpoints:
           UserError: there is none, or it cannot be read.
         """
         step = self._existing(step)
+        self._check_sums(step, "extra")
         with readable(self.folder / str(step), "is damaged"):
             arguments = ocp.args.Composite(extra=ocp.args.JsonRestore())
             return self._manager().restore(step, args=arguments).extra
@@ -162,13 +181,15 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when all that was saved is on disk."""
         if self._opened is not None:
-            self._opened.wait_until_finished()
+            with self._naming_full_disk():
+                self._opened.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and ends the background threads."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            with self._naming_full_disk():
+                opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -179,13 +200,50 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with contextlib.suppress(*([Failure] if error else [])):  # an earlier error is the cause
+            self.close()
+
+    @contextlib.contextmanager
+    def _naming_full_disk(self) -> Iterator[None]:
+        """Turns what Orbax says of a full disk, in any of its threads, into one line."""
+        try:
+            yield
+        except Exception as error:
+            if not any(map(disk.is_trouble, _causes(error))):
+                raise
+            steps = _steps(self.folder) if self.folder.is_dir() else []
+            newest = f"the newest intact one is of step {steps[-1]}" if steps else "there is none"
+            reason = " ".join(str(error).split("[tensorstore_spec")[0].split())[:300]
+            raise Failure(
+                f"a checkpoint could not be written to {self.folder} ({reason}); {newest}. Make "
+                "room there, then the same command resumes"
+            ) from error
+
+    def _check_sums(self, step: int, part: str) -> None:
+        folder = self.folder / str(step)
+        with readable(folder, "cannot be read"):
+            changed = checkpoint_sums.difference(folder, part)
+        if changed:
+            raise UserError(
+                f"the checkpoint {folder} is damaged: {changed} since it was written; restore it "
+                "from a copy, or delete the folder to use an older checkpoint"
+            )
+
+    def _seal(self) -> None:
+        """Writes the sums of the checkpoint that is about to get its name."""
+        if jax.process_index() == 0:
+            for folder in self.folder.glob(f"*{_UNFINISHED}*"):
+                checkpoint_sums.write(folder)
 
     def _manager(self) -> ocp.CheckpointManager:
         if self._opened is None:
+            kept = None if self._keep is None else _NewestAndPinned(self.folder, self._keep)
             self._opened = ocp.CheckpointManager(
                 self.folder,
-                options=ocp.CheckpointManagerOptions(max_to_keep=self._keep),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=kept,
+                    async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+                ),
                 item_handlers={
                     "state": ocp.StandardCheckpointHandler(),
                     "extra": ocp.JsonCheckpointHandler(),
@@ -215,6 +273,21 @@ class Checkpoints:
         return jax.tree.map(_host_placeholder, stored.tree)
 
 
+class _NewestAndPinned(NamedTuple):
+    """Which checkpoints Orbax keeps: the newest `keep`, and those that others began from."""
+
+    folder: Path
+    keep: int
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """One answer for each of `checkpoints`, which are in the order of their steps."""
+        newest = len(checkpoints) - self.keep
+        return [
+            place >= newest or is_pinned(self.folder / str(each.step))
+            for place, each in enumerate(checkpoints)
+        ]
+
+
 def locate(path: str) -> Location:
     """The checkpoint that a path names: WORKDIR/checkpoints/STAGE/STEP, or STAGE for its newest.
 
@@ -237,6 +310,12 @@ def locate(path: str) -> Location:
     raise UserError(
         f"{path} is not a checkpoint (it holds {held}); name WORKDIR/{FOLDER}/STAGE[/STEP]"
     )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _steps(stage: Path) -> list[int]:

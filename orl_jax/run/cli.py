@@ -26,7 +26,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from orl_jax.run import command_line
+from orl_jax.run import command_line, disk
 from orl_jax.run.command_line import FLAGS
 from orl_jax.run.config import validate
 from orl_jax.run.errors import Failure, TrainingHalted, UserError
@@ -77,6 +77,12 @@ def run(
     except (NotADirectoryError, FileExistsError, PermissionError) as error:  # a path of the user's
         message = f"{error.filename}: {error.strerror}; choose another folder"
         status = _report(UserError(message), debug=command_line.is_given("debug"))
+    except OSError as error:
+        status = 1
+        if disk.is_trouble(error):
+            print(f"failed: {_one_line(disk.line(error))}", file=sys.stderr)
+        else:
+            traceback.print_exc()
     except KeyboardInterrupt:
         _leave_at_once(128 + signal.SIGINT)
     except SystemExit as left:

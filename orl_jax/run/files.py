@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
+from orl_jax.run.disk import naming
 from orl_jax.run.errors import UserError
 from orl_jax.run.reading import parse_json, read_bytes, read_text
 
@@ -28,7 +29,8 @@ def write_atomic(path: str | os.PathLike[str], text: str) -> None:
     """Writes UTF-8 text to a temporary file, then renames it to `path`; makes the folder.
 
     Raises:
-      OSError: the folder cannot be made or written to; what was at `path` is unchanged.
+      OSError: the folder cannot be made or written to; what was at `path` is unchanged. It has the
+        file's name.
 
     Example: `write_atomic("runs/demo/results.json", "{}")`.
     """
@@ -36,11 +38,13 @@ def write_atomic(path: str | os.PathLike[str], text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        # Half of a surrogate pair, which UTF-8 cannot hold, becomes an escape.
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        os.replace(partial, path)
+        with naming(path):
+            # Half of a surrogate pair, which UTF-8 cannot hold, becomes an escape.
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+            os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only disk there is none
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -175,8 +179,9 @@ class Journal:
         """Writes an entry, which has a text under "key"."""
         with self._lock:
             self._entries[entry["key"]] = entry
-            self._file.write(json.dumps(sealed(entry), ensure_ascii=False) + "\n")
-            self._file.flush()
+            with naming(self._file.name):
+                self._file.write(json.dumps(sealed(entry), ensure_ascii=False) + "\n")
+                self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""

@@ -1,5 +1,6 @@
 """What a run measures: WORKDIR/metrics.jsonl, and the same as TensorBoard events. No jax here."""
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -9,7 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from orl_jax.run.disk import naming
 from orl_jax.run.errors import UserError
+from orl_jax.run.events import EventsFile
 from orl_jax.run.files import read_json_lines, write_json_lines
 
 FILE = "metrics.jsonl"
@@ -28,6 +31,9 @@ class MetricsWriter:
         are dropped first; 0 means a fresh start, and drops all rows of the stage.
       active: False writes nothing: one process of several writes for all.
 
+    Raises:
+      OSError: with the file's name; also when a row is written: the disk is full or read-only.
+
     Example:
 
         with MetricsWriter("runs/demo", "rl", start_step=0) as metrics:
@@ -42,11 +48,9 @@ class MetricsWriter:
         folder = Path(workdir)
         folder.mkdir(parents=True, exist_ok=True)
         drop_rows_after(folder / FILE, stage, start_step)
-        self._file = (folder / FILE).open("a")
-        # Imported by who writes only: tensorboardX loads torch where that is installed.
-        from tensorboardX import SummaryWriter
-
-        self._events = SummaryWriter(str(folder), flush_secs=10, filename_suffix=f".{stage}")
+        self._path = folder / FILE
+        self._file = self._path.open("a")
+        self._events = EventsFile(workdir, stage)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars under their names. Fetch device arrays first, all in one transfer."""
@@ -55,24 +59,27 @@ class MetricsWriter:
         numbers = {name: float(value) for name, value in values.items()}
         finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
         row = {"stage": self.stage, "step": int(step), **finite}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
         for name, value in numbers.items():
-            self._events.add_scalar(f"{self.stage}/{name}", value, step)
+            self._events.scalar(f"{self.stage}/{name}", value, step)
 
     def histogram(self, step: int, name: str, values: Any) -> None:
         """A distribution, for TensorBoard only; values that aren't finite are left out."""
         values = np.asarray(values, np.float64).ravel()
         values = values[np.isfinite(values)]
         if values.size and self.active:
-            self._events.add_histogram(f"{self.stage}/{name}", values, step)
+            self._events.histogram(f"{self.stage}/{name}", values, step)
 
     def close(self) -> None:
         """Writes out what is still buffered."""
         if not self.active:
             return
-        self._file.close()
-        self._events.close()
+        with contextlib.ExitStack() as stack:  # both, whatever one of them raises
+            stack.callback(self._events.close)
+            stack.enter_context(naming(self._path))
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +90,8 @@ class MetricsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        with contextlib.suppress(*([OSError] if error else [])):  # an earlier error is the cause
+            self.close()
 
 
 def read_metrics(workdir: str, stage: str | None = None) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orl_jax.run import processes
+from orl_jax.run.disk import naming
 from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.metrics import MetricsWriter, drop_rows_after, read_metrics
 from orl_jax.training.monitors import Alarm, Monitors
@@ -75,5 +76,5 @@ class Rows:
     def _keep(self, alarm: Alarm) -> None:
         row = {"stage": self._stage, "step": alarm.step, **alarm._asdict()}
         row["value"] = alarm.value if math.isfinite(alarm.value) else None
-        with self._alarms.open("a") as file:
+        with naming(self._alarms), self._alarms.open("a") as file:
             file.write(json.dumps(row) + "\n")

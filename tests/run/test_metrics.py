@@ -1,6 +1,7 @@
 import json
 import math
 import pathlib
+import resource
 import struct
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from orl_jax.run import disk
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import MetricsWriter, read_metrics
 
@@ -105,3 +107,30 @@ def test_no_file_no_rows(tmp_path: pathlib.Path) -> None:
 def test_no_jax_is_needed() -> None:
     script = "import sys, orl_jax.run.metrics; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_full_disk_is_an_error_with_the_file_s_name_and_nothing_hangs(tmp_path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OSError, match=r"File too large.*events\.") as error:
+        with MetricsWriter(str(tmp_path), "rl") as metrics:
+            metrics.write(1, {"loss": 1.0})
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+            try:
+                for step in range(50):  # far more than any queue holds
+                    metrics.histogram(step, "x", np.arange(20_000) ** 2)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert disk.is_trouble(error.value)
+    assert "metrics" not in disk.line(error.value) and "File too large" in disk.line(error.value)
+    assert len(read_metrics(str(tmp_path))) == 1
+
+
+def test_a_row_that_does_not_fit_is_an_error_with_the_file_s_name(tmp_path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OSError, match=r"File too large.*metrics\.jsonl"):
+        with MetricsWriter(str(tmp_path), "rl") as metrics:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            try:
+                metrics.write(1, {f"value{number}": 0.0 for number in range(20)})
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
