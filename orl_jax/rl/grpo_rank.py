@@ -26,7 +26,7 @@ from orl_jax.rl import rl_metrics
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.scorer import Scorer, States
-from orl_jax.training.state import TrainState, apply_gradients
+from orl_jax.training.state import TrainState, apply_gradients, checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +133,8 @@ class GrpoRank:
           batch: whole groups with their judgement.
 
         Returns:
-          The new state, the metrics of the last update by the names that `metrics.jsonl` has, and
-          what was made of each response.
+          The new state (see `checked`), the metrics of the last update by the names that
+          `metrics.jsonl` has, and what was made of each response.
         """
         scored = self._score(state, frozen, banned, batch)
         constants = self._constants(state, frozen, banned, batch)
@@ -144,11 +144,11 @@ class GrpoRank:
             metrics["grad_norm"] = optax.tree.norm(grads)
             return apply_gradients(state, grads, self.optimizer), (metrics, ranked, old)
 
-        state, history = jax.lax.scan(update, state, length=self.updates_per_rollout)
+        after, history = jax.lax.scan(update, state, length=self.updates_per_rollout)
         metrics, ranked, old = jax.tree.map(lambda values: values[-1], history)
         metrics |= rl_metrics.of_ranks(ranked, batch.judgement)
         metrics |= rl_metrics.of_sampler(batch.responses, old)
-        return state._replace(step=state.step + 1), metrics, ranked
+        return *checked(state, after._replace(step=state.step + 1), metrics), ranked
 
     def _score(
         self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RolloutBatch

@@ -24,10 +24,12 @@ from orl_jax.rl.device_policy import DevicePolicy, Sampling
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
 from orl_jax.rl.scorer import Scorer
-from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.checkpoint import Checkpoints, locate
+from orl_jax.run.checkpoint_pins import pin
 from orl_jax.run.errors import UserError
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
 from orl_jax.training.saving import Saving
+from orl_jax.training.state import FINITE
 
 LORA = ((".*/lora_[ab]", "train"), (".*", "freeze"))
 
@@ -204,7 +206,8 @@ class Policy:
           Metrics by the names of docs/metrics.md.
 
         Raises:
-          UserError: not one rank for each response, or one that is not a finite number.
+          UserError: not one rank for each response, or one that is not a finite number; a loss or
+            gradient that is not finite: the policy is then as it was.
         """
         if len(ranks) != len(group.texts):
             raise UserError(f"{len(ranks)} ranks for a group of {len(group.texts)} responses")
@@ -219,6 +222,11 @@ class Policy:
         judgement = self._assembly.layout.rows(Judgement.of([ranking]))
         policy, batch = self._of_size(len(ranks)), group.batch._replace(judgement=judgement)
         self.state, metrics, _ = policy.update(self.state, policy.frozen, policy.banned, batch)
+        if not jax.device_get(metrics.pop(FINITE)):
+            raise UserError(
+                "the loss or its gradient is not finite; the update was not made. Load the policy "
+                "with a lower learning_rate"
+            )
         return {name: float(value) for name, value in jax.device_get(metrics).items()}
 
     def save(self, workdir: str) -> None:
@@ -240,6 +248,7 @@ class Policy:
                     f"{checkpoints.folder} has step {newest} of another policy, and this one is at "
                     f"step {step}; choose another folder"
                 )
+            pin(locate(self._base).path, workdir, "rl")
             checkpoints.save(step, self.state.saved(), extra)
         self._saved.add(place)
 

@@ -37,7 +37,7 @@ from orl_jax.rl import rl_metrics
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import predict
 from orl_jax.rl.scorer import Scorer, strided
-from orl_jax.training.state import TrainState, apply_gradients
+from orl_jax.training.state import TrainState, apply_gradients, checked
 
 
 class Constants(NamedTuple):
@@ -150,7 +150,7 @@ class Ppo:
         ranked = self._ranked(constants, batch)
         metrics |= rl_metrics.of_ranks(ranked, batch.judgement)
         metrics |= rl_metrics.of_sampler(batch.responses, constants.log_prob)
-        return after._replace(step=state.step + 1), metrics, ranked
+        return *checked(state, after._replace(step=state.step + 1), metrics), ranked
 
     def _estimate(
         self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RolloutBatch

@@ -34,7 +34,7 @@ from orl_jax.run.metrics import read_metrics
 from orl_jax.training import loop
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
 from orl_jax.training.saving import Saving
-from orl_jax.training.state import TrainState, apply_gradients, shardings, start
+from orl_jax.training.state import TrainState, apply_gradients, checked, shardings, start
 
 VALIDATION = "validation/accuracy"
 HEAD = "reward"  # the head's name in a checkpoint, also of a ranker
@@ -104,8 +104,8 @@ def make_step(
         gradient = jax.value_and_grad(objective, has_aux=True)
         (_, metrics), grads = gradient(state.trained, frozen, answers, ranks)
         metrics |= {"grad_norm": optax.tree.norm(grads), "learning_rate": schedule(state.step)}
-        state = apply_gradients(state, grads, optimizer)
-        return state._replace(step=state.step + 1), metrics
+        after = apply_gradients(state, grads, optimizer)
+        return checked(state, after._replace(step=state.step + 1), metrics)
 
     return step
 

@@ -8,8 +8,10 @@ step: they agree after every step whether to stop, and the first one writes for 
 
 import dataclasses
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,14 +20,15 @@ from tqdm import tqdm
 from orl_jax.data.look_ahead import Batches
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.checkpoint_pins import pin
 from orl_jax.run.clock import span
 from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.metrics import MetricsWriter
 from orl_jax.run.stop import StopRequested, StopSignal
 from orl_jax.training.monitors import Monitors
 from orl_jax.training.rows import Rows
-from orl_jax.training.saving import Saving, check_same_settings, restore
-from orl_jax.training.state import TrainState
+from orl_jax.training.saving import Saving, check_same_settings, restore, sole_use
+from orl_jax.training.state import FINITE, TrainState
 
 Metrics = Mapping[str, Any]
 TrainStep = Callable[[TrainState, dict[str, Any], MetricsWriter], tuple[TrainState, Metrics]]
@@ -76,15 +79,24 @@ def run(
       The state after the last update; it is saved.
 
     Raises:
-      UserError: the checkpoint to resume from was trained with other settings.
+      UserError: the checkpoint to resume from was trained with other settings; another process
+        trains in `workdir`.
       StopRequested: after saving, on SIGTERM or SIGINT.
       TrainingHalted: after saving, on an alarm that stops. The stage can then be resumed; that
-        alarm halts it again only after it has cleared and been raised again.
+        alarm halts it again only after it has cleared and been raised again. Without saving, at the
+        first loss or gradient that is not finite.
 
       If a step itself raises one of the last two, state and data are those before that step.
     """
-    with Checkpoints(workdir, stage.name, saving.keep) as checkpoints:
+    with (
+        sole_use(workdir),
+        Checkpoints(workdir, stage.name, saving.keep) as checkpoints,
+    ):
         elapsed = 0.0
+        if processes.is_writer():
+            checkpoints.drop_unfinished()
+            if stage.base:
+                pin(Path(os.path.normpath(os.path.join(workdir, stage.base))), workdir, stage.name)
         if checkpoints.latest_step() is not None:
             check_same_settings(checkpoints, stage.sections or (stage.name,), saving.config)
             state, elapsed = restore(checkpoints, state, batches)
@@ -152,6 +164,7 @@ class _Loop:
             self._save(state, step, place)
             raise
         step += 1
+        self._stop_unless_finite(step, values)
         if step % stage.log_every == 0 or step == stage.steps:
             self._log(step, values, batches.wait_seconds - waited)
         if stage.validate_every and (step % stage.validate_every == 0 or step == stage.steps):
@@ -159,8 +172,24 @@ class _Loop:
         self._bar.update(self._progress(step) - self._bar.n)
         return state
 
+    def _stop_unless_finite(self, step: int, values: Metrics) -> None:
+        """At once: the state is that before the step, and what was saved stays the newest."""
+        if FINITE not in values or jax.device_get(values[FINITE]):
+            return
+        section = (self._stage.sections or (self._stage.name,))[0]
+        self._checkpoints.wait()
+        saved = self._checkpoints.latest_step()
+        kept = "nothing was saved" if saved is None else f"the newest checkpoint is of step {saved}"
+        raise TrainingHalted(
+            f"{self._stage.name}: loss or gradient of step {step} is not finite (loss "
+            f"{float(jax.device_get(values['loss'])):.3g}), so the step was not taken; {kept}. "
+            f"Try, in another --workdir, a lower --config.{section}.learning_rate or "
+            f"--config.{section}.max_grad_norm, a longer warm-up, or dtype=float32"
+        )
+
     def _log(self, step: int, values: Metrics, waited: float) -> None:
-        values = jax.device_get(dict(values)) | {
+        values = {name: value for name, value in values.items() if name != FINITE}
+        values = jax.device_get(values) | {
             "data/bad_videos": self._batches.bad_videos,
             "data/wait_seconds": waited,
             "time/data": waited,

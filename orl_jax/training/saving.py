@@ -1,5 +1,6 @@
 """What a stage is resumed from: when it is saved, and whether its settings are still the same."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -10,10 +11,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from orl_jax.data.look_ahead import Batches
+from orl_jax.run import processes
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.config import to_json
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
+from orl_jax.run.lock import Lock
 from orl_jax.run.rules import ORACLE_MEANS
 from orl_jax.run.upgrade import upgrade
 from orl_jax.training.state import TrainState
@@ -55,6 +58,28 @@ class Saving:
         """Writes WORKDIR/config.json; makes the folder."""
         text = json.dumps(self.config, indent=2) + "\n"
         write_atomic(Path(workdir) / "config.json", text)
+
+
+@contextlib.contextmanager
+def sole_use(workdir: str) -> Iterator[None]:
+    """Keeps other runs out of a workdir; the first process of a run does so for all of them.
+
+    Reading a workdir, for an evaluation or a report, needs no lock.
+
+    Raises:
+      UserError: another run is training there, with its process, host and time.
+    """
+    lock, refusal = None, ""
+    if processes.is_writer():
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        try:
+            lock = Lock(workdir, "wait for its end, or choose another --workdir")
+        except UserError as error:
+            refusal = str(error)
+    if refusal := processes.gather(refusal)[0]:
+        raise UserError(refusal)
+    with lock or contextlib.nullcontext():
+        yield
 
 
 def restore(

@@ -36,7 +36,7 @@ from orl_jax.training import loop
 from orl_jax.training.curriculum import Curriculum
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
 from orl_jax.training.saving import Saving
-from orl_jax.training.state import TrainState, apply_gradients, shardings, start
+from orl_jax.training.state import TrainState, apply_gradients, checked, shardings, start
 
 
 class Lessons(NamedTuple):
@@ -102,8 +102,8 @@ def make_step(
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
         }
-        state = apply_gradients(state, grads, optimizer)
-        return state._replace(step=state.step + 1), metrics
+        after = apply_gradients(state, grads, optimizer)
+        return checked(state, after._replace(step=state.step + 1), metrics)
 
     return step
 

@@ -13,6 +13,8 @@ from orl_jax.models.params import policy_of
 from orl_jax.models.sequences import Responses
 from orl_jax.models.sharding.layout import Layout
 
+FINITE = "finite"  # among a step's metrics: whether the step was taken; it is not logged
+
 
 class Ahead(NamedTuple):
     """Responses that were sampled before the last update (`oracle.lag`).
@@ -132,8 +134,34 @@ def shardings(
 def apply_gradients(
     state: TrainState, grads: dict[str, Any], optimizer: optax.GradientTransformation
 ) -> TrainState:
-    """One update of `trained`; the caller counts the step."""
+    """One update of `trained`; the caller counts the step, and says whether it counts (`checked`).
+
+    A gradient that is not finite makes parameters that are not: AdamW has no other way.
+    """
     with jax.named_scope("optimiser"):
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
         trained = optax.apply_updates(state.trained, updates)
     return state._replace(trained=trained, opt_state=opt_state)
+
+
+def checked(
+    before: TrainState, after: TrainState, metrics: dict[str, Array]
+) -> tuple[TrainState, dict[str, Array]]:
+    """The end of a step: its state, or the one before it where something is not finite.
+
+    Args:
+      before: the state that the step began with.
+      after: the state with the step counted and all of its updates.
+      metrics: with "loss".
+
+    Returns:
+      `after` if the loss and all its floating-point numbers are finite, otherwise `before`; and the
+      metrics with `FINITE`, a bool that says which. No update is skipped in silence: whoever
+      makes steps stops at the first that was not taken.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(after) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    finite = jnp.isfinite(metrics["loss"])
+    for leaf in leaves:
+        finite &= jnp.isfinite(leaf).all()
+    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, before)
+    return state, {**metrics, FINITE: finite}

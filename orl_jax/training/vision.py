@@ -31,7 +31,7 @@ from orl_jax.run import processes
 from orl_jax.training import loop
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
 from orl_jax.training.saving import Saving
-from orl_jax.training.state import TrainState, apply_gradients, shardings, start
+from orl_jax.training.state import TrainState, apply_gradients, checked, shardings, start
 
 
 class Clips(NamedTuple):
@@ -113,8 +113,8 @@ def make_step(loss: Any, optimizer: optax.GradientTransformation, schedule: opta
         gradient = jax.value_and_grad(loss, has_aux=True)
         (_, metrics), grads = gradient(state.trained, clips, state.step_key())
         metrics["learning_rate"] = schedule(state.step)
-        state = apply_gradients(state, grads, optimizer)
-        return state._replace(step=state.step + 1), metrics
+        after = apply_gradients(state, grads, optimizer)
+        return checked(state, after._replace(step=state.step + 1), metrics)
 
     return step
 
