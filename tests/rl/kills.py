@@ -2,7 +2,7 @@
 
     python tests/rl/kills.py --count=100 --folder=FOLDER
 
-Each run begins from one SFT checkpoint. It is killed one to four times, at a random moment of a
+Each run begins from one SFT checkpoint. It is killed two to ten times, at a random moment of a
 random phase (rollout, Oracle, update, save, validation), each time started again, and then left to
 end. Its parameters, optimiser and data position must be those of the run that nobody killed, bit
 for bit. The command prints what was killed where, and how many runs differ; its exit status is 0
@@ -34,6 +34,8 @@ import programs
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 programs.use()  # before the first import of jax
 
+from orl_jax.data.source import open_split
+from orl_jax.data.text.tokenizer import load_tokenizer
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.rl import stage as rl
 from orl_jax.rl.learner import Learner
@@ -160,7 +162,7 @@ def campaign(
     while sum(counts[phase] for phase in PHASES) < count:
         counts["runs"] += 1
         workdir, kills = str(folder / f"run{counts['runs']}"), []
-        for _ in range(chance.randint(1, 4)):
+        for _ in range(chance.randint(2, 10)):
             if sum(counts[phase] for phase in PHASES) == count:
                 break
             kill = draw(chance)
@@ -190,6 +192,8 @@ def prepare(folder: pathlib.Path) -> str:
         os.waitpid(pid, 0)
     import tiny_run
 
+    load_tokenizer(folder / "data" / "tokenizer")  # what they import, every life needs
+    open_split(str(folder / "data"), "train")
     config = tiny_run.tiny_config(folder / "data")
     config.unlock()
     config.rl.init_from = f"{folder}/run/checkpoints/sft"

@@ -9,7 +9,7 @@ import pytest
 
 from orl_jax.oracles import NoisyOracle, Ranking, RankRequest
 from orl_jax.rl.asking import Asker, AskingSettings
-from orl_jax.run import stop
+from orl_jax.run import background, stop
 from orl_jax.run.stop import StopRequested, StopSignal
 
 REQUESTS = [RankRequest("p0", "?", ("a", "b")), RankRequest("p1", "?", ("a", "b"))]
@@ -19,9 +19,10 @@ class Waiting:
     """Ranks the first request; the second only unless it is asked to stop, or is cancelled."""
 
     def __init__(self):
-        self.cancelled = threading.Event()
+        self.asked, self.cancelled = threading.Event(), threading.Event()
 
     def rank(self, requests):
+        self.asked.set()
         end = time.monotonic() + 20
         while time.monotonic() < end and not stop.requested() and not self.cancelled.is_set():
             time.sleep(0.02)
@@ -70,5 +71,24 @@ def test_closing_ends_what_is_asked_in_the_background():
     inner = Waiting()
     asker = Asker(NoisyOracle(inner), AskingSettings(background=True))
     answer = asker.begin(REQUESTS)
+    assert inner.asked.wait(20)
     asker.close()
     assert inner.cancelled.is_set() and len(answer().rankings) == 2
+
+
+def test_an_oracle_that_cannot_be_cancelled_is_left_to_itself(monkeypatch):
+    monkeypatch.setattr(background, "GRACE_SECONDS", 0.2)
+    never = threading.Event()
+
+    class Deaf:
+        def rank(self, requests):
+            never.wait(60)
+            return [Ranking.from_order([0, 1], 2)] * 2
+
+    with Asker(Deaf()) as asker, StopSignal():
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        start = time.monotonic()
+        with pytest.raises(StopRequested, match="SIGTERM"):
+            asker.begin(REQUESTS)()
+        assert time.monotonic() - start < 10
+    never.set()

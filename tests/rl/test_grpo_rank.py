@@ -32,7 +32,7 @@ from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
 from orl_jax.rl.ppo import PpoSettings
 from orl_jax.rl.scorer import Scorer
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
-from orl_jax.training.state import start
+from orl_jax.training.state import FINITE, start
 
 B, G, T = 4, 3, 4
 LORA = ((".*/lora_[ab]", "train"), (".*", "freeze"))
@@ -215,8 +215,17 @@ def test_without_any_valid_ranking_nothing_is_learnt(step):
     jax.tree.map(np.testing.assert_array_equal, after.trained, state.trained)
     assert int(after.step) == 1
     sampler_gaps = ("sampler/logprob_gap_mean", "sampler/logprob_gap_max")
-    for name in metrics.keys() - set(sampler_gaps):
+    for name in metrics.keys() - {*sampler_gaps, FINITE}:
         assert float(metrics[name]) == 0.0, name
+
+
+def test_a_loss_that_is_not_finite_changes_nothing(step):
+    state, frozen = make_state(drift=0.1)
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, frozen)
+    after, metrics, _ = step(state, broken, BANNED, make_batch())
+    assert not metrics[FINITE]
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+    assert step(state, frozen, BANNED, make_batch())[1][FINITE]
 
 
 def test_kl_is_zero_at_the_start_and_grows(step):
@@ -241,7 +250,7 @@ def test_metrics_have_their_names(step):
         "clip/low_fraction", "clip/high_fraction", "advantage/abs_mean", "advantage/max",
         "advantage/min", "advantage/oracle_correlation", "penalty/mean", "penalty/max",
         "rank/kendall_tau", "rank/ndcg", "rank/tie_fraction", "group/no_signal_fraction",
-        "sampler/logprob_gap_mean", "sampler/logprob_gap_max",
+        "sampler/logprob_gap_mean", "sampler/logprob_gap_max", FINITE,
     }  # fmt: skip
 
 

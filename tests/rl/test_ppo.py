@@ -16,7 +16,7 @@ from orl_jax.rl.algorithms import with_value_model
 from orl_jax.rl.ppo import Ppo, PpoSettings, explained
 from orl_jax.rl.scorer import Scorer
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
-from orl_jax.training.state import start
+from orl_jax.training.state import FINITE, start
 
 SETTINGS = {
     "clip_low": 0.2, "clip_high": 0.2, "entropy_coefficient": 0.05, "updates_per_rollout": 1,
@@ -144,6 +144,14 @@ def test_scores_lift_what_they_prefer():
         history.append(ranked.log_probs.mean(axis=0))
     assert history[-1][0] > history[0][0] + 0.3
     assert history[-1][2] < history[0][2] - 0.3
+
+
+def test_a_score_that_is_not_finite_changes_nothing(step):
+    state, frozen = make_state()
+    scores = make_batch().judgement.scores.at[0, 0].set(jnp.nan)
+    after, metrics, _ = step(state, frozen, BANNED, make_batch(scores=scores))
+    assert not metrics[FINITE]
+    jax.tree.map(np.testing.assert_array_equal, after, state)
 
 
 def test_explained_share_of_the_returns():
