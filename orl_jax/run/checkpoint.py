@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from orl_jax.run import checkpoint_sums, disk
-from orl_jax.run.checkpoint_damage import readable
+from orl_jax.run.checkpoint_damage import readable, suppress_aftermath
 from orl_jax.run.checkpoint_pins import is_pinned
 from orl_jax.run.errors import Failure, UserError
 
@@ -82,7 +82,8 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: str, stage: str, keep: int | None = None):
-        absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax logs each of its steps
+        # Orbax logs each of its steps, and a traceback of every error that it then raises.
+        absl_logging.set_verbosity(absl_logging.FATAL)
         self.folder = Path(workdir).absolute() / FOLDER / stage
         self._keep = keep
         self._opened: ocp.CheckpointManager | None = None
@@ -213,6 +214,7 @@ class Checkpoints:
                 raise
             steps = _steps(self.folder) if self.folder.is_dir() else []
             newest = f"the newest intact one is of step {steps[-1]}" if steps else "there is none"
+            suppress_aftermath(error)
             reason = " ".join(str(error).split("[tensorstore_spec")[0].split())[:300]
             raise Failure(
                 f"a checkpoint could not be written to {self.folder} ({reason}); {newest}. Make "

@@ -49,6 +49,13 @@ def readable(path: Path, trouble: str) -> Iterator[None]:
     asyncio.setLevel(level)
 
 
+def suppress_aftermath(error: BaseException) -> None:
+    """After a failed write: what Orbax's threads still print as they end is of no use."""
+    sys.unraisablehook = functools.partial(_skip_aftermath, sys.unraisablehook)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    _drop_pending_reads(error)
+
+
 def _skip_aftermath(hook: Callable[[Any], object], unraisable: Any) -> None:
     """Stands in for `sys.unraisablehook`."""
     if not str(unraisable.exc_value).startswith(_AFTERMATH):

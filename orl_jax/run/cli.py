@@ -179,12 +179,12 @@ class _Console(logging.Handler):
 
 
 def _start_logging() -> None:
-    """Ours from INFO on, other packages' from WARNING on; absl's (Orbax) only errors."""
+    """Ours from INFO on, others' from WARNING on; none of absl's: what Orbax logs it also raises."""
     handler = _Console()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_ours_or_grave)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    absl_logging.set_verbosity(absl_logging.FATAL)
 
 
 def _is_ours_or_grave(record: logging.LogRecord) -> bool:

@@ -161,7 +161,7 @@ def campaign(
     chance, counts, expected = random.Random(seed), Counter(), ending(whole)
     while sum(counts[phase] for phase in PHASES) < count:
         counts["runs"] += 1
-        workdir, kills = str(folder / f"run{counts['runs']}"), []
+        workdir, kills = str(folder / "lives" / str(counts["runs"])), []
         for _ in range(chance.randint(2, 10)):
             if sum(counts[phase] for phase in PHASES) == count:
                 break

@@ -100,17 +100,18 @@ def test_a_step_is_taken_whole_or_not_at_all():
     jax.tree.map(np.testing.assert_array_equal, taken, after)
 
 
-def test_a_full_disk_ends_the_run_with_the_newest_checkpoint_intact(tmp_path):
-    size, before = 20_000, resource.getrlimit(resource.RLIMIT_FSIZE)
+def test_a_full_disk_ends_the_run_with_the_newest_checkpoint_intact(tmp_path, caplog):
+    size, before = 400_000, resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0).normal(size=size).astype(np.float32)
     with pytest.raises(TrainingHalted):
         run(tmp_path, losses=(1, 1, math.nan), gradients=(noise, noise), size=size)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
     try:
         with pytest.raises(Failure, match=r"could not be written.*intact one is of step 2"):
             run(tmp_path, gradients=(noise,) * 6, size=size)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert newest(tmp_path)[0] == 2
     run(tmp_path, gradients=(noise,) * 6, size=size)
     assert newest(tmp_path)[0] == 6
@@ -123,10 +124,8 @@ def test_a_second_run_in_a_workdir_is_told_who_uses_it(tmp_path):
             run(tmp_path)
         assert not (tmp_path / "metrics.jsonl").exists()
     run(tmp_path)  # and after it, or its death:
-    code = (
-        f"import os; from orl_jax.run.lock import Lock; lock = Lock({str(tmp_path)!r}); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", code])
+    code = "import os, sys; from orl_jax.run.lock import Lock; x = Lock(sys.argv[1]); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 9
     run(tmp_path, name="rl")  # stages of one workdir run one after the other
 
 
