@@ -179,7 +179,7 @@ class _Console(logging.Handler):
 
 
 def _start_logging() -> None:
-    """Ours from INFO on, others' from WARNING on; none of absl's: what Orbax logs it also raises."""
+    """Ours from INFO on, others' from WARNING on; none of absl's: Orbax raises what it logs."""
     handler = _Console()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_ours_or_grave)
