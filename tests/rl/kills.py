@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -34,8 +35,6 @@ import programs
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 programs.use()  # before the first import of jax
 
-from orl_jax.data.source import open_split
-from orl_jax.data.text.tokenizer import load_tokenizer
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.rl import stage as rl
 from orl_jax.rl.learner import Learner
@@ -76,6 +75,8 @@ def live(config: str, workdir: str, kill: Kill | None = None) -> int:
                 _arm(kill)
             rl.train(configs.from_json(config), workdir)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
@@ -192,8 +193,6 @@ def prepare(folder: pathlib.Path) -> str:
         os.waitpid(pid, 0)
     import tiny_run
 
-    load_tokenizer(folder / "data" / "tokenizer")  # what they import, every life needs
-    open_split(str(folder / "data"), "train")
     config = tiny_run.tiny_config(folder / "data")
     config.unlock()
     config.rl.init_from = f"{folder}/run/checkpoints/sft"
