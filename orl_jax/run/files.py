@@ -1,5 +1,6 @@
 """Files of a run: JSON and JSON lines, written atomically, or a journal that survives a kill."""
 
+import contextlib
 import hashlib
 import json
 import logging

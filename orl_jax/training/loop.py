@@ -26,8 +26,9 @@ from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.metrics import MetricsWriter
 from orl_jax.run.stop import StopRequested, StopSignal
 from orl_jax.training.monitors import Monitors
+from orl_jax.training.resuming import check_same
 from orl_jax.training.rows import Rows
-from orl_jax.training.saving import Saving, check_same_settings, restore, sole_use
+from orl_jax.training.saving import Saving, restore, sole_use
 from orl_jax.training.state import FINITE, TrainState
 
 Metrics = Mapping[str, Any]
@@ -47,7 +48,8 @@ class Stage:
       base: the checkpoint that the stage began from, for `Checkpoints.save`.
       monitors: watch its rows; what they say is logged, and kept in WORKDIR/alarms.jsonl.
       sections: of the configuration that it is trained by, which may not change when it is resumed;
-        empty is the section of its name.
+        empty is the section of its name. Some others may not either; see `resuming`.
+      identity: what else may not change, as `resuming.identity` gives it; saved with it.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Stage:
     base: str = ""
     monitors: Monitors | None = None
     sections: tuple[str, ...] = ()
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def run(
@@ -95,12 +98,13 @@ def run(
         elapsed = 0.0
         if processes.is_writer():
             checkpoints.drop_unfinished()
-            if stage.base:
-                pin(Path(os.path.normpath(os.path.join(workdir, stage.base))), workdir, stage.name)
         if checkpoints.latest_step() is not None:
-            check_same_settings(checkpoints, stage.sections or (stage.name,), saving.config)
+            sections = stage.sections or (stage.name,)
+            check_same(checkpoints, sections, saving.config, stage.identity)
             state, elapsed = restore(checkpoints, state, batches)
         if processes.is_writer():
+            if stage.base:
+                pin(Path(os.path.normpath(os.path.join(workdir, stage.base))), workdir, stage.name)
             saving.write_config(workdir)
         start = int(jax.device_get(state.step))
         with (
@@ -210,6 +214,7 @@ class _Loop:
         extra = {
             "config": self._saving.config,
             "base": self._stage.base,
+            **self._stage.identity,
             "data": batches.merge_states(processes.gather(place or batches.get_state())),
             "seconds": time.monotonic() - self._begun,
         }

@@ -1,10 +1,10 @@
-"""What a stage is resumed from: when it is saved, and whether its settings are still the same."""
+"""When a stage is saved, where, and what it is resumed from."""
 
 import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,7 @@ from orl_jax.run.config import to_json
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
 from orl_jax.run.lock import Lock
-from orl_jax.run.rules import ORACLE_MEANS
-from orl_jax.run.upgrade import upgrade
 from orl_jax.training.state import TrainState
-
-# What may differ when a stage is resumed: how long it runs, and what it shows of it.
-MAY_CHANGE = (
-    "steps",
-    "epochs",
-    "seconds",
-    "log_every",
-    "validate_every",
-    "rollouts_every",
-    "init_from",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,38 +86,3 @@ def restore(
     batches.set_state(extra["data"])
     logging.info("resuming from step %d of %s", restored["step"], checkpoints.folder)
     return TrainState.restored(restored), extra["seconds"]
-
-
-def check_same_settings(
-    checkpoints: Checkpoints, sections: Sequence[str], config: Mapping[str, Any]
-) -> None:
-    """Refuses to resume a run with another algorithm, Oracle, rate, …: it would be neither.
-
-    Args:
-      checkpoints: of the stage; there is at least one.
-      sections: of the configuration that the stage is trained by.
-      config: the configuration of now.
-
-    Raises:
-      UserError: names the first key that differs, other than those of `MAY_CHANGE`.
-    """
-    stored = upgrade(checkpoints.restore_extra()["config"])
-    for section in sections:
-        for key, value, other in differences(stored.get(section, {}), config.get(section, {})):
-            if key.rpartition(".")[2] not in (*MAY_CHANGE, *ORACLE_MEANS):
-                raise UserError(
-                    f"{checkpoints.folder} was trained with {section}.{key}={value!r}, the config "
-                    f"says {other!r}; choose another --workdir"
-                )
-
-
-def differences(
-    stored: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """Dotted keys that both have, with values that differ; a key that one lacks is a new one."""
-    for key, value in stored.items():
-        other = now.get(key, value)
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            yield from differences(value, other, f"{prefix}{key}.")
-        elif other != value:
-            yield f"{prefix}{key}", value, other

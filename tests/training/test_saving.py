@@ -2,7 +2,7 @@
 
 import pytest
 
-from orl_jax.training.saving import differences
+from orl_jax.training.resuming import differences
 
 STORED = {"name": "served", "served": {"model": "a", "timeout": 60.0}, "seed": 0}
 
