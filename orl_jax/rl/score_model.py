@@ -29,10 +29,12 @@ from orl_jax.models.value import initial_head, response_scores
 from orl_jax.models.vlm import VLM
 from orl_jax.rl.answers import OrderReader, group_size
 from orl_jax.run import processes
+from orl_jax.run.checkpoint import locate
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.training import loop
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.resuming import digest, identity
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, checked, shardings, start
 
@@ -170,6 +172,7 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
         log_every=settings.log_every,
         validate_every=settings.validate_every,
         base=assemblies.base_reference(workdir, base),
+        identity=identity(assembly.encoder.digest, digest(kind.items), locate(base)),
     )
     with load(training, Plan(**rows)) as batches:
         state = loop.run(stage, Saving.of(config), workdir, state, batches)

@@ -41,12 +41,14 @@ from orl_jax.rl.learner import Learner
 from orl_jax.rl.learner_settings import LearnerSettings
 from orl_jax.rl.score_oracle import REWARD, TRAINED, checked_checkpoint, device_oracles
 from orl_jax.run import processes
+from orl_jax.run.checkpoint import locate
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.training import loop
 from orl_jax.training.limits import Limits
 from orl_jax.training.monitors import Monitors
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.resuming import identity
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState
 
@@ -109,6 +111,7 @@ def _opened(
             seconds=rl.seconds,
             validate_every=rl.validate_every,
             base=assemblies.base_reference(workdir, base),
+            identity=identity(assembly.encoder.digest, items.digest, locate(base)),
             monitors=Monitors(Limits.of(config.monitors)),
             sections=("rl", "oracle"),
         )

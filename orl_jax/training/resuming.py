@@ -5,6 +5,8 @@ the training data, the checkpoint that the stage began from. Checkpoints of earl
 lack some of this, are compared in what they have.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +43,11 @@ def identity(tokenizer: str, items: str, base: Location | None = None) -> dict[s
     return {TOKENIZER: tokenizer, ITEMS: items, BASE: base_identity(base) if base else None}
 
 
+def digest(items: Sequence[Mapping[str, Any]]) -> str:
+    """Of training data that is in memory; 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(list(items), default=str).encode()).hexdigest()[:16]
+
+
 def base_identity(base: Location) -> dict[str, Any]:
     """Step, time and content of a checkpoint; another one in its place differs."""
     digest = checkpoint_sums.digest(base.path)
@@ -53,7 +60,7 @@ def check_same(
     config: Mapping[str, Any],
     now: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refuses to resume a run with another model, data, algorithm, Oracle, rate, base, …
+    """Refuses to resume a run with another model, data, algorithm, Oracle, rate or base.
 
     Args:
       checkpoints: of the stage; there is at least one.
@@ -67,9 +74,9 @@ def check_same(
     extra = checkpoints.restore_extra()
     stored, folder = upgrade(extra["config"]), checkpoints.folder
     for section in (*sections, *SHARED):
-        before, after = (
-            {section: tree[section]} if section in tree else {} for tree in (stored, config)
-        )
+        if section not in stored or section not in config:
+            continue
+        before, after = ({section: tree[section]} for tree in (stored, config))
         for key, value, other in differences(before, after):
             if not may_change(key, sections, config):
                 raise UserError(

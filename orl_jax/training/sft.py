@@ -31,10 +31,12 @@ from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
 from orl_jax.ops.losses import masked_mean
 from orl_jax.run import processes
+from orl_jax.run.checkpoint import locate
 from orl_jax.run.clock import span
 from orl_jax.training import loop
 from orl_jax.training.curriculum import Curriculum
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.resuming import identity
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, checked, shardings, start
 
@@ -159,7 +161,11 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         log_every=settings.log_every,
         validate_every=settings.validate_every,
         base=assemblies.base_reference(workdir, base) if base else "",
-    )
+        identity=identity(
+            assembly.encoder.digest, open_split(config.data.folder, "train").digest,
+            locate(base) if base else None,
+        ),
+    )  # fmt: skip
     with make_curriculum(config, assembly, cache) as batches:
         return loop.run(stage, Saving.of(config), workdir, state, batches)
 

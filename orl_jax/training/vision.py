@@ -30,6 +30,7 @@ from orl_jax.models.vlm import VLM
 from orl_jax.run import processes
 from orl_jax.training import loop
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
+from orl_jax.training.resuming import identity
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, checked, shardings, start
 
@@ -156,7 +157,10 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         return (encoder_step if in_encoder_phase else adapter_step)(state, clips)
 
     steps, log_every = settings.steps, settings.log_every
-    stage = loop.Stage("vision", vision_step, validate=None, steps=steps, log_every=log_every)
+    stage = loop.Stage(
+        "vision", vision_step, validate=None, steps=steps, log_every=log_every,
+        identity=identity(assembly.encoder.digest, open_split(config.data.folder, "train").digest),
+    )  # fmt: skip
     with make_loader(config, assembly) as batches:
         return loop.run(stage, Saving.of(config), workdir, state, batches)
 
