@@ -183,20 +183,16 @@ class GrpoRank:
         """
         gradient = jax.value_and_grad(partial(self._loss, constants), has_aux=True)
 
-        def accumulate(total: Any, part: Scored) -> tuple[Any, tuple[Ranked, Array]]:
-            (_, (metrics, *seen)), grads = gradient(trained, part)
-            summed = jax.tree.map(jnp.add, total, (grads, metrics))
-            ratio_max = jnp.maximum(total[1]["ratio/max"], metrics["ratio/max"])
-            summed[1]["ratio/max"] = ratio_max  # the one metric that does not add up
-            return summed, tuple(seen)
+        def accumulate(total: Any, part: Scored) -> tuple[Any, tuple]:
+            (_, found), grads = gradient(trained, part)
+            return jax.tree.map(jnp.add, total, grads), found
 
-        parts = self.scorer.split(scored)
-        (_, (metrics, *_)), grads = jax.eval_shape(
-            gradient, trained, jax.tree.map(lambda x: x[0], parts)
-        )
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, metrics))
-        (grads, metrics), seen = jax.lax.scan(accumulate, zeros, parts)
-        ranked, old = self.scorer.join(seen)
+        zeros = jax.tree.map(jnp.zeros_like, trained)
+        grads, found = jax.lax.scan(accumulate, zeros, self.scorer.split(scored))
+        shares, *seen = found
+        metrics = {name: share.sum(axis=0) for name, share in shares.items()}
+        metrics["ratio/max"] = shares["ratio/max"].max(axis=0)  # the one that does not add up
+        ranked, old = self.scorer.join(tuple(seen))
         return grads, metrics, ranked, old
 
     @jax.named_scope("loss")
