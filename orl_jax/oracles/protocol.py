@@ -1,22 +1,27 @@
 """The request to an Oracle, the Oracle protocol, and the one place where Oracles are called.
 
 An Oracle's *answers* are data: a bad answer becomes an invalid `Ranking` with a reason, and its
-group is left out of the loss. A *programmer's* mistakes (such as wrong sizes in a request) raise
+group is left out of the loss. What an Oracle says is kept without secrets, and identical answers
+are tied whatever it says. A *programmer's* mistakes (such as wrong sizes in a request) raise
 `ValueError`. No jax here.
 """
 
 import dataclasses
 import logging
+import math
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.disk import is_trouble
 from orl_jax.run.errors import Failure, UserError
+from orl_jax.run.outside_text import one_line, redacted, storable
 
 _log = logging.getLogger(__name__)
 POLICIES = ("skip", "raise")
+_REASON = 1000  # characters
 
 
 class OracleError(RuntimeError):
@@ -81,12 +86,21 @@ class Oracle(Protocol):
         ...
 
 
-def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -> list[Ranking]:
+def ask(
+    oracle: Oracle,
+    requests: Sequence[RankRequest],
+    policy: str = "skip",
+    *,
+    tie_identical: bool = True,
+) -> list[Ranking]:
     """Calls the Oracle once and returns one checked ranking per request.
 
     A ranking without its seconds gets an equal share of the call's.
 
     Args:
+      tie_identical: ties answers that are the same, to the letter and in whether they are
+        truncated: each gets the mean of their scores, or of their ranks. False leaves them as the
+        Oracle ranked them, for those who measure it.
       policy: "skip" turns a failure (an exception, a wrong count or size) into invalid rankings
         with the reason, and logs their number; "raise" raises on a failure and on any invalid
         ranking.
@@ -102,6 +116,8 @@ def ask(oracle: Oracle, requests: Sequence[RankRequest], policy: str = "skip") -
     rankings = _call(oracle, requests, policy)
     share = (time.monotonic() - start) / max(len(requests), 1)
     checked = [_fitting(k, r, share) for k, r in zip(rankings, requests, strict=True)]
+    if tie_identical:
+        checked = [tied_where_identical(k, r) for k, r in zip(checked, requests, strict=True)]
     bad = [(r.prompt_id, k.reason) for r, k in zip(requests, checked, strict=True) if not k.valid]
     if bad:
         first = f"first {bad[0][0]}: {bad[0][1]}"
@@ -146,10 +162,10 @@ def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[
     except Exception as error:  # an Oracle may be any code, or a remote service
         if isinstance(error, OSError) and is_trouble(error):  # of its cache: it will fail again
             raise
-        reason = f"{type(error).__name__}: {error}"
+        reason = one_line(f"{type(error).__name__}: {error}", _REASON)
         if policy == "raise":
             raise OracleError(f"the Oracle failed: {reason}") from error
-        _log.warning("the Oracle failed", exc_info=True)
+        _log.warning("the Oracle failed\n%s", redacted(traceback.format_exc()))
         return [Ranking.invalid(reason, request.size) for request in requests]
 
 
@@ -158,8 +174,42 @@ def _fitting(ranking: Any, request: RankRequest, seconds: float) -> Ranking:
     if not isinstance(ranking, Ranking):
         reason = f"not a Ranking but {type(ranking).__name__}"
         return Ranking.invalid(reason, request.size, seconds=seconds)
-    seconds = ranking.seconds or seconds
+    seconds, raw = _seconds(ranking.seconds, seconds), storable(str(ranking.raw))
     if len(ranking.ranks) != request.size:
         reason = f"{len(ranking.ranks)} ranks for {request.size} responses"
-        return Ranking.invalid(reason, request.size, raw=ranking.raw, seconds=seconds)
-    return dataclasses.replace(ranking, seconds=seconds)
+        return Ranking.invalid(reason, request.size, raw=raw, seconds=seconds)
+    reason = one_line(str(ranking.reason), _REASON) or ("not said" if ranking.reason else "")
+    return dataclasses.replace(ranking, reason=reason, raw=raw, seconds=seconds)
+
+
+def tied_where_identical(ranking: Ranking, request: RankRequest) -> Ranking:
+    """The ranking with identical answers tied at the mean of their scores, or of their ranks.
+
+    Example: the answers a, b, c, a with the ranks (0, 1, 2, 3) get (1.5, 0, 3, 1.5).
+    """
+    answers = list(zip(request.responses, request.truncated, strict=True))
+    levels = ranking.scores or tuple(-rank for rank in ranking.ranks)
+    of: dict[Any, list[float]] = {}
+    for answer, level in zip(answers, levels, strict=True):
+        of.setdefault(answer, []).append(level)
+    if not ranking.valid or all(min(said) == max(said) for said in of.values()):
+        return ranking
+    means = {answer: _mean(said) for answer, said in of.items()}
+    found = Ranking.from_scores([means[answer] for answer in answers])
+    return dataclasses.replace(
+        found,
+        scores=found.scores if ranking.scores else (),  # places are not scores
+        raw=ranking.raw,
+        seconds=ranking.seconds,
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; exact where all are the same, and finite where all are."""
+    same = min(values) == max(values)
+    return values[0] if same else sum(value / len(values) for value in values)
+
+
+def _seconds(said: Any, default: float) -> float:
+    known = isinstance(said, int | float) and math.isfinite(said) and said > 0
+    return float(said) if known else default

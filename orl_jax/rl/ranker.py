@@ -29,7 +29,8 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
     items = read_items(config, workdir)
-    kind = score_model.Kind(STAGE, "ranker", items, ranking_loss)
+    margin = config.oracle.tie_margin
+    kind = score_model.Kind(STAGE, "ranker", items, ranking_loss, margin)
     return score_model.train(config, workdir, kind)
 
 

@@ -27,7 +27,9 @@ from orl_jax.models.params import combine, masters, partition, policy_of
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.value import initial_head, response_scores
 from orl_jax.models.vlm import VLM
+from orl_jax.report.statistics import SMALL, wilson
 from orl_jax.rl.answers import OrderReader, group_size
+from orl_jax.rl.tiers import tier_ranks
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import locate
 from orl_jax.run.errors import UserError
@@ -39,6 +41,7 @@ from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState, apply_gradients, checked, shardings, start
 
 VALIDATION = "validation/accuracy"
+AS_RANKED, TIED, PAIRS = (f"validation/{name}" for name in ("accuracy_as_ranked", "tied", "pairs"))
 HEAD = "reward"  # the head's name in a checkpoint, also of a ranker
 # (scores [B, G], ranks [B, G]) -> loss, share of pairs in the right order, distance
 Loss = Callable[[Array, Array], tuple[Array, Array, Array]]
@@ -67,12 +70,15 @@ class Kind(NamedTuple):
       section: of the configuration.
       items: what it learns from; see `orl_jax.rl.answers`.
       loss: see `Loss`.
+      margin: scores no further apart will be tied (`config.oracle.tie_margin`); None where scores
+        count as they are.
     """
 
     stage: str
     section: str
     items: Sequence[dict[str, Any]]
     loss: Loss
+    margin: float | None = None
 
 
 def scores(
@@ -155,12 +161,14 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
         return step(state, frozen, on_devices(batch), layout.rows(batch["ranks"]))
 
     def validate(state: TrainState) -> dict[str, float]:
-        right = []
+        scored, ranked = [], []  # of groups: scores and ranks
         with load(held_out, Plan(pad_last=True, shuffle=False, epochs=1, **rows)) as batches:
             for batch in batches:
                 found = layout.local_rows(judge(state.trained, frozen, on_devices(batch)))
-                right += pairs_right(found[batch["valid"]], batch["ranks"][batch["valid"]])
-        return {VALIDATION: float(np.mean(processes.gather_rows(right)))}
+                scored += found[batch["valid"]].tolist()
+                ranked += batch["ranks"][batch["valid"]].tolist()
+        both = [np.array(processes.gather_rows(rows)) for rows in (scored, ranked)]
+        return validation(*both, kind.margin)
 
     stage = loop.Stage(
         name=kind.stage,
@@ -183,13 +191,46 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
 
 def _report(workdir: str, kind: Kind, training: int, held_out: int) -> None:
     """Logs how good the model is, by its last validation."""
-    rows = read_metrics(workdir, kind.stage)
-    right = [row[VALIDATION] for row in rows if VALIDATION in row]
-    logging.info(
-        "%s learnt from %d groups of answers; of the pairs in %d held-out groups %s are right",
-        pathlib.Path(workdir) / "checkpoints" / kind.stage, training, held_out,
-        f"{right[-1]:.1%}" if right else "(not validated)",
-    )  # fmt: skip
+    rows = [row for row in read_metrics(workdir, kind.stage) if VALIDATION in row]
+    found = verdict(rows[-1], held_out, kind.margin) if rows else "it was not validated"
+    folder = pathlib.Path(workdir) / "checkpoints" / kind.stage
+    logging.info("%s learnt from %d groups of answers; %s", folder, training, found)
+
+
+def validation(
+    scores: Float[np.ndarray, "N G"], ranks: Float[np.ndarray, "N G"], margin: float | None
+) -> dict[str, float]:
+    """What a validation finds: the share of pairs in the right order, and how many there are.
+
+    With a margin also the share as the Oracle will rank them, where a pair that it ties is half
+    right, and the share of pairs that it ties.
+
+    Example: `validation(np.array([[0.2, 0.1]]), np.array([[0.0, 1.0]]), 1.0)` has the accuracy 1,
+    and 0.5 as ranked.
+    """
+    right = pairs_right(scores, ranks)
+    found = {VALIDATION: float(np.mean(right)), PAIRS: float(len(right))}
+    if margin is None:
+        return found
+    said = pairs_right(-tier_ranks(scores, margin), ranks)
+    tied = float(np.mean([value == 0.5 for value in said]))
+    return found | {AS_RANKED: float(np.mean(said)), TIED: tied}
+
+
+def verdict(row: Mapping[str, float], groups: int, margin: float | None) -> str:
+    """A validation in words, with its interval where the pairs are few."""
+    share, pairs = row[VALIDATION], round(row.get(PAIRS, 0))
+    text = f"of the {pairs} pairs in {groups} held-out groups {share:.1%} are right"
+    if AS_RANKED in row:
+        share = row[AS_RANKED]
+        text += (
+            f" by their scores, {share:.1%} as the Oracle ranks them (oracle.tie_margin = "
+            f"{margin:g} ties {row[TIED]:.1%}, which count half)"
+        )
+    if pairs < SMALL:
+        low, high = wilson(share, pairs)
+        text += f"; so few pairs say little: 95 % interval {low:.0%} to {high:.0%}"
+    return text
 
 
 def pairs_right(scores: Float[np.ndarray, "N G"], ranks: Float[np.ndarray, "N G"]) -> list[float]:

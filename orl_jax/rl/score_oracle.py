@@ -4,6 +4,7 @@ They live on the device and so outside `orl_jax.oracles`; `device_oracles` hands
 `make_oracle`. They are sharded as the policy is, and asked in one batched call a step.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from orl_jax.models.params import partition
 from orl_jax.oracles import OracleSettings, Ranking, RankRequest
 from orl_jax.rl import score_model
 from orl_jax.rl.answers import AnswersReader
+from orl_jax.rl.tiers import tiers
 from orl_jax.run.errors import UserError
 
 
@@ -46,8 +48,8 @@ class ScoreOracle:
       folder: of the data; its tokenizer is used where the checkpoint's config names none.
       cache: decoded frames, shared with the policy's loader.
       mesh: sizes of the device mesh by axis; None has all devices along `data`.
-      tie_margin: where only the order counts, neighbours in it whose scores are no further apart
-        are tied; in log-odds of being better.
+      tie_margin: where only the order counts, scores no further apart are tied, in log-odds of
+        being better; see `tiers`.
 
     Raises:
       UserError: the checkpoint is missing, or not of a ranker or reward model.
@@ -99,24 +101,11 @@ class ScoreOracle:
         ]
 
     def _ranking(self, scores: list[float]) -> Ranking:
+        if not all(map(math.isfinite, scores)):
+            return Ranking.invalid("scores that are not finite numbers", len(scores))
         if self._kind.scores:
             return Ranking.from_scores(scores)
         return Ranking.from_order(tiers(scores, self._tie_margin), len(scores))
-
-
-def tiers(scores: Sequence[float], margin: float) -> list[list[int]]:
-    """Places in the order of their scores, best first; neighbours no further apart share a tier.
-
-    Example: `tiers([0.0, 2.0, 1.9], 0.2) == [[1, 2], [0]]`.
-    """
-    order = sorted(range(len(scores)), key=lambda place: -scores[place])
-    found: list[list[int]] = []
-    for place in order:
-        if found and scores[found[-1][-1]] - scores[place] <= margin:
-            found[-1].append(place)
-        else:
-            found.append([place])
-    return found
 
 
 def _item(request: RankRequest) -> dict[str, Any]:

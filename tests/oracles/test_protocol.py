@@ -82,6 +82,62 @@ def test_errors_of_the_user_and_interrupts_pass(error, policy):
         ask(Says(error), REQUESTS, policy)
 
 
+@pytest.mark.parametrize(
+    ("said", "ranks", "scores"),
+    [
+        (Ranking.from_order([0, 1, 2, 3], 4), (1.5, 0.0, 3.0, 1.5), ()),
+        (Ranking.from_order([0, 1, 3, 2], 4), (1.0, 1.0, 3.0, 1.0), ()),  # b is between the two
+        (Ranking.from_order([[0, 3], 2, 1], 4), (0.5, 3.0, 2.0, 0.5), ()),  # as it should be
+        (Ranking.from_scores([0.9, 0.6, 0.1, 0.5]), (0.5, 2.0, 3.0, 0.5), (0.7, 0.6, 0.1, 0.7)),
+        (
+            Ranking.from_scores([1e308, 2.0, 3.0, 1.2e308]),
+            (0.5, 3.0, 2.0, 0.5),
+            (1.1e308, 2.0, 3.0, 1.1e308),
+        ),
+        (Ranking.invalid("it would not say", 4), (1.5,) * 4, ()),
+    ],
+)
+def test_identical_answers_are_tied_whatever_the_oracle_says(said, ranks, scores):
+    request = RankRequest("p", "?", ("a", "b", "c", "a"))
+    (found,) = ask(Says([said]), [request])
+    (left,) = ask(Says([said]), [request], tie_identical=False)
+    assert left == said and found.valid == said.valid and found.reason == said.reason
+    assert found.ranks == ranks and found.scores == pytest.approx(scores)
+
+
+def test_a_truncated_answer_is_not_the_same():
+    request = RankRequest("p", "?", ("a", "a"), truncated=(False, True))
+    assert ask(Says([Ranking.from_order([0, 1], 2)]), [request])[0].ranks == (0.0, 1.0)
+
+
+class Everything:
+    """Raises, or says, what it was given."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def rank(self, requests):
+        raise RuntimeError(self.text)
+
+
+def test_what_an_oracle_of_ones_own_says_is_kept_clean(monkeypatch, caplog):
+    monkeypatch.setenv("MY_API_KEY", "sk-0123456789")
+    text = "bad key sk-0123456789 \x1b[2J\ud800\n" + "x" * 5000
+    with caplog.at_level(logging.DEBUG):
+        (failed,) = ask(Everything(text), REQUESTS[:1])
+        (invalid,) = ask(Says([Ranking.invalid(text, 3, raw=text)]), REQUESTS[:1])
+    for kept in (failed.reason, invalid.reason):
+        assert "bad key [hidden key] [2J? xxx" in kept and len(kept) <= 1000
+    assert "[hidden key]" in invalid.raw and "\ud800" not in invalid.raw
+    assert "sk-0123456789" not in caplog.text + invalid.raw
+
+
+@pytest.mark.parametrize("seconds", ["soon", float("nan"), -1.0, None])
+def test_seconds_that_are_none_are_replaced(seconds):
+    said = Ranking.from_order([2, 0, 1], 3, seconds=seconds)
+    assert 0 <= ask(Says([said]), REQUESTS[:1])[0].seconds < 5
+
+
 def test_unknown_policy_names_the_choices():
     with pytest.raises(ValueError, match=r"'ignore'.*skip, raise"):
         ask(Says(GOOD), REQUESTS, "ignore")

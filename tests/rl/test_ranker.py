@@ -15,7 +15,7 @@ from orl_jax.rl import ranker
 from orl_jax.rl import stage as rl
 from orl_jax.rl.preferences import with_distractors
 from orl_jax.rl.score_model import pairs_right
-from orl_jax.rl.score_oracle import device_oracles, tiers
+from orl_jax.rl.score_oracle import device_oracles
 from orl_jax.run.errors import UserError
 from orl_jax.run.metrics import read_metrics
 
@@ -126,13 +126,6 @@ def test_distractors_are_answers_to_other_prompts_of_the_type():
     two = with_distractors(texts, items, 2)
     assert [text for text, _ in two[0]] == ["0a", "2a", "3a"]
     assert with_distractors(texts, items, 0) == texts
-
-
-def test_near_scores_are_tied():
-    assert tiers([0.0, 2.0, 1.9], 0.2) == [[1, 2], [0]]
-    assert tiers([0.0, 2.0, 1.9], 0.0) == [[1], [2], [0]]
-    assert tiers([1.0, 1.0, 3.0], 0.0) == [[2], [0, 1]]
-    assert tiers([0.3, 0.2, 0.1], 0.15) == [[0, 1, 2]]  # neighbours, one after the other
 
 
 def test_a_wide_margin_ties_all(ranked):

@@ -177,7 +177,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Lines of the file. What a batch used is divided among its asks, so that sums are right."""
     before, start = spent(oracle), time.monotonic()
-    rankings = ask(oracle, shown, "skip")
+    rankings = ask(oracle, shown, "skip", tie_identical=False)  # whether it does is measured
     used = {name: count / len(batch) for name, count in (spent(oracle) - before).items()}
     used["wall"] = (time.monotonic() - start) / len(batch)
     for each, request, ranking in zip(batch, shown, rankings, strict=True):

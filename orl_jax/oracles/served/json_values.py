@@ -7,23 +7,40 @@ from collections.abc import Sequence
 from typing import Any
 
 _OPENING = re.compile(r"[\[{]")
+_KEY = re.compile(r'"([^"]{0,40})"\s{0,9}:\s{0,9}$')  # before the value of an object without an end
+_FIRST = re.compile(r"\[\s*$")
 _OPENINGS = 200  # the last ones: more than a reply needs, and few enough for hostile nesting
 
 
 def json_values(text: str) -> list[Any]:
     """The JSON objects and arrays in a text, the outermost ones, in their order.
 
-    Objects with duplicate keys are rejected: which of the two would count?
+    An object with duplicate keys is rejected, and with it all that it holds or is held by: which of
+    the two would count? So are the values of such a key in an object that is cut off, and the first
+    value of an array that is: `[["a", "b"]` begins a list of lists.
 
     Example: `json_values('So: {"a": 1} [2') == [{"a": 1}]`.
     """
-    decoder, found, position = json.JSONDecoder(object_pairs_hook=once_each), [], 0
+    twice: list[bool] = []
+
+    def pairs_hook(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+        found = dict(pairs)
+        twice.extend([True] * (len(found) < len(pairs)))
+        return found
+
+    decoder = json.JSONDecoder(object_pairs_hook=pairs_hook)
+    found, keys, position = [], [], 0
     for start in [match.start() for match in _OPENING.finditer(text)][-_OPENINGS:]:
-        if start >= position:  # else inside one that was read
-            with contextlib.suppress(ValueError, RecursionError):
-                value, position = decoder.raw_decode(text, start)
+        if start < position or _FIRST.search(text, max(start - 9, 0), start):
+            continue  # inside one that was read, or one without an end
+        twice.clear()
+        with contextlib.suppress(ValueError, RecursionError):
+            value, position = decoder.raw_decode(text, start)
+            if not twice:
                 found.append(value)
-    return found
+                key = _KEY.search(text, max(start - 70, 0), start)
+                keys.append(key and key[1])
+    return [v for v, key in zip(found, keys, strict=True) if key is None or keys.count(key) == 1]
 
 
 def once_each(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:

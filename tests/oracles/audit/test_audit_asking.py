@@ -119,3 +119,10 @@ def test_what_is_kept_can_be_read_as_groups(groups, tmp_path, monkeypatch):
     assert len(kept) == len(replies)
     assert all(isinstance(ask, Ask) and reply.ranking.valid for ask, reply in replies.items())
     assert kept[0].ranking.ranks == next(iter(replies.values())).ranking.ranks
+
+
+def test_identical_answers_are_kept_as_the_oracle_ranks_them(tmp_path, monkeypatch):
+    """`ask` ties them for training; the audit measures whether the Oracle does."""
+    groups = write_groups(tmp_path / "groups.jsonl", 10, order=lambda number: [1, 2, 2, 3])
+    found = audited(lambda request: range(request.size), groups, tmp_path / "run", monkeypatch)
+    assert mean(found, "same_apart") == 1.0
