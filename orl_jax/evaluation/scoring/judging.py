@@ -151,7 +151,8 @@ class Judge:
         entry = self._journal.get(key)
         if entry is not None and not is_verdict(entry, question.has_pred):
             entry = None  # edited, or of another version: asked again
-        if entry is None and (entry := self._cache.get(key, partial(_is_parsed, key=key))):
+        check = partial(_is_parsed, key=key, has_pred=question.has_pred)
+        if entry is None and (entry := self._cache.get(key, check)):
             entry = {**entry, **self._about(question)}
             self._journal.add(entry)
         return entry
@@ -221,14 +222,12 @@ class Judge:
         return entry
 
 
-def _is_parsed(entry: Any, key: str) -> bool:
+def _is_parsed(entry: Any, key: str, has_pred: bool) -> bool:
     """Whether an entry of the cache is what `Judge` puts there under its key."""
     return (
         set(entry) == {"key", "item_id", "address", "model", "kind", "reply"} | VERDICT
         and (entry["key"], entry["kind"]) == (key, "parsed")
-        and type(entry["score"]) is int
-        and 0 <= entry["score"] <= BEST
-        and entry["pred"] in ("", "yes", "no")
+        and is_verdict(entry, has_pred)
         and isinstance(entry["truncated"], bool)
         and isinstance(entry["reply"], str)
     )
