@@ -14,7 +14,6 @@ HIDDEN = "[hidden key]"
 SHORTEST = 6  # characters of a secret; shorter ones are placeholders such as "EMPTY"
 _NAMES = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\u00([2-7][0-9a-fA-F])")  # of printable ASCII in JSON
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _lock = threading.Lock()
 _secrets: set[str] = set()
 
@@ -57,13 +56,14 @@ def storable(text: str) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    r"""`storable`, as one line of at most `limit` characters without control characters.
+    r"""`storable`, as one line of at most `limit` printable characters.
 
     The secrets are removed before the cut, which could leave a part of one.
 
     Example: `one_line("status 401:\n bad key", 300) == "status 401: bad key"`.
     """
-    return " ".join(_CONTROL.sub(" ", storable(text)).split())[:limit]
+    shown = "".join(each if each.isprintable() else " " for each in storable(text))
+    return " ".join(shown.split())[:limit]
 
 
 def _known() -> set[str]:

@@ -71,7 +71,10 @@ def test_orders_that_count(text, order):
         ('{"ranking": ["K7R4","M2Q9","B5T3"], "ranking": ["B5T3","M2Q9","K7R4"]', "no order"),
         ('{"a": {"ranking": ["K7R4","M2Q9","B5T3"], "x": 1, "x": 2}}', "no order"),
         ('[{"a": 1, "a": 2}, "K7R4", "M2Q9", "B5T3"]', "no order"),
-        ('{"ranking": [["K7R4","M2Q9","B5T3"]', "no order"),  # a tie that is cut off
+        # Parts of an order.
+        ('{"ranking": [["K7R4","M2Q9","B5T3"]', "no order"),
+        ('{"ranki}["K7R4","M2Q9","B5T3"]]}', "no order"),
+        ('"B5T3"["K7R4","M2Q9","B5T3"]', "no order"),
         # Sentences that deny the order that they hold.
         ("It is not true that K7R4 > M2Q9 > B5T3", "no order"),
         ("The wrong order would be: K7R4 > M2Q9 > B5T3", "no order"),

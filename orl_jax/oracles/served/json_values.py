@@ -8,7 +8,8 @@ from typing import Any
 
 _OPENING = re.compile(r"[\[{]")
 _KEY = re.compile(r'"([^"]{0,40})"\s{0,9}:\s{0,9}$')  # before the value of an object without an end
-_FIRST = re.compile(r"\[\s*$")
+_FIRST = re.compile(r"\[\s*$|\"$")  # before a value within an array, or next to a string
+_CLOSING = re.compile(r"\s*\]")
 _OPENINGS = 200  # the last ones: more than a reply needs, and few enough for hostile nesting
 
 
@@ -16,8 +17,8 @@ def json_values(text: str) -> list[Any]:
     """The JSON objects and arrays in a text, the outermost ones, in their order.
 
     An object with duplicate keys is rejected, and with it all that it holds or is held by: which of
-    the two would count? So are the values of such a key in an object that is cut off, and the first
-    value of an array that is: `[["a", "b"]` begins a list of lists.
+    the two would count? So are the values of such a key in an object that is cut off, and values
+    that stand within an array without an end or a beginning: `[["a", "b"]` begins a list of lists.
 
     Example: `json_values('So: {"a": 1} [2') == [{"a": 1}]`.
     """
@@ -36,7 +37,7 @@ def json_values(text: str) -> list[Any]:
         twice.clear()
         with contextlib.suppress(ValueError, RecursionError):
             value, position = decoder.raw_decode(text, start)
-            if not twice:
+            if not twice and not _CLOSING.match(text, position):
                 found.append(value)
                 key = _KEY.search(text, max(start - 70, 0), start)
                 keys.append(key and key[1])
