@@ -94,7 +94,7 @@ def data() -> dict:
         "response_tokens": 10,  # T of taught answers, the end token included: the world's longest
         "workers": 0,  # processes that decode; 0 decodes in threads
         "bad_video": "skip",  # an unreadable video: skip it, counted | raise
-        "cache_mb": 400,  # of decoded frames kept in memory, 10^6 bytes; 0 for none
+        "cache_mb": 400,  # of decoded frames kept in memory, 10^6 bytes; training by workers: none
         # A folder for the visual tokens of RL's videos: a frozen encoder then sees each video once
         # over all runs; "" encodes them at every step. Its size is logged before it is written.
         "features": "data/features",
@@ -247,15 +247,16 @@ def rl() -> dict:
         "seconds": 0.0,  # stop after this time, whatever the steps; 0 for no limit
         "batch_size": 64,  # prompts
         "group_size": 5,  # G, responses a prompt
-        "micro_batch": 0,  # prompts at a time in the update, in whole groups; 0 is all
+        # Prompts at a time in the update, in whole groups; 0 is all (ppo: of a minibatch).
+        "micro_batch": 0,
         "updates_per_rollout": 1,
         "max_response_tokens": 10,  # T
         "temperature": 1.0,  # of sampling and of all log-probabilities
         "advantage": {
             # signed (the sign corrected) | printed (the paper's, for the record) | linear (GOPO)
             "form": "signed",
-            "mix": 0.25,  # share of the policy's own order in the signed form
-            "discount": "log2",  # log2 | printed | product
+            "mix": 0.25,  # share of the policy's own order; the signed form only
+            "discount": "log2",  # log2 | printed | product; not of linear
         },
         "grpo": {"form": "standardised"},  # | centred (Dr. GRPO) | leave_one_out (RLOO)
         "ppo": {
@@ -264,16 +265,17 @@ def rl() -> dict:
             "lam": 1.0,  # of GAE
             "value_clip": 0.2,
             "value_coefficient": 0.1,
-            "kl_reward": 0.1,  # KL penalty in every token's reward; kl_coefficient is unused
+            # KL penalty (k1) in every token's reward; kl_coefficient and kl_estimator are unused
+            "kl_reward": 0.1,
             "truncated_reward": 0.0,  # added to the score of an answer without an end
             "value_from": "",  # a checkpoint of stage reward; "" is the Oracle's, where it has one
         },
         "clip_low": 0.2,
         "clip_high": 0.2,
         "kl_coefficient": 0.02,
-        "kl_estimator": "k3",  # k1 | k2 | k3 | exact (over the vocabulary)
+        "kl_estimator": "k3",  # k2 | k3 | exact (over the vocabulary) | k1 (kl_coefficient 0 only)
         "entropy_coefficient": 0.0,
-        "normalisation": "token",  # token | sequence | constant
+        "normalisation": "token",  # token | sequence | constant; ppo: always token
         "reference_refresh": "never",  # never | epoch
         "warmup_steps": 5,
         "validate_every": 30,

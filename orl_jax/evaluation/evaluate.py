@@ -20,12 +20,17 @@ from orl_jax.evaluation.questions import chosen
 from orl_jax.evaluation.scoring.official import write_official
 from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.evaluation.summary import summarise
-from orl_jax.models.assembly import resolve_base, restore, stored_config, stored_extra
+from orl_jax.models.assembly import (
+    SCORING,
+    resolve_base,
+    restore,
+    stored_config,
+    stored_extra,
+)
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import Location, locate
 from orl_jax.run.errors import UserError
 
-SCORING = ("oracle", "reward")  # stages whose models judge answers
 SPLITS = ("test", "composition")  # evaluated by default, where present
 # What an answer depends on besides the checkpoint and the item; not the batch size or the mesh.
 _DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")

@@ -41,6 +41,9 @@ def policy_of(trained: dict[str, Any]) -> dict[str, Any]:
 def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits parameters into (trained, frozen) by the first rule whose regex matches a whole path.
 
+    The vision encoder is always frozen: videos pass it without a gradient (`VLM.see`), so training
+    it would only let the weight decay shrink it. The vision warm-up, which trains it, has no rules.
+
     Args:
       params: nested parameters, or their shapes.
       rules: pairs (regex, "train" | "freeze"), for example
@@ -50,8 +53,8 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
       Two nested dicts.
 
     Raises:
-      UserError: a parameter that no rule covers, by name; an unknown action; a rule that trains a
-        quantised parameter; no parameter to train.
+      UserError: a parameter that no rule covers, by name; an unknown action; a rule that trains the
+        vision encoder or a quantised parameter; no parameter to train.
     """
     for pattern, action in rules:
         if action not in ("train", "freeze"):
@@ -66,6 +69,11 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
         raise UserError(
             f"the rules of `trainable` train {path}, which is quantised; train only the adapters "
             '(".*/lora_[ab]"), or set the model\'s quantisation to none'
+        )
+    if path := next((path for path in parts["train"] if path.startswith("vision/")), None):
+        raise UserError(
+            f"the rules of `trainable` train {path}, which gets no gradient: videos are encoded "
+            'without one; begin them with ("vision/.*", "freeze")'
         )
     if not parts["train"]:
         raise UserError("the rules of `trainable` train no parameter; let one of them say train")

@@ -26,6 +26,7 @@ from orl_jax.rl import rl_metrics
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.scorer import Scorer, States
+from orl_jax.run.errors import UserError
 from orl_jax.training.state import TrainState, apply_gradients, checked
 
 
@@ -36,9 +37,13 @@ class PolicyLossSettings:
     Attributes:
       clip_low, clip_high: the importance ratio is clipped to [1 - clip_low, 1 + clip_high].
       kl_coefficient: weight of the KL to the reference.
-      kl_estimator: "k1" | "k2" | "k3" | "exact" (over the vocabulary).
+      kl_estimator: "k2" | "k3" | "exact" (over the vocabulary); "k1" only with a coefficient of 0,
+        to log it: its expected gradient is 0.
       entropy_coefficient: weight of the entropy.
       normalisation: of means over tokens: "token" | "sequence" | "constant"; see `ops.losses`.
+
+    Raises:
+      UserError: k1 as a loss.
     """
 
     clip_low: float = 0.2
@@ -47,6 +52,13 @@ class PolicyLossSettings:
     kl_estimator: str = "k3"
     entropy_coefficient: float = 0.0
     normalisation: str = "token"
+
+    def __post_init__(self) -> None:
+        if self.kl_estimator == "k1" and self.kl_coefficient:
+            raise UserError(
+                f"kl_estimator is 'k1' with kl_coefficient={self.kl_coefficient}; its expected "
+                "gradient is 0: choose k3, k2 or exact, or a kl_coefficient of 0"
+            )
 
     @classmethod
     def of(cls, rl: ConfigDict) -> "PolicyLossSettings":

@@ -141,8 +141,7 @@ class Policy:
             with config.unlocked():
                 config.data.prompt_tokens = prompt_tokens
         assembly = assemblies.assemble(config, lora=True)._replace(layout=layout)
-        pretrained = assemblies.load_params(checkpoint, layout)
-        assemblies.check_complete(pretrained, checkpoint)
+        pretrained = assemblies.load_policy(checkpoint, assembly)
         params = assemblies.initial_params(assembly, seed, pretrained)
         settings = OptimizerSettings(learning_rate, schedule="constant")
         optimizer = make_optimizer(settings, optax.constant_schedule(learning_rate))

@@ -50,6 +50,9 @@ class Constants(NamedTuple):
     ref_log_prob: Float[Array, "B G T"]
 
 
+Part = tuple[RolloutBatch, Constants]
+
+
 @dataclasses.dataclass(frozen=True)
 class PpoSettings:
     """The loss: policy loss + value_coefficient * value loss - entropy_coefficient * entropy.
@@ -128,9 +131,8 @@ class Ppo:
         """
         constants, kept = self._estimate(state, frozen, banned, batch), batch.kept()
 
-        def update(state: TrainState, part: Any) -> tuple[TrainState, dict[str, Array]]:
-            gradient = jax.value_and_grad(self._loss, has_aux=True)
-            (_, metrics), grads = gradient(state.trained, frozen, banned, *part)
+        def update(state: TrainState, part: Part) -> tuple[TrainState, dict[str, Array]]:
+            grads, metrics = self._gradient(state.trained, frozen, banned, part)
             metrics["grad_norm"] = optax.tree.norm(grads)
             return apply_gradients(state, grads, self.optimizer), metrics
 
@@ -183,28 +185,53 @@ class Ppo:
             self.scorer.model, params, value["head"], visual, batch.prompt, batch.responses
         )
 
+    def _gradient(
+        self, trained: dict[str, Any], frozen: dict[str, Any], banned: Array, part: Part
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Gradient and metrics of a minibatch, added up over micro-batches of whole groups."""
+        denominator = mask_denominator(part[0].kept())
+        gradient = jax.value_and_grad(partial(self._loss, denominator), has_aux=True)
+
+        def accumulate(total: Any, micro: Part) -> tuple[Any, None]:
+            (_, metrics), grads = gradient(trained, frozen, banned, *micro)
+            summed = jax.tree.map(jnp.add, total, (grads, metrics))
+            ratio_max = jnp.maximum(total[1]["ratio/max"], metrics["ratio/max"])
+            summed[1]["ratio/max"] = ratio_max  # the one metric that does not add up
+            return summed, None
+
+        parts = self.scorer.split(part)
+        (_, metrics), grads = jax.eval_shape(
+            gradient, trained, frozen, banned, *jax.tree.map(lambda x: x[0], parts)
+        )
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, metrics))
+        return jax.lax.scan(accumulate, zeros, parts)[0]
+
     @jax.named_scope("loss")
     def _loss(
         self,
+        denominator: Array,
         trained: dict[str, Any],
         frozen: dict[str, Any],
         banned: Array,
         batch: RolloutBatch,
         constants: Constants,
     ) -> tuple[Array, dict[str, Array]]:
-        """policy loss + value_coefficient * value loss - entropy_coefficient * entropy."""
+        """policy loss + value_coefficient * value loss - entropy_coefficient * entropy.
+
+        Every term and metric is this micro-batch's share of the minibatch's mean.
+        """
         settings, mask = self.settings, batch.kept()
         states = self.scorer.states(combine(frozen, policy_of(trained)), batch)
         current = self.scorer.log_probs(states, banned, batch)
         policy = clipped_policy_loss(
             current.log_prob, constants.log_prob, constants.advantages, mask,
-            clip_low=settings.clip_low, clip_high=settings.clip_high,
+            clip_low=settings.clip_low, clip_high=settings.clip_high, denominator=denominator,
         )  # fmt: skip
         values = self._values(frozen, trained["value"], batch)
         value_loss = clipped_value_loss(
-            values, constants.values, constants.returns, mask, settings.value_clip
+            values, constants.values, constants.returns, mask, settings.value_clip, denominator
         )
-        entropy = masked_mean(current.entropy, mask)
+        entropy = masked_mean(current.entropy, mask, denominator=denominator)
         loss = policy.loss + settings.value_coefficient * value_loss
         loss -= settings.entropy_coefficient * entropy
         drift = kl_estimate(current.log_prob, constants.ref_log_prob, "k3", mask)
@@ -212,9 +239,9 @@ class Ppo:
             "loss": loss,
             "policy_loss": policy.loss,
             "value/loss": value_loss,
-            "kl": masked_mean(drift, mask),
+            "kl": masked_mean(drift, mask, denominator=denominator),
             "entropy": entropy,
-            **rl_metrics.of_ratio(policy, mask_denominator(mask)),
+            **rl_metrics.of_ratio(policy, denominator),
         }
         return loss, jax.lax.stop_gradient(metrics)
 

@@ -130,7 +130,7 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     assembly = assemblies.assemble(config, lora=True)
     model, layout = assembly.model, assembly.layout
     base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
-    pretrained = assemblies.load_params(base, layout)
+    pretrained = assemblies.load_policy(base, assembly)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     adapters, frozen = partition(params, settings.trainable)
     adapters = masters(adapters)

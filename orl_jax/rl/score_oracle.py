@@ -71,6 +71,7 @@ class ScoreOracle:
         self._tie_margin = tie_margin
         self._layout = assembly.layout
         pretrained = assemblies.load_params(checkpoint, self._layout)
+        assemblies.check_tokenizer(pretrained, checkpoint, assembly.encoder)
         params = assemblies.initial_params(assembly, settings.seed, pretrained)
         heads = self._layout.replicate(assemblies.load_auxiliary(checkpoint, "heads"))
         adapters, self._frozen = partition(params, settings[kind.section].trainable)

@@ -22,6 +22,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.look_ahead import LookAhead
 from orl_jax.data.source import Items, open_split
+from orl_jax.data.text.known_words import check_words
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.evaluation.settings import EvaluationSettings
@@ -51,6 +52,8 @@ from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_s
 from orl_jax.training.resuming import identity
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import TrainState
+
+_SOME = 2000  # items whose questions' words are looked up
 
 
 def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> TrainState:
@@ -92,9 +95,11 @@ def _opened(
     rl = config.rl
     assembly = assemblies.assemble(config, lora=True)
     base = rl.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
-    pretrained = assemblies.load_params(base, assembly.layout)
+    pretrained = assemblies.load_policy(base, assembly)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     items = open_split(config.data.folder, "train")
+    some = [items[index] for index in range(min(len(items), _SOME))]
+    check_words(some, assembly.encoder, "", config.data.folder)
     evaluator = Evaluator(EvaluationSettings.of(config), assembly, cache)
     learner = make_learner(config, assembly, params, asker, workdir, len(items))
     policy, frozen = learner.policy, learner.policy.frozen

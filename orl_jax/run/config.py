@@ -44,6 +44,9 @@ def validate(config: ConfigDict) -> None:
     algorithm, oracle = lookup(config, "rl.algorithm"), lookup(config, "oracle.name")
     if algorithm == "ppo":
         _check_divides(config, "rl.ppo.minibatches", "rl.batch_size")
+        _check_minibatch(config)
+    else:
+        _check_kl(config)
     if algorithm in NEED_SCORES and oracle in GIVE_NO_SCORES:
         raise UserError(
             f"config.rl.algorithm is {algorithm!r}, which needs scores, and config.oracle.name is "
@@ -176,6 +179,33 @@ def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:
         f"config.{part_key} is {part}; it must divide config.{whole_key} = {whole}: "
         f"choose one of {divisors}"
     )
+
+
+def _check_minibatch(config: ConfigDict) -> None:
+    """PPO updates on minibatches, so a micro-batch is a part of one."""
+    keys = ("rl.batch_size", "rl.ppo.minibatches", "rl.micro_batch")
+    batch, parts, micro = (lookup(config, key) for key in keys)
+    if MISSING in (batch, parts, micro) or not micro or batch // parts % micro == 0:
+        return
+    size = batch // parts
+    divisors = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
+    raise UserError(
+        f"config.rl.micro_batch is {micro}; with PPO it must divide the {size} prompts of a "
+        f"minibatch, config.rl.batch_size / config.rl.ppo.minibatches: choose one of {divisors}, "
+        "or 0"
+    )
+
+
+def _check_kl(config: ConfigDict) -> None:
+    """The gradient of k1 over sampled tokens is noise around 0: nothing would hold the policy."""
+    weight = lookup(config, "rl.kl_coefficient")
+    if lookup(config, "rl.kl_estimator") == "k1" and weight not in (MISSING, 0):
+        raise UserError(
+            f"config.rl.kl_estimator is 'k1' with config.rl.kl_coefficient={weight}; as a loss its "
+            "expected gradient is 0, so the policy could drift as it likes. Choose "
+            "--config.rl.kl_estimator=k3, k2 or exact; with --config.rl.kl_coefficient=0 k1 is "
+            "only logged"
+        )
 
 
 def _holds(rule: Rule, value: Any) -> bool:

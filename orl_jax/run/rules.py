@@ -185,7 +185,7 @@ RULES = (
     Rule("rl.clip_low", lambda v: 0 < v <= 1, "in (0, 1]", 0.2),
     above("rl.clip_high", 0, 0.2),
     at_least("rl.kl_coefficient", 0, 0.02),
-    one_of("rl.kl_estimator", ("k1", "k2", "k3", "exact")),
+    one_of("rl.kl_estimator", ("k3", "k2", "exact", "k1")),
     at_least("rl.entropy_coefficient", 0, 0.0),
     one_of("rl.normalisation", ("token", "sequence", "constant")),
     one_of("rl.reference_refresh", ("never", "epoch")),

@@ -16,10 +16,12 @@ import optax
 from jaxtyping import Array, Bool, Float, UInt8
 from ml_collections import ConfigDict
 
+from orl_jax.data.example import ANSWERS
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
 from orl_jax.data.source import open_split, select
+from orl_jax.data.text.known_words import check_words
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.lesson import LessonReader, group_by_video
 from orl_jax.evaluation.evaluator import Evaluator
@@ -119,7 +121,8 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
       cache: decoded frames that several runs share; by default a new one.
 
     Raises:
-      UserError: missing data, tokenizer or checkpoint.
+      UserError: missing data, tokenizer or checkpoint; a checkpoint of another tokenizer; answers
+        with words that the tokenizer does not know; random parameters that would stay frozen.
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
     settings = config.sft
@@ -128,9 +131,12 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     base = settings.init_from
     if not base:
         logging.warning("config.sft.init_from is empty: SFT starts from fresh parameters")
-    pretrained = assemblies.load_params(base, layout) if base else None
+    pretrained = assemblies.load_params(base, layout) if base else {}
+    if base:
+        assemblies.check_tokenizer(pretrained, base, assembly.encoder)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)
+    assemblies.check_saved(pretrained, frozen, "sft")
     trained = masters(trained)
     how = OptimizerSettings.of(settings)
     schedule = make_schedule(how, settings.steps)
@@ -176,6 +182,7 @@ def make_curriculum(
     """A loader for each phase of `config.sft.curriculum`: (share of steps, (lowest, highest))."""
     items = open_split(config.data.folder, "train")
     everything = [items[index] for index in range(len(items))]
+    check_words(everything, assembly.encoder, ANSWERS[config.sft.answers], config.data.folder)
     shares = list(itertools.accumulate(share for share, _ in config.sft.curriculum))
     phases = []
     for share, (_, difficulty) in zip(shares, config.sft.curriculum, strict=True):

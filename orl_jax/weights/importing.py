@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from orl_jax.data.text.prompt import IMAGE_TOKEN
 from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.data.text.tokenizer import load_tokenizer
+from orl_jax.data.text.tokenizer_digest import digest
 from orl_jax.models.params import flatten
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.vlm_settings import VlmSettings
@@ -195,7 +196,8 @@ def _write(
     try:
         if tokenizer is not None:
             _save_tokenizer(tokenizer, folder)
-        extra = {"config": config.to_dict(), "base": ""}
+        known = {} if tokenizer is None else {"tokenizer": digest(tokenizer)}
+        extra = {"config": config.to_dict(), "base": "", **known}
         save(place, unflatten_dict(params, sep="/"), extra)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

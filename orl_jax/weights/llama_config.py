@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from orl_jax.data.text.prompt import IMAGE_TOKEN
+from orl_jax.data.text.banned import banned_ids
 from orl_jax.models.llama import Llama
 
 _POSITIONS = 2048  # rotary positions have no limit, but readers of the file require one
@@ -87,9 +87,7 @@ def generation_config(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    image = tokenizer.get_vocab().get(IMAGE_TOKEN)
-    banned = {special["bos_token_id"], special["pad_token_id"], tokenizer.unk_token_id, image}
-    return {**special, "suppress_tokens": sorted(banned - {None, tokenizer.eos_token_id})}
+    return {**special, "suppress_tokens": np.flatnonzero(banned_ids(tokenizer)).tolist()}
 
 
 def _positions(model: Llama) -> int:

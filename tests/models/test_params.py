@@ -68,6 +68,14 @@ def test_an_unknown_action_is_refused():
         partition(TREE, [("a/.*", "train"), ("b/.*", "frozen")])
 
 
+def test_the_encoder_which_gets_no_gradient_is_not_trained():
+    tree = {"vision": TREE["a"], "language": TREE["b"]}
+    with pytest.raises(UserError, match="train vision/x, which gets no gradient.*freeze"):
+        partition(tree, [(".*", "train")])
+    trained, frozen = partition(tree, [("vision/.*", "freeze"), (".*", "train")])
+    assert (list(trained), list(frozen)) == (["language"], ["vision"])
+
+
 def test_missing_parameters_are_those_the_checkpoint_lacks():
     assert missing(TREE, {"a": {"x": np.zeros((2, 3))}}) == ["a/y", "b/c/x"]
     assert missing(TREE, TREE) == []

@@ -1,6 +1,6 @@
 """The PPO step: its loss written out, what may influence it, which way it pushes."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -131,6 +131,28 @@ def test_passes_and_minibatches_update_several_times():
     counts = [int(count) for _, count in found]
     assert set(counts) == {4}
     assert abs(float(metrics["ratio/mean"]) - 1) > 1e-5
+
+
+def test_gradients_of_micro_batches_add_up():
+    class Watched(Ppo):
+        """Notes how many prompts its loss has at a time."""
+
+        def _loss(self, denominator, trained, frozen, banned, batch, constants):
+            sizes.add(len(batch.prompt.ids))
+            return super()._loss(denominator, trained, frozen, banned, batch, constants)
+
+    found = {}
+    for micro_batch in (0, 1):
+        sizes = set()
+        scorer = Scorer(make_vlm(), 0.7, 5, micro_batch)
+        step = jax.jit(Watched(scorer, SGD, PpoSettings(**SETTINGS), END).step)
+        state, frozen = make_state()
+        found[micro_batch] = step(state, frozen, BANNED, make_batch())[:2]
+        assert sizes == {micro_batch or B}
+    (whole, metrics), (parts, summed) = found.values()
+    compare = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(compare, parts.trained, whole.trained)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), summed, metrics)
 
 
 def test_scores_lift_what_they_prefer():

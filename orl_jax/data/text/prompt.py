@@ -5,6 +5,7 @@ Vicuna v1 with a video in the first turn, as in the training of LLaVA and the ba
 the same.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,14 @@ def format_example(question: str, answer: str, system: str = SYSTEM, end: str = 
     """
     answer = strip_all(answer, (IMAGE_TOKEN, end))
     return f"{format_prompt(question, system)} {answer}{end}"
+
+
+def sentences(system: str) -> list[str]:
+    """The sentences of a system prompt, each with the space after it.
+
+    Example: `sentences("Hi. Be brief.") == ["Hi. ", "Be brief."]`.
+    """
+    return [sentence for sentence in re.split(r"(?<=[.!?] )", system) if sentence]
 
 
 def strip_all(text: str, markers: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from orl_jax.data.text.banned import banned_ids
 from orl_jax.data.text.prompt import IMAGE_TOKEN, format_prompt, strip_all
 from orl_jax.data.text.tokenizer_digest import digest
 from orl_jax.data.text.tokenizer_traits import traits
@@ -25,8 +26,7 @@ class PromptEncoder:
     Attributes:
       image_id, pad_id, end_id: ids of the special tokens.
       vocabulary_size: V, exactly `len(tokenizer)`.
-      banned_ids: bool [V], the ids that must never be sampled: padding, `<s>`, `<unk>`, `<image>`;
-        never the end token, which is one of them in some tokenizers (GPT-2).
+      banned_ids: bool [V], the ids that must never be sampled; see `orl_jax.data.text.banned`.
 
     Can be pickled, for worker processes.
     """
@@ -46,10 +46,7 @@ class PromptEncoder:
         self.pad_id = tokenizer.pad_token_id
         self.end_id = tokenizer.eos_token_id
         self.vocabulary_size = len(tokenizer)
-        banned = (self.pad_id, tokenizer.bos_token_id, tokenizer.unk_token_id, self.image_id)
-        self.banned_ids = np.zeros(self.vocabulary_size, bool)
-        self.banned_ids[[i for i in banned if i is not None]] = True
-        self.banned_ids[self.end_id] = False
+        self.banned_ids = banned_ids(tokenizer)
         self._traits = traits(tokenizer)
         self._section = "data"  # of the config that sets the lengths
 
@@ -137,9 +134,17 @@ class PromptEncoder:
           ids int32 [T] and mask bool [T] (True for tokens, the end token included).
 
         Raises:
-          UserError: they are more than T tokens.
+          UserError: they are more than T tokens, or one of them is never sampled: the loss of such
+            an answer would be astronomical, and nothing could be learned from it.
         """
         ids = [*self._answer(answer), self.end_id]
+        if self.banned_ids[ids].any():
+            token = next(i for i in ids if self.banned_ids[i])
+            raise UserError(
+                f"the answer {answer!r:.80} holds a word that the model can never say: the "
+                f"tokenizer makes it {self.tokenizer.convert_ids_to_tokens(token)!r}; set "
+                "config.data.tokenizer to one that knows the word, or correct the answer"
+            )
         if len(ids) > self.response_length:
             raise UserError(
                 f'the answer "{answer}" has {len(ids)} tokens with its end; '
@@ -186,6 +191,14 @@ class PromptEncoder:
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text.strip(), truncated
+
+    def word_ids(self, words: list[str]) -> list[list[int]]:
+        """The ids of words, each as it is tokenised within a text, without special tokens."""
+        words = [strip_all(word, self._traits.markers) for word in words]
+        if not words:
+            return []
+        spaced = [self._traits.space + word for word in words]
+        return self.tokenizer(spaced, add_special_tokens=False)["input_ids"]
 
     def _prompt(self, question: str) -> list[int]:
         before, after = format_prompt(strip_all(question, self._traits.markers)).split(IMAGE_TOKEN)

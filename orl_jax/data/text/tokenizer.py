@@ -1,13 +1,12 @@
 """A word-level tokenizer for the embedded world, and saved tokenizers made ready for prompts."""
 
 import pathlib
-import re
 from collections.abc import Iterable
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from orl_jax.data.text.prompt import END_TOKEN, IMAGE_TOKEN, SYSTEM
+from orl_jax.data.text.prompt import END_TOKEN, IMAGE_TOKEN, SYSTEM, sentences
 from orl_jax.data.text.tokenizer_files import read_tokenizer
 
 PAD_TOKEN = "<pad>"
@@ -46,8 +45,8 @@ def build_word_tokenizer(texts: Iterable[str], system: str = SYSTEM) -> PreTrain
     inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     inner.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL])
     # A sentence includes the space after it, so that decoding restores the space.
-    sentences = re.split(r"(?<=[.!?] )", system)
-    inner.add_tokens([AddedToken(text, normalized=False) for text in ("\n", *sentences) if text])
+    constant = ("\n", *sentences(system))
+    inner.add_tokens([AddedToken(text, normalized=False) for text in constant])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token=END_TOKEN,
         pad_token=PAD_TOKEN, clean_up_tokenization_spaces=False,
