@@ -13,8 +13,10 @@ import numpy as np
 
 from orl_jax.run.errors import UserError
 from orl_jax.weights import shard
+from orl_jax.weights.fields import shown
 from orl_jax.weights.shard import Tensor
 
+_LARGEST = 2**27  # bytes; the index of a large model takes some MB
 _NUMBERED = re.compile(r".+-\d+-of-\d+\.(safetensors|bin)")
 
 
@@ -40,7 +42,7 @@ class Folder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise UserError(f"there is no folder {self.path}; name a local Hugging Face folder")
-        self.config = _read_json(self.path / "config.json")
+        self.config = read_json(self.path / "config.json")
         self.tensors = _find_tensors(self.path)
 
     def read(self, name: str) -> np.ndarray:
@@ -92,9 +94,15 @@ def _indexed(indices: list[Path]) -> dict[str, Tensor]:
             f"{indices[0].parent} holds several indices, {_some([i.name for i in indices])}; "
             "keep only one"
         )
-    places = _read_json(indices[0]).get("weight_map")
+    places = read_json(indices[0]).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise UserError(f"{indices[0]} has no weight_map; copy it again")
+    for name in places.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise UserError(
+                f"{indices[0]} lists a shard {shown(name)}, which is not a file name; copy the "
+                "index again"
+            )
     found: dict[str, Tensor] = {}
     for name in sorted(set(places.values())):
         found |= _shard_of(indices[0], name)
@@ -103,11 +111,7 @@ def _indexed(indices: list[Path]) -> dict[str, Tensor]:
     return found
 
 
-def _shard_of(index: Path, name: Any) -> dict[str, Tensor]:
-    if not isinstance(name, str) or Path(name).name != name:
-        raise UserError(
-            f"{index} lists a shard {name!r}, which is not a file name; copy the index again"
-        )
+def _shard_of(index: Path, name: str) -> dict[str, Tensor]:
     file = index.with_name(name)
     if not file.is_file():
         raise UserError(f"{index} lists the shard {name}, which is missing; copy it as well")
@@ -118,15 +122,23 @@ def _is_in(found: dict[str, Tensor], name: str, file: str) -> bool:
     return name in found and found[name].file.name == file
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError as error:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object of a file.
+
+    Raises:
+      UserError: no file; not JSON, too large, or nested too deep; not an object.
+    """
+    if not path.is_file():
         raise UserError(
             f"there is no {path}; name a Hugging Face folder, with config.json next to the weights"
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
+        )
+    if path.stat().st_size > _LARGEST:
+        raise UserError(f"{path} is larger than the {_LARGEST} bytes that are read; copy it again")
+    try:
+        tree = json.loads(path.read_bytes().decode())
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: also of long integers
+        reason = "nested too deep" if isinstance(error, RecursionError) else error
+        raise UserError(f"{path} is not JSON: {reason}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} is a {type(tree).__name__}, not a JSON object")
     return tree

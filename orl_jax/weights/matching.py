@@ -13,7 +13,7 @@ import numpy as np
 from orl_jax.run.errors import UserError
 from orl_jax.weights.folder import Folder
 from orl_jax.weights.names import Row, Table
-from orl_jax.weights.shard import FLOATS, Tensor
+from orl_jax.weights.shard import FLOATS, Tensor, check_finite
 from orl_jax.weights.streaming import Streamed
 
 # Their tensors have a row per token of the folder, ours a row per token of our tokenizer.
@@ -177,7 +177,7 @@ def grouped(names: Sequence[str]) -> list[str]:
     """
     layers: dict[str, list[str]] = {}
     for name in names:
-        number = re.search(r"(?<=\.)\d+(?=\.)", name)
+        number = re.search(r"(?<=\.)\d{1,9}(?=\.)", name)
         key = f"{name[: number.start()]}{{}}{name[number.end() :]}" if number else name
         layers.setdefault(key, []).append(number[0] if number else "")
     return [key.replace("{}", _span(numbers)) for key, numbers in layers.items()]
@@ -217,7 +217,8 @@ def _array(row: Row, folder: Folder, target: Target, on_tensor: Callable[[], obj
         on_tensor()
         if row.ours in VOCABULARY:
             x = _with_rows(x, _vocabulary(row, target))
-        return np.ascontiguousarray(_FORMS[row.form](x).astype(target.dtype, copy=False))
+        x = np.ascontiguousarray(_FORMS[row.form](x).astype(target.dtype, copy=False))
+        return check_finite(x, f"{folder.path}: {name}")
 
     def pieces() -> Iterator[np.ndarray]:
         made = map(make, names)

@@ -4,7 +4,6 @@ PEFT's `lora_A` is [rank, in] and its `lora_B` [out, rank], one pair per layer a
 their transposes, stacked over the layers. Both libraries scale by alpha / rank.
 """
 
-import json
 import logging
 import math
 import os
@@ -16,6 +15,8 @@ import numpy as np
 from orl_jax.models.llama import Llama
 from orl_jax.run.errors import UserError
 from orl_jax.weights import shard
+from orl_jax.weights.fields import count, number
+from orl_jax.weights.folder import read_json
 from orl_jax.weights.names import PROJECTIONS
 from orl_jax.weights.peft_names import CONFIG, KEY, PICKLED, SAFE
 
@@ -31,6 +32,8 @@ _NEUTRAL = frozenset(
 )
 # These initialise only the adapter; others, such as "pissa", also change the base weights.
 _HARMLESS_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+_LARGEST_ALPHA = 1e5
 
 Given = dict[tuple[str, int], dict[str, np.ndarray]]  # (ours, layer): {"A": ..., "B": ...}
 
@@ -64,7 +67,8 @@ def read_peft(folder: str | os.PathLike[str], model: Llama, *, seed: int = 0) ->
 
     Raises:
       UserError: no adapter; a damaged file, or one that contains code; a setting or module without
-        a counterpart here (DoRA, trained biases, ...); the shapes of another model. Each is named.
+        a counterpart here (DoRA, trained biases, ...); the shapes of another model; tensors that
+        are not floats, or hold NaN or infinity. Each is named.
 
     Example: `read_peft("runs/adapter", model).params["language"]["layers"]["q"]["lora_a"].shape`.
     """
@@ -107,15 +111,14 @@ def _find(folder: Path) -> Path:
 
 def _read_config(path: Path) -> tuple[int, float]:
     """The rank, and the alpha for a scale of alpha / rank."""
-    try:
-        config = json.loads(path.read_text())
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not the configuration of a LoRA adapter: {error!r}") from error
+    config = read_json(path)
     if config.get("peft_type") != "LORA":
         raise UserError(f"{path}: peft_type is {config.get('peft_type')}; only LORA can be read")
-    if rank < 1 or not 0 < alpha < math.inf:
-        raise UserError(f"{path}: r is {rank} and lora_alpha {alpha}; both must be positive")
+    try:
+        rank = count(config, "r")
+        alpha = number(config, "lora_alpha", None, 0, _LARGEST_ALPHA)
+    except UserError as error:
+        raise UserError(f"{path} is not the configuration of a LoRA adapter: {error}") from error
     for name, value in config.items():
         if _changes_the_adapter(name, value):
             raise UserError(
@@ -136,8 +139,19 @@ def _changes_the_adapter(name: str, value: Any) -> bool:
 def _read_tensors(place: Path) -> dict[str, np.ndarray]:
     for file in (place / SAFE, place / PICKLED):
         if file.is_file():
-            return {name: shard.read(name, file) for name in shard.contents(file)}
+            found = shard.contents(file)
+            return {name: _read_tensor(name, tensor) for name, tensor in found.items()}
     raise UserError(f"{place} holds neither {SAFE} nor {PICKLED}")
+
+
+def _read_tensor(name: str, tensor: shard.Tensor) -> np.ndarray:
+    file = tensor.file
+    if tensor.dtype not in shard.FLOATS.values():
+        raise UserError(
+            f"{file}: {name} is of {tensor.dtype}, not of floats: it is quantised or no adapter; "
+            "save the adapter in float32 or bfloat16"
+        )
+    return shard.check_finite(shard.read(name, file), f"{file}: {name}")
 
 
 def _by_projection(tensors: dict[str, np.ndarray], place: Path) -> Given:

@@ -11,7 +11,7 @@ PREFIX = "base_model.model."
 
 # With or without the adapter's name ("default") before ".weight": both occur.
 KEY = re.compile(
-    r"(?:base_model\.model\.)?model\.layers\.(?P<layer>\d+)\.(?P<module>(?:self_attn|mlp)\.\w+)"
+    r"(?:base_model\.model\.)?model\.layers\.(?P<layer>\d{1,6})\.(?P<module>(?:self_attn|mlp)\.\w+)"
     r"\.lora_(?P<part>[AB])(?:\.\w+)?\.weight"
 )
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from orl_jax.run.errors import UserError
 
+_PART = 2**20  # values that are looked at together
 # The names that safetensors uses for floating-point types.
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -51,7 +52,7 @@ def contents(file: Path) -> dict[str, Tensor]:
                 )
                 for name, part in parts.items()
             }
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(file, error) from error
 
 
@@ -59,16 +60,39 @@ def read(name: str, file: Path) -> np.ndarray:
     """One tensor; bfloat16 is the type of `ml_dtypes`.
 
     Raises:
-      UserError: see `contents`.
+      UserError: see `contents`; a tensor that is not dense.
       KeyError: the file has no such tensor.
     """
     if file.suffix != ".safetensors":
-        return _to_numpy(_load_pickle(file)[name])
+        return _to_numpy(_load_pickle(file)[name], f"{file}: {name}")
     try:
         with safe_open(file, "numpy") as opened:
             return opened.get_tensor(name)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise _damaged(file, error) from error
+
+
+def check_finite(values: np.ndarray, where: str) -> np.ndarray:
+    """The values, all of which must be numbers.
+
+    Looks at a part at a time, so that no second array of their size is made.
+
+    Raises:
+      UserError: one is NaN or infinite, also if it became so when it was converted.
+
+    Example: `check_finite(np.ones(3), "model.norm.weight")`.
+    """
+    flat = np.ascontiguousarray(values).reshape(-1)
+    bad = sum(
+        int((~np.isfinite(flat[start : start + _PART])).sum())
+        for start in range(0, flat.size, _PART)
+    )
+    if bad:
+        raise UserError(
+            f"{where} holds {bad} values that are NaN or infinite as {values.dtype}, of "
+            f"{flat.size}; the model was damaged in training or in copying: use another copy"
+        )
+    return values
 
 
 def _load_pickle(file: Path) -> dict[str, Any]:
@@ -84,19 +108,27 @@ def _load_pickle(file: Path) -> dict[str, Any]:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise _refused(file, error) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # a pickle can fail in any way
         raise _damaged(file, error) from error
-    if not isinstance(loaded, dict) or not all(map(torch.is_tensor, loaded.values())):
+    whole = isinstance(loaded, dict) and all(
+        isinstance(name, str) and torch.is_tensor(value) for name, value in loaded.items()
+    )
+    if not whole:
         raise UserError(f"{file} is not a dict of tensors; use a folder with .safetensors files")
     return loaded
 
 
-def _to_numpy(value: Any) -> np.ndarray:
+def _to_numpy(value: Any, where: str) -> np.ndarray:
     import torch
 
-    if value.dtype == torch.bfloat16:  # numpy has no such type
-        return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-    return value.numpy()
+    try:
+        value = value.detach()
+        if value.dtype == torch.bfloat16:  # numpy has no such type
+            return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return value.numpy()
+    except (RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{where} is not a dense array ({reason}); save the model again") from error
 
 
 def _refused(file: Path, error: Exception) -> UserError:

@@ -1,7 +1,9 @@
 """Reads a saved tokenizer, with the ids that its model was trained with."""
 
+import contextlib
 import importlib.util
 import pathlib
+from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -23,20 +25,39 @@ def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UserError(f"no tokenizer in {folder}: the folder does not exist")
-    try:
+    with _readable(folder):
         tokenizer = _read(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        end, largest = tokenizer.eos_token_id, max(tokenizer.get_vocab().values(), default=-1)
+        tokenizer("A text.")
+    if not isinstance(end, int):
+        raise UserError(
+            f"the tokenizer in {folder} has no end token, so no answer could end: name one as "
+            '"eos_token" in its tokenizer_config.json'
+        )
+    if largest >= len(tokenizer):
+        raise UserError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens with ids up to {largest}; ids "
+            "must be 0, 1, 2, … without gaps: copy its files again"
+        )
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _readable(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what the libraries raise over a damaged file, which is anything, into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        # What goes wrong in Rust is a `PanicException`, which is no `Exception`.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"no tokenizer in {folder}; copy its tokenizer.json, or tokenizer.model, with "
             f"tokenizer_config.json ({reason})"
         ) from error
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            f"the tokenizer in {folder} has no end token, so no answer could end: name one as "
-            '"eos_token" in its tokenizer_config.json'
-        )
-    return tokenizer
 
 
 def _read(folder: pathlib.Path) -> PreTrainedTokenizerBase:
