@@ -4,19 +4,18 @@ Weights are searched in the order of `transformers`: `model.safetensors`, an ind
 (`*.safetensors.index.json`), any single `*.safetensors`; then the same for `pytorch_model.bin`.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orl_jax.run import reading
 from orl_jax.run.errors import UserError
 from orl_jax.weights import shard
 from orl_jax.weights.fields import shown
 from orl_jax.weights.shard import Tensor
 
-_LARGEST = 2**27  # bytes; the index of a large model takes some MB
 _NUMBERED = re.compile(r".+-\d+-of-\d+\.(safetensors|bin)")
 
 
@@ -126,22 +125,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object of a file.
 
     Raises:
-      UserError: no file; not JSON, too large, or nested too deep; not an object.
+      UserError: no file; see also `orl_jax.run.reading.read_json`.
     """
     if not path.is_file():
         raise UserError(
             f"there is no {path}; name a Hugging Face folder, with config.json next to the weights"
         )
-    if path.stat().st_size > _LARGEST:
-        raise UserError(f"{path} is larger than the {_LARGEST} bytes that are read; copy it again")
-    try:
-        tree = json.loads(path.read_bytes().decode())
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: also of long integers
-        reason = "nested too deep" if isinstance(error, RecursionError) else error
-        raise UserError(f"{path} is not JSON: {reason}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path} is a {type(tree).__name__}, not a JSON object")
-    return tree
+    return reading.read_json(path, "copy it again")
 
 
 def _some(names: list[str]) -> str:

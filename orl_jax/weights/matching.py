@@ -18,6 +18,7 @@ from orl_jax.weights.streaming import Streamed
 
 # Their tensors have a row per token of the folder, ours a row per token of our tokenizer.
 VOCABULARY = ("language/embedding", "language/lm_head")
+_LISTED = 12  # names of one kind of fault
 _SLICED = 2**25  # bytes; a larger stacked parameter is made layer by layer
 
 Shape = tuple[int, ...]
@@ -126,8 +127,13 @@ def _faults(source: Source, target: Target) -> str:
         "has tensors of another shape or type:": misfits,
         "has nothing for our": _gaps(table, target.shapes)[0],
     }
-    parts = [f"{kind} {', '.join(grouped(names))}" for kind, names in kinds.items() if names]
+    parts = [f"{kind} {_listed(grouped(names))}" for kind, names in kinds.items() if names]
     return f"{folder.path} {', and '.join(parts)}" if parts else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def _names(row: Row, shapes: Shapes) -> list[str]:
@@ -217,7 +223,8 @@ def _array(row: Row, folder: Folder, target: Target, on_tensor: Callable[[], obj
         on_tensor()
         if row.ours in VOCABULARY:
             x = _with_rows(x, _vocabulary(row, target))
-        x = np.ascontiguousarray(_FORMS[row.form](x).astype(target.dtype, copy=False))
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            x = np.ascontiguousarray(_FORMS[row.form](x).astype(target.dtype, copy=False))
         return check_finite(x, f"{folder.path}: {name}")
 
     def pieces() -> Iterator[np.ndarray]:

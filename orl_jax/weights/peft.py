@@ -15,7 +15,7 @@ import numpy as np
 from orl_jax.models.llama import Llama
 from orl_jax.run.errors import UserError
 from orl_jax.weights import shard
-from orl_jax.weights.fields import count, number
+from orl_jax.weights.fields import count, number, shown
 from orl_jax.weights.folder import read_json
 from orl_jax.weights.names import PROJECTIONS
 from orl_jax.weights.peft_names import CONFIG, KEY, PICKLED, SAFE
@@ -113,7 +113,9 @@ def _read_config(path: Path) -> tuple[int, float]:
     """The rank, and the alpha for a scale of alpha / rank."""
     config = read_json(path)
     if config.get("peft_type") != "LORA":
-        raise UserError(f"{path}: peft_type is {config.get('peft_type')}; only LORA can be read")
+        raise UserError(
+            f"{path}: peft_type is {shown(config.get('peft_type'))}; only LORA can be read"
+        )
     try:
         rank = count(config, "r")
         alpha = number(config, "lora_alpha", None, 0, _LARGEST_ALPHA)
@@ -122,8 +124,8 @@ def _read_config(path: Path) -> tuple[int, float]:
     for name, value in config.items():
         if _changes_the_adapter(name, value):
             raise UserError(
-                f"{path}: {name}={value!r} has no counterpart in this model's adapters; merge the "
-                "adapter into its base with peft's merge_and_unload() and import the merged model"
+                f"{path}: {name}={shown(value)} has no counterpart in this model's adapters; merge "
+                "the adapter into its base with peft's merge_and_unload() and import the result"
             )
     return rank, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
 

@@ -181,6 +181,8 @@ def _rope(config: Mapping[str, Any]) -> Settings:
     if kind not in ("linear", "llama3"):
         raise refused("rope_scaling", kind, ("default", "linear", "llama3"))
     settings["rope_scaling"] = kind
+    if missing := [theirs for theirs, _ in _ROPE[kind] if theirs not in given]:
+        raise UserError(f"the rope_scaling of config.json has no {', '.join(missing)}")
     for theirs, ours in _ROPE[kind]:
         settings[ours] = number(given, theirs, None, 0, 1e6)
     if kind == "llama3":

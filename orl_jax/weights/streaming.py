@@ -129,6 +129,8 @@ class _PieceHandler(ocp.type_handlers.NumpyHandler):
                 store = await tensorstore.open(spec, create=True, open=True, context=ts_context)
                 await self._write(value, store)
             except BaseException:
+                if self._stopped.is_set():
+                    return  # the save has failed already; asyncio would print a second traceback
                 self._stopped.set()  # the other arrays are not to be written either
                 raise
 

@@ -112,10 +112,15 @@ def test_weighed_texts_have_their_probability_token_by_token(sft):
         assert value == pytest.approx(log_prob_by_prefill(sft, item, ids[mask]), abs=1e-4)
 
 
-@pytest.mark.parametrize("choice", ["letter_likelihood", "text_likelihood"])
-def test_options_are_weighed_in_any_batch(sft, choice):
+def test_letters_that_the_tokenizer_does_not_know_are_not_weighed(sft):
+    items = with_options(sft[-1][:2])
+    with pytest.raises(UserError, match="can never say: the tokenizer makes it '<unk>'"):
+        asks(sft, items, choice="letter_likelihood", prompt_tokens=120)
+
+
+def test_options_are_weighed_in_any_batch(sft):
     items = with_options(sft[-1][:9])
-    settings = {"choice": choice, "prompt_tokens": 120}
+    settings = {"choice": "text_likelihood", "prompt_tokens": 120}
     found = asks(sft, items, batch_size=4, **settings)
     assert all(p.response in "ABCD" and len(p.option_log_probs) == 4 for p in found)
     assert [p.correct for p in found] == [

@@ -166,7 +166,8 @@ def test_tokenizer_and_generation(tmp_path, tokenizer, checkpoint):
     assert got.get_vocab() == expected.get_vocab()
     generation = GenerationConfig.from_pretrained(folder)
     assert (generation.bos_token_id, generation.eos_token_id, generation.pad_token_id) == (1, 2, 3)
-    assert generation.suppress_tokens == [0, 1, 3, 4]  # <unk>, <s>, <pad>, <image>
+    assert generation.suppress_tokens[:4] == [0, 1, 3, 4]  # <unk>, <s>, <pad>, <image>
+    assert len(generation.suppress_tokens) == 8  # and the words of the template
     prompts = torch.tensor(hub.IDS)
     out = _load(folder).generate(prompts, max_new_tokens=20, do_sample=True, temperature=9.0)
     sampled = out[:, prompts.shape[1] :].tolist()

@@ -140,3 +140,43 @@ def test_the_script_and_the_config_to_train_with(tmp_path):
     assert again.returncode == 2
     assert again.stderr.count("\n") == 1
     assert "already exists" in again.stderr
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, number, capfd):
+    def edit(state):
+        value = state["model.layers.1.mlp.up_proj.weight"].astype(np.float64)
+        value[3, 4] = number  # 1e300 is infinite in float32
+        state["model.layers.1.mlp.up_proj.weight"] = value
+
+    folders.hub.hub_llama(folders.WORDS).save_pretrained(tmp_path / "hub")
+    folders.save_tokenizer(tmp_path / "hub")
+    folders.change(tmp_path / "hub", edit)
+    refused(
+        tmp_path / "run", r"hub: model.layers.1.mlp.up_proj.weight holds 1 values that are NaN or",
+        language=tmp_path / "hub",
+    )  # fmt: skip
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_attention_heads", 0), ("num_hidden_layers", 10**9), ("hidden_size", "16"),
+        ("intermediate_size", True), ("num_key_value_heads", 3), ("rms_norm_eps", -1.0),
+        ("rope_parameters", [1]), ("num_attention_heads", [[]]), ("tie_word_embeddings", "no"),
+    ],
+)  # fmt: skip
+def test_absurd_settings_are_refused_by_key_and_value(tmp_path, key, value):
+    folders.save_llama(tmp_path / "hub")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config | {key: value}))
+    shown = str(value).replace("[", r"\[")
+    refused(tmp_path / "run", f"hub: .*{key}.*'?{shown}", language=tmp_path / "hub")
+
+
+def test_files_that_json_cannot_hold_are_refused(tmp_path):
+    folders.save_llama(tmp_path / "hub")
+    for text in ("[" * 10**5, '{"hidden_size": ' + "9" * 5000 + "}", "\0", "null"):
+        (tmp_path / "hub" / "config.json").write_text(text)
+        refused(tmp_path / "run", "config.json is not", language=tmp_path / "hub")

@@ -206,16 +206,28 @@ def _set(folder, **settings):
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
+def _change(folder, form):
+    """Every tensor in another form."""
+    path = folder / "adapter_model.safetensors"
+    save_file({key: form(value) for key, value in load_file(path).items()}, path)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda f: _drop(f, peft_name("up", 1, "lora_b")), r"1\.mlp\.up_proj\.lora_B\.weight is m"),
         (lambda f: (f / "adapter_config.json").unlink(), "holds no adapter_config.json"),
-        (lambda f: (f / "adapter_config.json").write_text("[]"), "is not the configuration"),
+        (lambda f: (f / "adapter_config.json").write_text("[]"), "is not a JSON object"),
+        (lambda f: _set(f, r=2.0), "is not the configuration of a LoRA adapter: r is 2.0"),
+        (lambda f: _set(f, r=True), "r is True; it must be an integer"),
+        (lambda f: _set(f, lora_alpha="8"), "lora_alpha is '8'; it must be a number"),
+        (lambda f: _set(f, lora_alpha=1e30), "lora_alpha is 1e.30; it must be a number"),
+        (lambda f: _change(f, lambda x: x.astype(np.int8)), "is of I8, not of floats"),
+        (lambda f: _change(f, lambda x: x * np.nan), "values that are NaN or infinite as float32"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), "holds neither adapter_model.safe"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"abc"), "adapter_model.safeten"),
         (lambda f: save_file({}, f / "adapter_model.safetensors"), "holds no tensors"),
-        (lambda f: _set(f, peft_type="IA3"), "peft_type is IA3"),
+        (lambda f: _set(f, peft_type="IA3"), "peft_type is 'IA3'"),
         (lambda f: _set(f, r=0), "r is 0"),
         (lambda f: _set(f, r=3), r"has shape \(2, 16\); this model and r=3 need \(3, 16\)"),
     ],

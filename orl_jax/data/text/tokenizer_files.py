@@ -9,6 +9,9 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from orl_jax.run.errors import UserError
 
+_SUFFIXES = (".json", ".model", ".txt", ".jinja")
+_LARGEST = 2**28  # bytes; that of LLaMA 3 takes 9 MB
+
 
 def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
     """A saved tokenizer, unchanged. Nothing is ever downloaded.
@@ -25,6 +28,7 @@ def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UserError(f"no tokenizer in {folder}: the folder does not exist")
+    _check_files(folder)
     with _readable(folder):
         tokenizer = _read(folder)
         end, largest = tokenizer.eos_token_id, max(tokenizer.get_vocab().values(), default=-1)
@@ -40,6 +44,23 @@ def read_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerBase:
             "must be 0, 1, 2, … without gaps: copy its files again"
         )
     return tokenizer
+
+
+def _check_files(folder: pathlib.Path) -> None:
+    """The libraries read whatever has the right name: a FIFO for ever, a device until memory ends.
+
+    Raises:
+      UserError: such a thing, or a file that is too large.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in _SUFFIXES or not path.exists():
+            continue
+        if not path.is_file():
+            raise UserError(f"{path} is not a file; copy the tokenizer again")
+        if path.stat().st_size > _LARGEST:
+            raise UserError(
+                f"{path} is larger than the {_LARGEST} bytes that are read; copy it again"
+            )
 
 
 @contextlib.contextmanager
