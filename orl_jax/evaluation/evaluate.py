@@ -20,13 +20,8 @@ from orl_jax.evaluation.questions import chosen
 from orl_jax.evaluation.scoring.official import write_official
 from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.evaluation.summary import summarise
-from orl_jax.models.assembly import (
-    SCORING,
-    resolve_base,
-    restore,
-    stored_config,
-    stored_extra,
-)
+from orl_jax.models.assembly import resolve_base, restore, stored_config, stored_extra
+from orl_jax.models.beginning import SCORING
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import Location, locate
 from orl_jax.run.errors import UserError

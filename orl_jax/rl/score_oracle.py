@@ -16,6 +16,7 @@ from orl_jax.data.video import ClipFormat
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.assembly import stored_config
+from orl_jax.models.beginning import check_tokenizer
 from orl_jax.models.params import partition
 from orl_jax.oracles import OracleSettings, Ranking, RankRequest
 from orl_jax.rl import score_model
@@ -71,7 +72,7 @@ class ScoreOracle:
         self._tie_margin = tie_margin
         self._layout = assembly.layout
         pretrained = assemblies.load_params(checkpoint, self._layout)
-        assemblies.check_tokenizer(pretrained, checkpoint, assembly.encoder)
+        check_tokenizer(pretrained, checkpoint, assembly.encoder)
         params = assemblies.initial_params(assembly, settings.seed, pretrained)
         heads = self._layout.replicate(assemblies.load_auxiliary(checkpoint, "heads"))
         adapters, self._frozen = partition(params, settings[kind.section].trainable)

@@ -27,6 +27,7 @@ from orl_jax.data.world.lesson import LessonReader, group_by_video
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.models import assembly as assemblies
+from orl_jax.models import beginning
 from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
@@ -133,10 +134,10 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         logging.warning("config.sft.init_from is empty: SFT starts from fresh parameters")
     pretrained = assemblies.load_params(base, layout) if base else {}
     if base:
-        assemblies.check_tokenizer(pretrained, base, assembly.encoder)
+        beginning.check_tokenizer(pretrained, base, assembly.encoder)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
     trained, frozen = partition(params, settings.trainable)
-    assemblies.check_saved(pretrained, frozen, "sft")
+    beginning.check_saved(pretrained, frozen, "sft")
     trained = masters(trained)
     how = OptimizerSettings.of(settings)
     schedule = make_schedule(how, settings.steps)
