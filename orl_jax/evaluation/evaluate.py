@@ -20,7 +20,7 @@ from orl_jax.evaluation.questions import chosen
 from orl_jax.evaluation.scoring.official import write_official
 from orl_jax.evaluation.settings import EvaluationSettings
 from orl_jax.evaluation.summary import summarise
-from orl_jax.models.assembly import resolve_base, restore, stored_config, stored_extra
+from orl_jax.models.assembly import base_of, restore, stored_config, stored_extra
 from orl_jax.models.beginning import SCORING
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import Location, locate
@@ -179,8 +179,8 @@ def _made_by(place: Location, settings: ConfigDict) -> dict[str, Any]:
 
 def _stamps(place: Location) -> list[int]:
     """The times at which a checkpoint and those that it builds on were written."""
-    base = stored_extra(place).get("base")
-    below = _stamps(locate(resolve_base(place.workdir, base))) if base else []
+    extra = stored_extra(place)
+    below = _stamps(locate(base_of(place, extra))) if extra.get("base") else []
     return [place.stamp, *below]
 
 

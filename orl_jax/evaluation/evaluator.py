@@ -28,7 +28,8 @@ from orl_jax.evaluation.shown import Shown
 from orl_jax.evaluation.summary import summarise
 from orl_jax.models.assembly import Assembly, banned_tokens
 from orl_jax.models.sequences import Prompt, Responses
-from orl_jax.run import processes
+from orl_jax.run import processes, stop
+from orl_jax.run.stop import StopRequested
 
 _HALVINGS = 3  # sizes of a batch of videos, in addition to the full one
 
@@ -130,6 +131,7 @@ class Evaluator:
 
         Raises:
           UserError: an option is too long.
+          StopRequested: a `StopSignal` has been asked to stop.
         """
         answered = Answered(None, {}) if answered is None else answered
         quiet = not progress or not processes.is_writer()
@@ -139,6 +141,7 @@ class Evaluator:
                 places = [place for place in bucket.places if place not in known]
                 for found in self._answer(params, read.questions, Bucket(bucket.length, places)):
                     answered.add(found)
+                    _leave_if_stopped()
                     bar.update(len(found))
         found = map(answered.get, read.items)
         return [prediction for prediction in found if prediction is not None]
@@ -228,6 +231,12 @@ class Evaluator:
 
     def _text(self, ids: np.ndarray) -> str:
         return self._encoder.decode(ids)[0]
+
+
+def _leave_if_stopped() -> None:
+    """Between two batches: what was answered is kept, and training is saved."""
+    if signum := next(filter(None, processes.gather(stop.requested())), None):
+        raise StopRequested(signum)
 
 
 def _share(answered: Answered, items: Sequence[dict[str, Any]]) -> set[int]:

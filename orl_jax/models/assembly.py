@@ -3,6 +3,7 @@
 The one place in models/ that reads whole configs, for stages to call.
 """
 
+import datetime
 import json
 import os
 import pathlib
@@ -26,7 +27,7 @@ from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.vlm import VLM
 from orl_jax.models.vlm_settings import VlmSettings
-from orl_jax.run.checkpoint import Checkpoints, Location, locate
+from orl_jax.run.checkpoint import BASE, Checkpoints, Location, locate
 from orl_jax.run.config import check_stored, from_json
 from orl_jax.run.errors import UserError
 
@@ -180,7 +181,40 @@ def load_params(path: str | os.PathLike[str], layout: Layout | None = None) -> d
         trained = policy_of(checkpoints.restore_part("trained", place.step, where))
     if not extra.get("base"):
         return trained
-    return combine(load_params(resolve_base(place.workdir, extra["base"]), layout), trained)
+    return combine(load_params(base_of(place, extra), layout), trained)
+
+
+def base_of(place: Location, extra: Mapping[str, Any]) -> str:
+    """The checkpoint that another one, with its extra, began from: still that one.
+
+    Raises:
+      UserError: it is missing, or another one is in its place.
+    """
+    base = resolve_base(place.workdir, extra["base"])
+    if not os.path.isdir(base):
+        steps = [each for each in _listed(os.path.dirname(base)) if each.isdigit()]
+        raise UserError(
+            f"{place.path} holds only what its stage trained, on top of {base}, which is missing "
+            f"(steps there: {', '.join(sorted(steps, key=int)) or 'none'}); put that checkpoint "
+            "back, or name another one"
+        )
+    before, now = extra.get(BASE), locate(base).identity
+    if before and before != now:
+        raise UserError(
+            f"{place.path} holds only what its stage trained, on top of {base}, and another "
+            f"checkpoint is there now, of {_when(now)} instead of {_when(before)}; put the former "
+            "back, or train this stage again"
+        )
+    return base
+
+
+def _when(identity: Mapping[str, Any]) -> str:
+    stamp = datetime.datetime.fromtimestamp(identity["stamp"] / 1e9)
+    return f"{stamp:%Y-%m-%d %H:%M:%S}"
+
+
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def restore(config: ConfigDict, path: str | os.PathLike[str]) -> tuple[Assembly, dict[str, Any]]:

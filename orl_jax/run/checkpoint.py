@@ -26,6 +26,7 @@ from orl_jax.run.checkpoint_pins import is_pinned
 from orl_jax.run.errors import Failure, UserError
 
 FOLDER = "checkpoints"
+BASE = "base_identity"  # in a checkpoint's extra: `Location.identity` of the one it began from
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _WRITERS = {
     "vision": "train_vision",
@@ -49,6 +50,12 @@ class Location(NamedTuple):
     def path(self) -> Path:
         """Its folder."""
         return Path(self.workdir) / FOLDER / self.stage / str(self.step)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Step, time and content, as JSON: another checkpoint in its place differs."""
+        digest = checkpoint_sums.digest(self.path)
+        return {"stage": self.stage, "step": self.step, "stamp": self.stamp, "digest": digest}
 
     @property
     def stamp(self) -> int:

@@ -25,6 +25,7 @@ from orl_jax.run.clock import span
 from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.metrics import MetricsWriter
 from orl_jax.run.stop import StopRequested, StopSignal
+from orl_jax.training.ending import log_end
 from orl_jax.training.monitors import Monitors
 from orl_jax.training.resuming import check_same
 from orl_jax.training.rows import Rows
@@ -114,7 +115,11 @@ def run(
         ):
             rows = Rows(metrics, stage.name, stage.monitors, workdir, start)
             loop = _Loop(stage, saving, checkpoints, batches, rows, bar, elapsed)
-            return loop.run(state, start, stop)
+            state = loop.run(state, start, stop)
+    if processes.is_writer():
+        step, section = int(jax.device_get(state.step)), (stage.sections or (stage.name,))[0]
+        log_end(workdir, stage.name, section, start=start, step=step, seconds=loop.seconds)
+    return state
 
 
 class _Loop:
@@ -138,11 +143,16 @@ class _Loop:
         self._bar = bar
         self._begun = time.monotonic() - elapsed
 
+    @property
+    def seconds(self) -> float:
+        """Spent on the stage, over all its sessions."""
+        return time.monotonic() - self._begun
+
     def run(self, state: TrainState, start: int, stop: StopSignal) -> TrainState:
         """From the step `start` to the end."""
         step = start
-        if start == 0:
-            self._validate(state, 0)
+        if start == 0 or self._was_left_out(start):
+            self._validate(state, start)
         late = self._late()
         while step < self._stage.steps and not late:
             state, step = self._one_step(state, step), step + 1
@@ -205,8 +215,20 @@ class _Loop:
         self._bar.set_postfix(loss=f"{float(values['loss']):.3f}", refresh=False)
 
     def _validate(self, state: TrainState, step: int) -> None:
-        if self._stage.validate is not None and self._stage.validate_every:
-            self._rows.write_validation(step, self._stage.validate(state))
+        if self._stage.validate is None or not self._stage.validate_every:
+            return
+        try:
+            values = self._stage.validate(state)
+        except StopRequested:  # it is left out: a long one would keep the process from stopping
+            self._save(state, step)
+            raise
+        self._rows.write_validation(step, values)
+
+    def _was_left_out(self, start: int) -> bool:
+        """Whether the validation of the restored step was, by a stop."""
+        every = self._stage.validate_every
+        due = bool(every) and start % every == 0 and not self._rows.is_validated(start)
+        return processes.gather(due)[0]
 
     def _save(self, state: TrainState, step: int, place: dict[str, Any] | None = None) -> None:
         """With the data's position, or an earlier one."""
@@ -216,7 +238,7 @@ class _Loop:
             "base": self._stage.base,
             **self._stage.identity,
             "data": batches.merge_states(processes.gather(place or batches.get_state())),
-            "seconds": time.monotonic() - self._begun,
+            "seconds": self.seconds,
         }
         self._checkpoints.save(step, state.saved(), extra)
 

@@ -10,8 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orl_jax.run import checkpoint_sums
-from orl_jax.run.checkpoint import Checkpoints, Location
+from orl_jax.run.checkpoint import BASE, Checkpoints, Location
 from orl_jax.run.errors import UserError
 from orl_jax.run.rules import ORACLE_MEANS
 from orl_jax.run.upgrade import upgrade
@@ -29,7 +28,7 @@ PLACES = (
     "reward.init_from", "ranker.init_from",
 )  # fmt: skip
 SHARED = ("seed", "data", "model")  # sections of every stage
-TOKENIZER, ITEMS, BASE = "tokenizer", "items", "base_identity"
+TOKENIZER, ITEMS = "tokenizer", "items"
 
 
 def identity(tokenizer: str, items: str, base: Location | None = None) -> dict[str, Any]:
@@ -40,18 +39,12 @@ def identity(tokenizer: str, items: str, base: Location | None = None) -> dict[s
       items: digest of the training data.
       base: the checkpoint that the stage began from.
     """
-    return {TOKENIZER: tokenizer, ITEMS: items, BASE: base_identity(base) if base else None}
+    return {TOKENIZER: tokenizer, ITEMS: items, BASE: base.identity if base else None}
 
 
 def digest(items: Sequence[Mapping[str, Any]]) -> str:
     """Of training data that is in memory; 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(list(items), default=str).encode()).hexdigest()[:16]
-
-
-def base_identity(base: Location) -> dict[str, Any]:
-    """Step, time and content of a checkpoint; another one in its place differs."""
-    digest = checkpoint_sums.digest(base.path)
-    return {"stage": base.stage, "step": base.step, "stamp": base.stamp, "digest": digest}
 
 
 def check_same(

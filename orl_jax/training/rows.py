@@ -43,6 +43,7 @@ class Rows:
         self.halted: TrainingHalted | None = None
         self._stage = stage
         self._monitors = monitors
+        self._workdir = workdir
         self._alarms = Path(workdir) / ALARMS
         if monitors is not None:
             if metrics.active:
@@ -60,6 +61,12 @@ class Rows:
         """A row of a validation, which has names of its own."""
         self._watch(step, values)
         self.metrics.write(step, values)
+
+    def is_validated(self, step: int) -> bool:
+        """Whether there is a row of a validation of this step."""
+        rows = read_metrics(self._workdir, self._stage)
+        names = [name for row in rows if row["step"] == step for name in row]
+        return any(name.startswith("validation/") for name in names)
 
     def _watch(self, step: int, values: Mapping[str, Any]) -> None:
         if self._monitors is None:

@@ -170,8 +170,9 @@ def campaign(
             status = live(config, workdir, kill)
             killed = status == -signal.SIGKILL
             counts[kill.phase if killed else "not killed" if status == 0 else "failed"] += 1
-            late = "" if killed else " (late)"
-            kills.append(f"{kill.phase} {kill.call} +{kill.delay:.3f} s{late}")
+            if not killed:  # the moment came after the run's end
+                break
+            kills.append(f"{kill.phase} {kill.call} +{kill.delay:.3f} s")
         status = live(config, workdir)
         same = status == 0 and ending(workdir) == expected
         counts["failed"] += status != 0

@@ -3,14 +3,16 @@
 import contextlib
 import pathlib
 import resource
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from orl_jax.models.assembly import load_params
 from orl_jax.run import checkpoint_sums
-from orl_jax.run.checkpoint import Checkpoints
+from orl_jax.run.checkpoint import Checkpoints, locate
 from orl_jax.run.checkpoint_pins import pin
 from orl_jax.run.errors import Failure, UserError
 
@@ -95,3 +97,21 @@ def test_a_full_disk_is_one_line_and_spoils_nothing(tmp_path: pathlib.Path, keep
         checkpoints.save(2, state(2), {"config": {}})
     assert [each.name for each in folder.parent.iterdir()].count("2") == 1
     assert not list(folder.parent.glob("*tmp*"))
+
+
+def test_what_builds_on_a_missing_or_another_base_names_it(tmp_path: pathlib.Path) -> None:
+    base = saved(tmp_path, 2, 4).parent / "2"
+    extra = {"config": {}, "base": "checkpoints/sft/2", "base_identity": locate(str(base)).identity}
+    with Checkpoints(str(tmp_path), "rl") as checkpoints:
+        checkpoints.save(1, {"trained": {"a": np.ones(2)}}, extra)
+    rl = str(checkpoints.folder)
+    assert set(load_params(rl)) == {"a", "w"}
+    base.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=rf"on top of {base}, which is missing \(steps there: 4\)"):
+        load_params(rl)
+    saved(tmp_path, 2)
+    with pytest.raises(UserError, match=f"on top of {base}, and another checkpoint is there now"):
+        load_params(rl)
+    shutil.rmtree(base)
+    (tmp_path / "moved").rename(base)
+    assert set(load_params(rl)) == {"a", "w"}

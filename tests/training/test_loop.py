@@ -1,6 +1,7 @@
 """How the loop ends: not a number, a full disk, a workdir in use; with a stage of one parameter."""
 
 import math
+import re
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.run.errors import Failure, TrainingHalted, UserError
 from orl_jax.run.lock import Lock
+from orl_jax.run.stop import StopRequested
 from orl_jax.training import loop
 from orl_jax.training.saving import Saving
 from orl_jax.training.state import FINITE, apply_gradients, checked, start
@@ -45,7 +47,7 @@ def update(state, loss, gradient):
     return checked(state, after._replace(step=state.step + 1), {"loss": loss})
 
 
-def run(workdir, losses=(), gradients=(), size=1, keep=2, name="sft", base=""):
+def run(workdir, losses=(), gradients=(), size=1, keep=2, name="sft", base="", validate=None):
     """The parameter after six steps, whose losses and gradients are 1 where not given."""
 
     def step(state, batch, metrics):
@@ -57,7 +59,7 @@ def run(workdir, losses=(), gradients=(), size=1, keep=2, name="sft", base=""):
         return update(state, loss, jnp.full(size, gradient))
 
     begin = start({"w": jnp.zeros(size)}, SGD, 0)
-    stage = loop.Stage(name, step, None, steps=6, base=base)
+    stage = loop.Stage(name, step, validate, steps=6, base=base, validate_every=2)
     saving = Saving({}, every_steps=1, keep=keep)
     return loop.run(stage, saving, str(workdir), begin, Nothing()).trained["w"]
 
@@ -133,3 +135,35 @@ def test_a_base_is_pinned(tmp_path):
     run(tmp_path)
     run(tmp_path / "other", base="../checkpoints/sft/6", name="rl")
     assert "rl" in (tmp_path / "checkpoints/sft/6/pinned.json").read_text()
+
+
+def test_a_validation_that_a_stop_cuts_off_is_made_up_for(tmp_path):
+    steps = []
+
+    def validate(state):
+        steps.append(int(state.step))
+        if steps == [0, 2]:
+            raise StopRequested(15)
+        return {"validation/accuracy": 0.5}
+
+    with pytest.raises(StopRequested):
+        run(tmp_path, validate=validate)
+    assert newest(tmp_path)[0] == 2
+    run(tmp_path, validate=validate)
+    assert steps == [0, 2, 2, 4, 6]
+    run(tmp_path, validate=validate)
+    assert steps == [0, 2, 2, 4, 6]
+
+
+def test_each_stage_ends_with_one_line(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_sft.py", "--config=c.py:tiny", "--workdir=w"])
+    caplog.set_level("INFO")
+    for _ in range(2):
+        run(tmp_path, validate=lambda state: {"validation/accuracy": 0.5})
+    first, second = (r.message for r in caplog.records if "validation accuracy" in r.message)
+    assert re.match(
+        r"sft is trained: steps 1 to 6, \d+ s in all; validation accuracy 50.0%;", first
+    )
+    assert first.endswith(f"train_rl.py --config=c.py:tiny --workdir={tmp_path}")
+    assert second.startswith("sft is finished at step 6; a larger sft.steps continues it; valid")
+    assert f"checkpoint {tmp_path}/checkpoints/sft;" in first
