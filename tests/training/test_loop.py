@@ -161,9 +161,8 @@ def test_each_stage_ends_with_one_line(tmp_path, caplog, monkeypatch):
     for _ in range(2):
         run(tmp_path, validate=lambda state: {"validation/accuracy": 0.5})
     first, second = (r.message for r in caplog.records if "validation accuracy" in r.message)
-    assert re.match(
-        r"sft is trained: steps 1 to 6, \d+ s in all; validation accuracy 50.0%;", first
-    )
+    line = r"sft is trained: steps 1 to 6, \d+ s in all; validation accuracy 50.0%; checkpoint"
+    assert re.match(line, first)
     assert first.endswith(f"train_rl.py --config=c.py:tiny --workdir={tmp_path}")
     assert second.startswith("sft is finished at step 6; a larger sft.steps continues it; valid")
     assert f"checkpoint {tmp_path}/checkpoints/sft;" in first
