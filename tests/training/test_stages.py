@@ -208,7 +208,6 @@ def test_evaluation_restores_a_checkpoint_on_its_own(run, tmp_path):
     config, workdir = run
     scripts.run(
         "evaluate", f"--config={CONFIG}:tiny", f"--config.data.folder={config.data.folder}",
-        "--config.model.language.width=998",  # the model's numbers come from the checkpoint
         f"--checkpoint={workdir}/checkpoints/sft", f"--workdir={tmp_path}",
     )  # fmt: skip
     results = json.loads((tmp_path / "results.json").read_text())
