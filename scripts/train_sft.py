@@ -1,6 +1,7 @@
-"""Supervised fine-tuning with the easy-to-hard curriculum.
+r"""Supervised fine-tuning with the easy-to-hard curriculum.
 
-python scripts/train_sft.py --config=configs/demo.py --workdir=runs/demo
+python scripts/train_sft.py --config=configs/demo.py --workdir=runs/demo \
+  --config.sft.init_from=runs/demo/checkpoints/vision
 """
 
 from ml_collections import ConfigDict

@@ -54,7 +54,7 @@ def check_tokenizer(
     if "language" not in params:
         return
     rows, folder = params["language"]["embedding"].shape[0], encoder.tokenizer.name_or_path
-    stored, place = _stored_tokenizer(os.fspath(path), folder)
+    stored, place = stored_tokenizer(os.fspath(path), folder)
     remedy = f"set config.data.tokenizer to that of the checkpoint{f', {place}' if place else ''}"
     if rows != encoder.vocabulary_size:
         raise UserError(
@@ -68,7 +68,7 @@ def check_tokenizer(
         )
 
 
-def _stored_tokenizer(path: str, folder: str) -> tuple[str, str]:
+def stored_tokenizer(path: str, folder: str) -> tuple[str, str]:
     """The digest of a checkpoint's tokenizer and where it was; "" for what is not known.
 
     Earlier versions kept no digest; their tokenizer is then read where it was, unless that is the

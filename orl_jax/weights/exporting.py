@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from orl_jax.data.text.tokenizer import load_tokenizer
+from orl_jax.data.text.tokenizer_digest import digest
 from orl_jax.models.assembly import load_params, stored_config
+from orl_jax.models.beginning import stored_tokenizer
 from orl_jax.models.llama import Llama
 from orl_jax.models.params import Flat, flatten
 from orl_jax.run.errors import UserError
@@ -199,6 +201,12 @@ def _write_language(folder: Path, source: Source, request: Request) -> None:
             f"{model.vocabulary}; give the tokenizer that it was trained with as --tokenizer"
         )
     widest = np.result_type(*{tensor.dtype for tensor in tensors})
+    stored, own = stored_tokenizer(source.name, place)
+    if stored and stored != digest(tokenizer):
+        raise UserError(
+            f"{source.name} was trained with another tokenizer than that in {place}, of as many "
+            f"tokens with other meanings; give its own as --tokenizer{f', {own}' if own else ''}"
+        )
     write_json(folder / "config.json", llama_config(model, widest, tokenizer))
     write_json(folder / "generation_config.json", generation_config(tokenizer))
     tokenizer.save_pretrained(str(folder))

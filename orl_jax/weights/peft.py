@@ -153,7 +153,9 @@ def _read_tensor(name: str, tensor: shard.Tensor) -> np.ndarray:
             f"{file}: {name} is of {tensor.dtype}, not of floats: it is quantised or no adapter; "
             "save the adapter in float32 or bfloat16"
         )
-    return shard.check_finite(shard.read(name, file), f"{file}: {name}")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        value = shard.read(name, file).astype(np.float32)
+    return shard.check_finite(value, f"{file}: {name}")
 
 
 def _by_projection(tensors: dict[str, np.ndarray], place: Path) -> Given:

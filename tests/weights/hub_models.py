@@ -1,6 +1,7 @@
 """Tiny models of `transformers`, also as our checkpoints, for the tests of the export."""
 
 import pathlib
+import runpy
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from orl_jax.models.llama import Llama
 from orl_jax.run.checkpoint import Checkpoints
 from orl_jax.weights import names
 
+ROOT = pathlib.Path(__file__).parents[2]
 RANK, ALPHA, LAYERS = 2, 3.0, 2
 IDS = np.array([[4, 9, 5, 1, 7, 2, 8, 3, 6, 9, 9, 4], [7, 7, 4, 0, 6, 8, 1, 2, 3, 5, 6, 7]])
 # What differs between the models: in their settings, in ours.
@@ -142,14 +144,12 @@ def save_checkpoint(
     base: str = "",
 ) -> pathlib.Path:
     """Saves `params` as the checkpoint of a stage at step 7."""
-    config = {
-        "data": {"folder": "nowhere", "tokenizer": str(tokenizer)},
-        "model": {
-            "language": our_language(family),
-            "adapter": {"name": "pool"},
-            "lora": {"rank": RANK, "alpha": ALPHA},
-        },
-    }
+    config = runpy.run_path(str(ROOT / "configs" / "demo.py"))["get_config"]("tiny").to_dict()
+    config["data"] |= {"folder": "nowhere", "tokenizer": str(tokenizer)}
+    model = config["model"]
+    model["language"] |= our_language(family)
+    model["adapter"]["name"] = "pool"
+    model["lora"] = {"rank": RANK, "alpha": ALPHA}
     with Checkpoints(str(workdir), stage) as checkpoints:
         checkpoints.save(7, {"trained": params}, {"config": config, "base": base})
     return workdir / "checkpoints" / stage

@@ -4,6 +4,7 @@ import fnmatch
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -156,6 +157,18 @@ def test_tensors_of_a_file_are_aligned(tmp_path, name):
     assert json.loads(written[8 : 8 + length])["wide"]["data_offsets"] == [0, 16]
     for key, value in _tensors(tmp_path).items():
         np.testing.assert_array_equal(value, arrays[key])
+
+
+def test_another_tokenizer_of_the_same_size_is_refused(tmp_path, tokenizer, checkpoint):
+    other = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer, other)
+    content = json.loads((other / "tokenizer.json").read_text())
+    words = content["model"]["vocab"]
+    words["▁red"], words["▁left"] = words["▁left"], words["▁red"]
+    (other / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="run.* another tokenizer than .*; give its own as --token"):
+        export(checkpoint, tmp_path / "out", Request(tokenizer=str(other)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_tokenizer_and_generation(tmp_path, tokenizer, checkpoint):
