@@ -139,7 +139,9 @@ def _outcome(
     if not clean or KEY in reason + ranking.raw:
         return "unclean", ranking
     if not ranking.valid:
-        return ("refused" if made.order is None or made.changed else "wrong"), ranking
+        # The connection may still hold the bytes of an earlier fault.
+        lost = reason.startswith(("connection failed", "timed out", "deadline passed"))
+        return ("refused" if made.order is None or made.changed or lost else "wrong"), ranking
     orders = [made.order]
     if made.changed:
         orders += [_strictly_read(made.text, shown), _only_named(made.text, shown)]

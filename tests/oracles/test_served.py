@@ -75,6 +75,7 @@ def test_orders_that_count(text, order):
         ('{"ranking": [["K7R4","M2Q9","B5T3"]', "no order"),
         ('{"ranki}["K7R4","M2Q9","B5T3"]]}', "no order"),
         ('"B5T3"["K7R4","M2Q9","B5T3"]', "no order"),
+        ('[["K7R4"]["M2Q9",["K7R4"],"B5T3"]', "no order"),
         # Sentences that deny the order that they hold.
         ("It is not true that K7R4 > M2Q9 > B5T3", "no order"),
         ("The wrong order would be: K7R4 > M2Q9 > B5T3", "no order"),

@@ -13,6 +13,7 @@ import dataclasses
 import math
 import random
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from orl_jax.oracles.served.json_values import json_values, once_each
 LIMIT = 200_000  # characters of a reply that are looked at
 BEST = 5  # scores are 0 to 5
 _LETTERS, _DIGITS = "ABCDEFGHJKLMNPQRSTUVWXYZ", "23456789"  # without those that look alike
+_SOURCE = "<reply>"
+# Python warns of odd literals, such as 1x, in what it parses.
+warnings.filterwarnings("ignore", category=SyntaxWarning, module=_SOURCE)
 _FLAT = re.compile(r"\{[^{}]*\}")
 _DICTIONARIES = 20  # the last ones are read
 _NO_DICTIONARY = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
@@ -96,7 +100,7 @@ def _objects(text: str) -> Iterator[Any]:
     for match in reversed(_FLAT.findall(text)[-_DICTIONARIES:]):
         # As the official scripts read replies; the constants of JSON are no Python.
         with contextlib.suppress(*_NO_DICTIONARY):
-            tree = ast.parse(match, mode="eval").body
+            tree = ast.parse(match, _SOURCE, mode="eval").body
             if isinstance(tree, ast.Dict) and None not in tree.keys:
                 keys, values = map(ast.literal_eval, tree.keys), map(ast.literal_eval, tree.values)
                 yield once_each(list(zip(keys, values, strict=True)))

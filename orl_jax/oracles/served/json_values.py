@@ -8,7 +8,7 @@ from typing import Any
 
 _OPENING = re.compile(r"[\[{]")
 _KEY = re.compile(r'"([^"]{0,40})"\s{0,9}:\s{0,9}$')  # before the value of an object without an end
-_FIRST = re.compile(r"\[\s*$|\"$")  # before a value within an array, or next to a string
+_FIRST = re.compile(r"\[\s*$|[\"\]]$")  # before a value within an array, or next to another
 _CLOSING = re.compile(r"\s*\]")
 _OPENINGS = 200  # the last ones: more than a reply needs, and few enough for hostile nesting
 
