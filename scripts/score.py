@@ -7,6 +7,7 @@ Writes `scores.json` next to the file (docs/evaluation.md says what each protoco
 command resumes a run that was stopped; a judge is asked nothing twice.
 """
 
+import os
 import pathlib
 from typing import Any
 
@@ -74,7 +75,7 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     """Scores of other files and protocols, which are kept."""
-    if not path.exists():
+    if not os.path.exists(path):
         return {}
     found = read_json(path, "choose another --output", object)
     if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):

@@ -55,7 +55,7 @@ def read_preferences(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Example: `read_preferences("runs/demo/preferences.jsonl")[0]["answers"][0]`.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
             f"no preference pairs in {path}; run scripts/make_preferences.py first, or set "
             "config.reward.pairs (of a ranker config.ranker.orders) to a file"
@@ -71,7 +71,7 @@ def _parse(row: dict[str, Any], place: str) -> dict[str, Any]:
         question = strip_all(_text(row["conversations"][0], "value"), (IMAGE_TOKEN,))
         answers = [_answer(row[name]) for name in ("output_1", "output_2")]
         if row["preference"] not in (1, 2) or isinstance(row["preference"], bool):
-            raise ValueError(f"preference is {row['preference']!r}; it must be 1 or 2")
+            raise ValueError(f"preference is {row['preference']!r:.40}; it must be 1 or 2")
         better = row["preference"] - 1
         return {
             "item_id": str(row["id"]),
@@ -82,7 +82,7 @@ def _parse(row: dict[str, Any], place: str) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(
-            f"{place} is not a preference pair ({error!r}); fix or delete the line"
+            f"{place} is not a preference pair ({error!r:.200}); fix or delete the line"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import operator
+import os
 import pathlib
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -188,7 +189,7 @@ def _matching(
 
 def _builder(folder: pathlib.Path) -> tfds.core.DatasetBuilder:
     """The data set in `folder`, in its highest version."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"no data folder {folder}: {_REMEDY}")
     depths = ("", "*/", "*/*/", "*/*/*/")
     found = [path.parent for depth in depths for path in folder.glob(depth + "dataset_info.json")]

@@ -16,12 +16,12 @@ differ, by 1 or 2.
 import dataclasses
 import hashlib
 import os
-import pathlib
 import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Self
 
+import av
 import decord
 import numpy as np
 from ml_collections import ConfigDict
@@ -32,6 +32,8 @@ from orl_jax.run.errors import UserError
 # Time and source line in decord's C++ code, which do not help a user.
 _SOURCE_POSITION = re.compile(r"\[[\d:]+\] \S+:\d+: ")
 
+LARGEST = 16384  # pixels per side of a video
+_QUICK = {"probesize": "32", "analyzeduration": "0"}  # the header only
 FRAMINGS = ("crop", "pad")
 # int(255 * mean) of CLIP's channels, which the normalised picture has near zero.
 _BACKGROUND = (122, 116, 104)
@@ -229,10 +231,27 @@ def _resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _check_file(path: str) -> None:
     """Names what decord would report only as "Error reading"."""
-    if not pathlib.Path(path).is_file():
+    if not os.path.isfile(path):
         raise VideoError(path, "is missing")
     if not os.path.getsize(path):
         raise VideoError(path, "is empty (0 bytes)")
+    _check_header(path)
+
+
+def _check_header(path: str) -> None:
+    """Refuses a header with absurd numbers: decord believes it, and its C++ ends the process."""
+    try:
+        with av.open(path, metadata_errors="ignore", options=_QUICK) as file:
+            sizes = [(each.frames, each.width, each.height) for each in file.streams.video]
+    except MemoryError as error:
+        raise VideoError(path, "is damaged: reading its header takes too much memory") from error
+    except Exception:  # of FFmpeg or its binding; decord says what is wrong
+        return
+    for frames, width, height in sizes:
+        if frames > os.path.getsize(path):
+            raise VideoError(path, f"is damaged: its header says {frames} frames, more than bytes")
+        if max(width, height) > LARGEST:
+            raise VideoError(path, f"is {width}x{height}; frames of up to {LARGEST} are read")
 
 
 def _one_line(error: Exception) -> str:

@@ -43,7 +43,7 @@ def read_groups(path: str | os.PathLike[str], folder: str = "") -> list[Group]:
     Example: `read_groups("runs/demo/rollouts/150.jsonl", "data/shapes")[0].request.responses`.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
             f"no groups of answers in {path}; RL writes some to WORKDIR/rollouts/STEP.jsonl, "
             "scripts/make_preferences.py to WORKDIR/groups.jsonl"

@@ -8,6 +8,7 @@ numpy, of any type but 4-bit integers, and Python numbers. Random keys are store
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -121,7 +122,7 @@ class Checkpoints:
 
     def latest_step(self) -> int | None:
         """The newest step that is saved, or none."""
-        return self._manager().latest_step() if self.folder.is_dir() else None
+        return self._manager().latest_step() if os.path.isdir(self.folder) else None
 
     def restore(self, step: int | None = None, like: Any = None) -> tuple[Any, dict[str, Any]]:
         """The state and the extra of a step (by default the newest).
@@ -219,7 +220,7 @@ class Checkpoints:
         except Exception as error:
             if not any(map(disk.is_trouble, _causes(error))):
                 raise
-            steps = _steps(self.folder) if self.folder.is_dir() else []
+            steps = _steps(self.folder) if os.path.isdir(self.folder) else []
             newest = f"the newest intact one is of step {steps[-1]}" if steps else "there is none"
             suppress_aftermath(error)
             reason = " ".join(str(error).split("[tensorstore_spec")[0].split())[:300]
@@ -262,7 +263,7 @@ class Checkpoints:
 
     def _existing(self, step: int | None) -> int:
         self.wait()
-        steps = sorted(self._manager().all_steps()) if self.folder.is_dir() else []
+        steps = sorted(self._manager().all_steps()) if os.path.isdir(self.folder) else []
         if not steps:
             raise UserError(
                 f"there is no checkpoint in {self.folder}; run the stage that writes it first"
@@ -306,7 +307,7 @@ def locate(path: str) -> Location:
     Example: `locate("/runs/demo/checkpoints/rl")` is `Location("/runs/demo", "rl", 60)`.
     """
     folder = Path(path).absolute()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(
             f"there is no checkpoint {path}; name a folder WORKDIR/{FOLDER}/STAGE[/STEP]"
             f"{_hint(folder)}"
@@ -333,7 +334,7 @@ def _steps(stage: Path) -> list[int]:
 
 def _hint(folder: Path) -> str:
     """The steps that the stage has instead, or the script that writes it, as far as known."""
-    if folder.name.isdigit() and folder.parent.is_dir():
+    if folder.name.isdigit() and os.path.isdir(folder.parent):
         return f"; the steps there are {', '.join(map(str, _steps(folder.parent))) or 'none'}"
     stage = folder.parent.name if folder.name.isdigit() else folder.name
     return f", or first run scripts/{_WRITERS[stage]}.py" if stage in _WRITERS else ""

@@ -12,6 +12,7 @@ through `logging`; standard output is left to results.
 """
 
 import atexit
+import errno
 import logging
 import os
 import signal
@@ -33,6 +34,8 @@ from orl_jax.run.errors import Failure, TrainingHalted, UserError
 from orl_jax.run.stop import StopRequested, exit_on_sigterm
 
 LONGEST = 2000  # characters of a message
+_PATH_ERRORS = (NotADirectoryError, FileExistsError, PermissionError)  # a path of the user's
+_PATH_TROUBLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOENT, errno.ENXIO)
 Main = Callable[[ConfigDict, str], None]
 
 
@@ -74,12 +77,15 @@ def run(
         kind = "halted" if isinstance(failure, TrainingHalted) else "failed"
         print(f"{kind}: {_one_line(failure)}", file=sys.stderr)
         status = 1
-    except (NotADirectoryError, FileExistsError, PermissionError) as error:  # a path of the user's
+    except _PATH_ERRORS as error:
         message = f"{error.filename}: {error.strerror}; choose another folder"
         status = _report(UserError(message), debug=command_line.is_given("debug"))
     except OSError as error:
         status = 1
-        if disk.is_trouble(error):
+        if error.errno in _PATH_TROUBLE and error.filename is not None:
+            message = f"{error.filename!s:.300}: {error.strerror}; choose another path"
+            status = _report(UserError(message), debug=command_line.is_given("debug"))
+        elif disk.is_trouble(error):
             print(f"failed: {_one_line(disk.line(error))}", file=sys.stderr)
         else:
             traceback.print_exc()

@@ -63,7 +63,7 @@ def parse(default_config: str | None) -> ConfigDict:
         raise UserError(f"--{error.flagname} is not a flag{near}") from error
     except flags.Error as error:
         raise UserError(str(error)) from error
-    except (ValueError, OverflowError, RecursionError) as error:  # of a value's parser
+    except (ValueError, OverflowError, RecursionError, OSError) as error:  # of a value's parser
         raise UserError(f"a flag cannot be read: {error}") from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags are written --name=value")
@@ -117,6 +117,25 @@ def _check_workdir(workdir: str | None) -> None:
         raise UserError("--workdir is missing; for example --workdir=runs/demo")
     if os.path.exists(workdir) and not os.path.isdir(workdir):
         raise UserError(f"--workdir={workdir} is a file; name a folder")
+    if not os.path.isdir(workdir) and (trouble := _cannot_be_made(workdir)):
+        raise UserError(f"--workdir={workdir:.300} cannot be made ({trouble}); name another folder")
+
+
+def _cannot_be_made(folder: str) -> str:
+    """Why a folder cannot be made, before any work is done for it; or ""."""
+    try:
+        os.lstat(folder)
+        return "it is a link that leads nowhere"
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    above = os.path.abspath(folder)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        return f"{above:.200} is not a folder"
+    return "" if os.access(above, os.W_OK) else f"{above:.200} may not be written to"
 
 
 def _check_arguments() -> None:
@@ -167,12 +186,13 @@ def _check_overrides(config: ConfigDict, path: str) -> None:
 
 
 def _config_path() -> str | None:
-    """The value of --config=PATH or --config PATH."""
+    """The value of --config=PATH or --config PATH; of several the last, as absl has it."""
+    found = None
     for argument, following in itertools.pairwise([*sys.argv[1:], None]):
         name, equals, value = argument.partition("=")
         if name in ("--config", "-config"):
-            return value if equals else following
-    return None
+            found = value if equals else following
+    return found
 
 
 def is_given(name: str) -> bool:

@@ -94,7 +94,8 @@ def from_json(text: str) -> ConfigDict:
     try:
         return ConfigDict(_with_tuples(upgrade(tree))).lock()
     except (ValueError, TypeError, AttributeError) as error:  # keys that a ConfigDict cannot have
-        raise UserError(f"the stored configuration cannot be used: {error}") from error
+        what = " ".join(str(error)[:200].split())
+        raise UserError(f"the stored configuration cannot be used: {what}") from error
 
 
 def check_stored(config: ConfigDict, place: str) -> None:
@@ -167,7 +168,8 @@ def _fault(config: ConfigDict, rule: Rule, required: bool = False) -> str:
         return f"config.{rule.key} is missing" if required else ""
     if _holds(rule, value):
         return ""
-    return f"config.{rule.key} is {value!r:.200}; it must be {rule.limit}"
+    shown = " ".join(repr(value).split())
+    return f"config.{rule.key} is {shown:.200}; it must be {rule.limit}"
 
 
 def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:

@@ -92,7 +92,7 @@ class Lock:
 
 
 def _place(path: pathlib.Path) -> pathlib.Path:
-    return path / ".lock" if path.is_dir() else path.with_name(path.name + ".lock")
+    return path / ".lock" if os.path.isdir(path) else path.with_name(path.name + ".lock")
 
 
 def _about_this_process() -> str:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from orl_jax.data import video
 from orl_jax.data.video import ClipFormat, VideoError, fit, read_frames, uniform_indices
 from orl_jax.models.vision import MEAN, normalise
 
@@ -200,3 +201,20 @@ def test_reasons_are_one_line_without_decords_source_code(tmp_path, monkeypatch)
 def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(VideoError("a.mp4", "is missing")))
     assert (error.path, error.reason, str(error)) == ("a.mp4", "is missing", "a.mp4: is missing")
+
+
+def test_absurd_numbers_in_a_header_do_not_end_the_process(tmp_path):
+    """decord reserves memory for as many frames, and its C++ aborts."""
+    path = write_clip(tmp_path / "clip.mp4")
+    content = bytearray(path.read_bytes())
+    start = content.index(b"stts") + 12  # how many frames are of one length
+    content[start : start + 4] = (2**31 - 1).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match="header says 2147483647 frames, more than bytes"):
+        read_frames(path, ClipFormat(4, 32))
+
+
+def test_frames_of_absurd_size_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "LARGEST", 16)
+    with pytest.raises(VideoError, match="is 32x32; frames of up to 16 are read"):
+        read_frames(write_clip(tmp_path / "clip.mp4"), ClipFormat(4, 32))

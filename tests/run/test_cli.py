@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 from typing import NamedTuple
 
 import pytest
+
+from orl_jax.run import command_line
 
 SCRIPT = '''
     """A script for the tests."""
@@ -283,3 +286,37 @@ def test_a_signal_outside_a_loop_ends_the_script(folder: Folder, signum: signal.
 def test_the_command_line_needs_no_jax(folder: Folder) -> None:
     script = "import sys, orl_jax.run.cli, orl_jax.run.metrics; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    "place, words",
+    [
+        ("script.py/x", "script.py is not a folder"),
+        ("n" * 300, "File name too long"),
+        ("loop", "it is a link that leads nowhere"),
+        ("/proc/none/x", "/proc may not be|No such file|/proc"),
+    ],
+)
+def test_a_workdir_that_cannot_be_made_is_refused_before_any_work(folder, place, words):
+    (folder.path / "loop").symlink_to("loop")
+    trouble = command_line._cannot_be_made(str(folder.path / place))
+    if place != "/proc/none/x" or trouble:  # who may write to /proc depends on the system
+        assert re.search(words, trouble)
+    assert not command_line._cannot_be_made(str(folder.path / "new" / "newer"))
+
+
+def test_of_two_configs_the_last_counts(folder):
+    assert "there is no file none.py" in refused(folder.run(*GOOD, "--config=none.py"))
+    assert folder.run("--config=none.py", *GOOD).status == 0
+
+
+def test_flags_that_read_other_files_and_bytes_that_are_no_text_are_refused(folder):
+    line = refused(folder.run(*GOOD, "--flagfile=/etc/passwd"))
+    assert line == "error: --flagfile is not a flag; write flags on the command line"
+    assert "is not UTF-8" in refused(folder.run(*GOOD, b"--do=\xff"))
+
+
+def test_a_name_that_is_too_long_is_one_line_of_bounded_length(folder):
+    line = refused(folder.run("--config=config.py", f"--workdir={'n' * 300}"))
+    assert "cannot be made (File name too long); name another folder" in line
+    assert len(refused(folder.run(f"--config={'n' * 100_000}", "--workdir=w"))) < 3000

@@ -1,6 +1,7 @@
 """The items of a benchmark: official files read, videos found, splits completed."""
 
 import dataclasses
+import os
 import pathlib
 import zlib
 from typing import Any
@@ -47,7 +48,7 @@ def collect(source: BenchmarkSource) -> Collected:
             f"{benchmark.title} (docs/own_data.md)"
         )
     videos = pathlib.Path(source.videos or source.folder)
-    if not videos.is_dir():
+    if not os.path.isdir(videos):
         raise UserError(
             f"no folder {videos}: set config.source.videos to the videos of {benchmark.title}"
         )

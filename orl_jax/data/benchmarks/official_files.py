@@ -1,5 +1,6 @@
 """A data set's official files; errors name exactly what is missing or wrong."""
 
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -36,14 +37,14 @@ class OfficialFiles:
         self.folder = pathlib.Path(folder)
         self.videos = self.folder if videos is None else pathlib.Path(videos)
         self._origin = origin
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):
             raise UserError(
                 f"no folder {self.folder}: set config.source.folder to the files of {title}"
             )
 
     def has(self, name: str) -> bool:
         """Whether a file is present."""
-        return (self.folder / name).is_file()
+        return os.path.isfile(self.folder / name)
 
     def those(self, names: Sequence[str]) -> list[str]:
         """Those of the named files that are present.

@@ -44,7 +44,7 @@ def read(files: OfficialFiles) -> Reading:
             place = f"{files.folder / name}, line {number}"
             split = str(row.get("split") or "").strip() or ("train" if stem == "items" else stem)
             if split not in SPLITS:
-                raise UserError(f'{place}: split "{split}" is not one of {", ".join(SPLITS)}')
+                raise UserError(f'{place}: split "{split:.40}" is not one of {", ".join(SPLITS)}')
             try:
                 reading.add(split, _entry(row, place, f"{stem}-{number}"))
             except TypeError as error:
@@ -57,7 +57,7 @@ def _entry(row: dict[str, Any], place: str, default_id: str) -> Entry:
     if not video:
         raise UserError(f"{place}, names no video; fill the column video in")
     if difficulty not in ("", "1", "2"):
-        raise UserError(f"{place}: difficulty is {difficulty}; it must be 1 or 2, or left out")
+        raise UserError(f"{place}: difficulty is {difficulty:.40}; it must be 1 or 2, or left out")
     return Entry(
         text_of(row.get("id")) or default_id, (video,), text_of(row.get("question")),
         text_of(row.get("answer")), text_of(row.get("task_type")) or "other",

@@ -35,7 +35,7 @@ class VideoFiles:
         """
         for name in names:
             path = self._folder / name
-            if name and path.is_file():
+            if name and os.path.isfile(path):
                 return str(path)
             if found := self._paths.get(self._stem(os.path.basename(name))):
                 return found

@@ -1,6 +1,7 @@
 """What `scripts/evaluate.py` left in workdirs, by the names that models have in the report."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -89,7 +90,7 @@ def _named(argument: str) -> tuple[str, pathlib.Path]:
 
 
 def _read(model: str, workdir: pathlib.Path) -> list[Evaluation]:
-    if not workdir.is_dir():
+    if not os.path.isdir(workdir):
         raise UserError(
             f"--evaluation={model}={workdir}: there is no such folder; give the --workdir of "
             "scripts/evaluate.py"
@@ -132,8 +133,10 @@ def _predictions(workdir: pathlib.Path, split: str, result: dict[str, Any]) -> p
     """The file that the results name; without a name, the one that the split has."""
     remedy = "evaluate again with scripts/evaluate.py, or copy the folder whole"
     if named := result.get("predictions"):
-        if not (workdir / named).is_file():
-            raise UserError(f"{workdir}/results.json names {named}, which is not there; {remedy}")
+        if not os.path.isfile(workdir / named):
+            raise UserError(
+                f"{workdir}/results.json names {named:.200}, which is not there; {remedy}"
+            )
         return workdir / named
     folder = workdir / "predictions"
     found = sorted(folder.glob(f"*_{split}.jsonl"))

@@ -31,12 +31,12 @@ class Clips:
         named = dict.fromkeys(video for video in videos if video)
         self.refused = [video for video in named if _path(folder, video) is None]
         paths = dict.fromkeys(path for path in self._paths if path)
-        self.missing = [path for path in paths if not path.is_file()]
+        self.missing = [path for path in paths if not os.path.isfile(path)]
 
     def find(self, place: int) -> Path | None:
         """The clip of a group; None if it has none, or none that may be shown."""
         path = self._paths[place]
-        return path if path is not None and _is_video(path) and path.is_file() else None
+        return path if path is not None and _is_video(path) and os.path.isfile(path) else None
 
     def named(self, place: int) -> Path | None:
         """Where the clip of a group would be; None if it may not be shown."""

@@ -172,7 +172,7 @@ class Orders:
 def _lock(path: Path) -> Lock:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        kind = path.stat().st_mode if path.exists() else stat.S_IFREG
+        kind = path.stat().st_mode if os.path.exists(path) else stat.S_IFREG
     except OSError as error:
         raise UserError(f"--output={path} cannot be used ({error.strerror})") from error
     if stat.S_ISDIR(kind):
