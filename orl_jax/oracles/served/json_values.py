@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _OPENING = re.compile(r"[\[{]")
-_KEY = re.compile(r'"([^"]{0,40})"\s{0,9}:\s{0,9}$')  # before the value of an object without an end
-_FIRST = re.compile(r"\[\s*$|[\"\]]$")  # before a value within an array, or next to another
+_KEY = re.compile(r'"([^"]{0,40})"\s{0,9}:\s{0,9}\Z')  # before the value of an object without an end
+_FIRST = re.compile(r"\[\s*\Z|[\"\]]\Z")  # before a value within an array, or next to another
 _CLOSING = re.compile(r"\s*\]")
 _OPENINGS = 200  # the last ones: more than a reply needs, and few enough for hostile nesting
 
@@ -32,12 +32,13 @@ def json_values(text: str) -> list[Any]:
     decoder = json.JSONDecoder(object_pairs_hook=pairs_hook)
     found, keys, position = [], [], 0
     for start in [match.start() for match in _OPENING.finditer(text)][-_OPENINGS:]:
-        if start < position or _FIRST.search(text, max(start - 9, 0), start):
-            continue  # inside one that was read, or one without an end
+        if start < position:  # inside one that was read
+            continue
         twice.clear()
         with contextlib.suppress(ValueError, RecursionError):
             value, position = decoder.raw_decode(text, start)
-            if not twice and not _CLOSING.match(text, position):
+            within = _FIRST.search(text, max(start - 9, 0), start) or _CLOSING.match(text, position)
+            if not twice and not within:
                 found.append(value)
                 key = _KEY.search(text, max(start - 70, 0), start)
                 keys.append(key and key[1])
