@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _OPENING = re.compile(r"[\[{]")
-_KEY = re.compile(r'"([^"]{0,40})"\s{0,9}:\s{0,9}\Z')  # before the value of an object without an end
+_KEY = re.compile(r'"([^"]{0,40})"\s{0,9}:\s{0,9}\Z')  # before a value without its object
 _FIRST = re.compile(r"\[\s*\Z|[\"\]]\Z")  # before a value within an array, or next to another
 _CLOSING = re.compile(r"\s*\]")
 _OPENINGS = 200  # the last ones: more than a reply needs, and few enough for hostile nesting
