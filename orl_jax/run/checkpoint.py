@@ -25,6 +25,7 @@ from orl_jax.run import checkpoint_sums, disk
 from orl_jax.run.checkpoint_damage import readable, suppress_aftermath
 from orl_jax.run.checkpoint_pins import is_pinned
 from orl_jax.run.errors import Failure, UserError
+from orl_jax.run.reading import read_json
 
 FOLDER = "checkpoints"
 BASE = "base_identity"  # in a checkpoint's extra: `Location.identity` of the one it began from
@@ -62,9 +63,9 @@ class Location(NamedTuple):
     def stamp(self) -> int:
         """When it was written, in nanoseconds: another one in its place differs. 0 if unknown."""
         try:
-            about = json.loads((self.path / "_CHECKPOINT_METADATA").read_text())
+            about = read_json(self.path / "_CHECKPOINT_METADATA")
             return int(about["commit_timestamp_nsecs"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (UserError, OSError, ValueError, KeyError, TypeError):
             return 0
 
 

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from orl_jax.run.errors import UserError
+from orl_jax.run.reading import read_bytes
+
 FILE = "sums.json"  # in the checkpoint's folder
 _PARTS = ("state", "extra")
 _THREADS = 4  # hashing does not hold Python's lock
@@ -37,10 +40,15 @@ def difference(folder: Path, part: str = "") -> str:
 
     Example: "state/d/5c7e is missing", "extra/metadata has changed".
     """
+    odd = [each for each in folder.rglob("*") if not (each.is_file() or each.is_dir())]
+    if odd:  # a pipe, say: reading it would take for ever
+        return f"{odd[0].relative_to(folder)} is no file"
     try:
         text = (folder / FILE).read_text()
-    except OSError:
+    except FileNotFoundError:
         return ""
+    except (OSError, ValueError):
+        return f"{FILE} has changed"
     try:
         known = {name: (int(size), str(digest)) for name, (size, digest) in _pairs(text)}
     except (ValueError, TypeError, AttributeError, RecursionError):
@@ -61,8 +69,8 @@ def difference(folder: Path, part: str = "") -> str:
 def digest(folder: Path) -> str:
     """Of a checkpoint's whole content; 16 hexadecimal digits, "" if it has no sums."""
     try:
-        return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()[:16]
-    except OSError:
+        return hashlib.sha256(read_bytes(folder / FILE)).hexdigest()[:16]
+    except UserError:
         return ""
 
 
