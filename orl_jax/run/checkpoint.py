@@ -29,6 +29,7 @@ from orl_jax.run.reading import read_json
 
 FOLDER = "checkpoints"
 BASE = "base_identity"  # in a checkpoint's extra: `Location.identity` of the one it began from
+_METADATA = "_CHECKPOINT_METADATA"
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _WRITERS = {
     "vision": "train_vision",
@@ -63,7 +64,7 @@ class Location(NamedTuple):
     def stamp(self) -> int:
         """When it was written, in nanoseconds: another one in its place differs. 0 if unknown."""
         try:
-            about = read_json(self.path / "_CHECKPOINT_METADATA")
+            about = read_json(self.path / _METADATA)
             return int(about["commit_timestamp_nsecs"])
         except (UserError, OSError, ValueError, KeyError, TypeError):
             return 0
@@ -248,6 +249,7 @@ class Checkpoints:
 
     def _manager(self) -> ocp.CheckpointManager:
         if self._opened is None:
+            _check_metadata(self.folder)
             kept = None if self._keep is None else _NewestAndPinned(self.folder, self._keep)
             self._opened = ocp.CheckpointManager(
                 self.folder,
@@ -321,6 +323,17 @@ def locate(path: str) -> Location:
     raise UserError(
         f"{path} is not a checkpoint (it holds {held}); name WORKDIR/{FOLDER}/STAGE[/STEP]"
     )
+
+
+def _check_metadata(stage: Path) -> None:
+    """Refuses what Orbax, which reads this file of each step, would wait for: a pipe, say."""
+    for step in _steps(stage) if stage.is_dir() else ():
+        file = stage / str(step) / _METADATA
+        if os.path.lexists(file) and not file.is_file():
+            raise UserError(
+                f"the checkpoint {file.parent} is damaged: {_METADATA} is no file; restore it from "
+                "a copy, or delete the folder to use an older checkpoint"
+            )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
