@@ -5,7 +5,7 @@ and "same" (every array and the extra are what was written: the mutation hit not
 all others are named after what went wrong: "trained on" (something else was read, without a word),
 "traceback", "hang", "not one line".
 
-    python tests/fuzz/checkpoints.py 300 0
+    python tests/fuzz/run.py checkpoints
 """
 
 import json
@@ -212,12 +212,3 @@ MUTATIONS = [
         _emptied, _other, _swapped,
     )
 ]  # fmt: skip
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    jax.config.update("jax_platforms", "cpu")
-    number, start = (int(value) for value in (*sys.argv[1:], 300, 0)[:2])
-    with tempfile.TemporaryDirectory() as place:
-        print(dict(campaign(number, start, pathlib.Path(place))))

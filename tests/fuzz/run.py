@@ -12,7 +12,10 @@ import tempfile
 import time
 
 TESTS = pathlib.Path(__file__).parents[1]
-PARTS = {"videos": 500, "data_files": 300, "command_lines": 200, "replies": 10_000, "weights": 300}
+PARTS = {
+    "videos": 500, "data_files": 300, "command_lines": 200, "replies": 10_000, "weights": 300,
+    "checkpoints": 300,
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""A small campaign of mutated checkpoints; tests/fuzz/checkpoints.py runs it in full."""
+"""A small campaign of mutated checkpoints; tests/fuzz/run.py runs it in full."""
 
 from fuzz import checkpoints
 
