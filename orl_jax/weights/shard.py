@@ -33,10 +33,12 @@ def contents(file: Path) -> dict[str, Tensor]:
     """All tensors of a file by name; reads no data.
 
     Raises:
-      UserError: truncated or damaged; a pickle with more than tensors, or without PyTorch.
+      UserError: no file, truncated or damaged; a pickle with more than tensors, or without PyTorch.
 
     Example: `contents(Path("model.safetensors"))["model.norm.weight"].shape` is (4096,).
     """
+    if not file.is_file():  # a FIFO would be waited for
+        raise UserError(f"{file} is missing or is not a file; copy it again")
     if file.suffix != ".safetensors":
         tensors = _load_pickle(file)
         return {

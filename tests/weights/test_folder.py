@@ -181,3 +181,11 @@ def _resident():
     """Peak memory of this process in bytes, including mapped files."""
     status = pathlib.Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if "VmHWM" in line)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_not_waited_for(tmp_path, make):
+    (tmp_path / "config.json").write_text("{}")
+    make(tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="model.safetensors is missing or is not a file"):
+        Folder(tmp_path)
