@@ -1,4 +1,4 @@
-"""A small campaign of mutated folders of weights; tests/fuzz/weights.py runs it in full."""
+"""Mutated folders of weights, in small; `python tests/fuzz/run.py weights` runs it in full."""
 
 from fuzz import weights
 

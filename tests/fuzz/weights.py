@@ -12,15 +12,13 @@ import pathlib
 import random
 import runpy
 import shutil
-import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
+from fuzz.frame import TookTooLong, bounded
 from safetensors.numpy import save_file
 
 from orl_jax.data.text.tokenizer import build_word_tokenizer
@@ -59,10 +57,6 @@ QFORMER = {
 }  # fmt: skip
 
 
-class TookTooLong(BaseException):
-    """Raised by the alarm; no handler of ordinary errors catches it."""
-
-
 def campaign(count: int, seed: int, folder: pathlib.Path) -> Counter:
     """Imports `count` mutated folders, made in `folder`; the outcomes by name.
 
@@ -85,22 +79,14 @@ def case(seed: int, number: int, whole: pathlib.Path, folder: pathlib.Path) -> t
     shutil.copytree(whole, folder)
     part = draw.choice(PARTS)
     done = [draw.choice(MUTATIONS)(draw, folder / part) for _ in range(draw.choice((1, 1, 1, 2)))]
-    begun = time.monotonic()
     outcome, said = _watched(lambda: _use(part, folder))
-    seconds = time.monotonic() - begun
-    if outcome in GOOD and seconds > SECONDS:
-        outcome = "hang"
-    return outcome, f"{part}: {', '.join(done)}: {said} ({seconds:.1f} s)"
+    return outcome, f"{part}: {', '.join(done)}: {said}"
 
 
 def _watched(use: Callable[[], str]) -> tuple[str, str]:
-    def alarm(*_: object) -> None:
-        raise TookTooLong
-
-    before = signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
-        return use(), ""
+        with bounded(SECONDS):
+            return use(), ""
     except UserError as error:
         text = str(error)
         good = "\n" not in text and text.encode(errors="replace").decode() == text and text
@@ -111,9 +97,6 @@ def _watched(use: Callable[[], str]) -> tuple[str, str]:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
         return "traceback", f"{type(error).__name__}: {str(error)[:200]}"
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _use(part: str, folder: pathlib.Path) -> str:
@@ -408,12 +391,3 @@ def _somewhere(draw: random.Random, tree: Any) -> tuple[Any, Any]:
         if not isinstance(inner, dict | list) or not inner or draw.random() < 0.3:
             return tree, key
         tree = inner
-
-
-if __name__ == "__main__":
-    import tempfile
-
-    jax.config.update("jax_platforms", "cpu")
-    number, start = (int(value) for value in (*sys.argv[1:], 300, 0)[:2])
-    with tempfile.TemporaryDirectory() as place:
-        print(dict(campaign(number, start, pathlib.Path(place))))
