@@ -40,7 +40,7 @@ def main(config: ConfigDict, workdir: str) -> None:
     )  # fmt: skip
     folder = pathlib.Path(workdir) / recording.FOLDER
     text = page.render(found)
-    (folder / "summary.md").write_text(text)
+    (folder / "summary.md").write_text(text, encoding="utf-8")
     (folder / "summary.json").write_text(found.to_json() + "\n")
     print(text)
     logging.info("trace: %s", recorded.path)

@@ -13,6 +13,7 @@ through `logging`; standard output is left to results.
 
 import atexit
 import errno
+import io
 import logging
 import os
 import signal
@@ -64,6 +65,7 @@ def run(
       SystemExit: always, with the status.
     """
     exit_on_sigterm()
+    _print_whatever()
     try:
         status = _run(main, default_config, default_workdir, reads)
     except UserError as error:
@@ -144,6 +146,13 @@ def _run(
         processes().join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     main(config, FLAGS.workdir)
     return 0
+
+
+def _print_whatever() -> None:
+    """Characters that the terminal's encoding lacks, as under `LC_ALL=C`, are shown as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _joined() -> bool:

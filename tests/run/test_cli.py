@@ -320,3 +320,12 @@ def test_a_name_that_is_too_long_is_one_line_of_bounded_length(folder):
     line = refused(folder.run("--config=config.py", f"--workdir={'n' * 300}"))
     assert "cannot be made (File name too long); name another folder" in line
     assert len(refused(folder.run(f"--config={'n' * 100_000}", "--workdir=w"))) < 3000
+
+
+def test_a_terminal_without_the_characters_shows_escapes(folder, monkeypatch):
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    (folder.path / "config.py").write_text(
+        textwrap.dedent(CONFIG).replace("plain", "größer"), encoding="utf-8"
+    )
+    assert folder.run(*GOOD) == Result(0, "5 gr\\xf6\\xdfer w\n", "")

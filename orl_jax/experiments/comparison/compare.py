@@ -34,7 +34,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     found = summary.summarise(results, start, config.compare.split, config.compare.baseline)
     found["failed"] = failed
     write_json(folder / "results.json", found)
-    (folder / "table.md").write_text(table.to_markdown(found))
+    (folder / "table.md").write_text(table.to_markdown(found), encoding="utf-8")
     picture.draw(found, folder / "comparison.png", title=f"{len(results)} runs, {workdir}")
     print(table.to_markdown(found))
     print(f"results.json, table.md and comparison.png are in {folder}")

@@ -106,7 +106,7 @@ def _run(job: Job, seconds: float) -> str:
         return str(stop)
     except Exception as error:  # a run may fail in any way, and the others continue
         trace.parent.mkdir(parents=True, exist_ok=True)
-        trace.write_text(traceback.format_exc())
+        trace.write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         return " ".join(f"{type(error).__name__}: {error}".split())
     return ""
 

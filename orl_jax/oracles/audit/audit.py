@@ -66,7 +66,7 @@ def audit(
     table = audit_table(results, made)
     title = f"# Audit of the Oracle `{config.oracle.name}`\n\n"
     write_json(folder / "audit.json", results)
-    (folder / "audit.md").write_text(f"{title}{results['verdict']}\n\n{table}\n")
+    (folder / "audit.md").write_text(f"{title}{results['verdict']}\n\n{table}\n", encoding="utf-8")
     write_page(folder / "audit.html", results, found)
     return results | {"table": table}
 

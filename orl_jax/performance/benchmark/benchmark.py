@@ -107,7 +107,7 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
         measured[f"peer {request.peer}" if name == "peer" else name] = part
         found = {**_earlier(file), **measured}  # another process may have written meanwhile
         write_json(file, found)
-    (folder / "benchmark.md").write_text(table.to_markdown(found))
+    (folder / "benchmark.md").write_text(table.to_markdown(found), encoding="utf-8")
     picture.draw(found, folder / "benchmark.png")
     print(table.to_markdown(measured))
     return found
