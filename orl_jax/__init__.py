@@ -16,4 +16,8 @@ A room imports only rooms above it in this list (`docs/architecture.md`):
 - `orl_jax.performance`: memory plans, benchmarks, profiles.
 """
 
+import os
+
+os.environ.setdefault("PATH", os.defpath)  # decord extends it; some services start without one
+
 __version__ = "0.1.0"

@@ -322,6 +322,15 @@ def test_a_name_that_is_too_long_is_one_line_of_bounded_length(folder):
     assert len(refused(folder.run(f"--config={'n' * 100_000}", "--workdir=w"))) < 3000
 
 
+def test_no_environment_is_needed():
+    root = pathlib.Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "scripts/score.py"], cwd=root, env={"PYTHONPATH": str(root)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
 def test_a_terminal_without_the_characters_shows_escapes(folder, monkeypatch):
     for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
         monkeypatch.setenv(name, value)
