@@ -9,8 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextlib.contextmanager
-def served(reply):
-    """The address of a server; `reply` gets the request's body and a `Wire`, and answers on it."""
+def served(reply, tls=None):
+    """The address of a server; `reply` gets the request's body and a `Wire`, and answers on it.
+
+    With an `ssl.SSLContext` it speaks TLS.
+    """
     bodies = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -27,11 +30,13 @@ def served(reply):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # a caller that has left is no error
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", bodies
+        yield f"http{'s' * bool(tls)}://127.0.0.1:{server.server_port}/v1", bodies
     finally:
         server.shutdown()
         server.server_close()

@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -322,3 +324,25 @@ def test_a_name_that_does_not_resolve_is_a_line(oracle):
     (ranking,) = oracle("http://judge.invalid/v1", timeout=3.0).rank([REQUEST])
     assert ranking.reason.startswith(("connection failed: ConnectError", "timed out"))
     assert os.environ.get("http_proxy") is None
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_tls_is_checked_and_bounded(oracle, monkeypatch, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -days 2"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command.split() + subject, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with served(by_length, context) as (address, bodies):
+        assert address.startswith("https://")
+        (unknown,) = oracle(address).rank([REQUEST])
+        assert unknown.reason == "connection failed: ConnectError" and not bodies
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        trusting, large = oracle(address), RankRequest("p", "?", ("x" * 2_000_000, "b"))
+        assert all(ranking.valid for ranking in trusting.rank([REQUEST, large]))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}/v1"
+        assert oracle(address).rank([REQUEST])[0].reason == "timed out: ConnectTimeout"
+        assert time.monotonic() - start < 5

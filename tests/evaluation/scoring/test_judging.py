@@ -255,3 +255,23 @@ def test_a_judge_and_an_oracle_share_how_a_model_is_asked():
         (config.oracle.served, OracleSettings, oracle),
     ):
         assert set(section) == shared | own and kind.of(section.to_dict()) == kind()
+
+
+@pytest.mark.parametrize("kind", ["refused", "failed", "unparsed", "parsed"])
+def test_no_journal_or_cache_has_the_key(tmp_path, monkeypatch, kind):
+    key = "sk-Secret-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+
+    def reply(body, wire):
+        if kind in ("refused", "failed"):
+            wire.send(422 if kind == "refused" else 401, f"bad {key}".encode())
+        else:
+            good = verdict(body, 4, pred="yes") if kind == "parsed" else ""
+            wire.say(f"the key is {key}. {good}")
+
+    path = write_predictions(tmp_path / "p.jsonl", ["Red", "Blue"])
+    with served(reply) as (address, _):
+        found = judged(path, address, cache=str(tmp_path / "cache"))
+    assert found.about["counts"]["judge"][kind] == 2
+    kept = [each for each in tmp_path.rglob("*") if each.is_file()]
+    assert not [each.name for each in kept if key.encode() in each.read_bytes()]

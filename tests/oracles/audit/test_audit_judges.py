@@ -154,3 +154,23 @@ def test_an_honest_judge_passes_for_its_place(groups, tmp_path):
     results, _ = served_audit(by_length, groups, tmp_path / "three", shuffles=2)
     assert results["judge_position"]["effect"] == 0 == results["position"]["all"]["effect"]
     assert mean(results, "tau") == pytest.approx(-1)  # short answers; the truth likes long ones
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_no_file_of_an_audit_has_the_key(tmp_path, monkeypatch, caplog, status):
+    key = "sk-Secret-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+
+    def reply(body, wire):
+        said = f"Incorrect key {key}"
+        wire.send(401, said.encode()) if status == 401 else wire.say(f"{said}: no order")
+
+    groups = write_groups(tmp_path / "groups.jsonl", 6)
+    with served(reply) as (address, _):
+        settings = {"address": address, "model": "judge", "attempts": 1}
+        section = {"oracle": {"name": "served"}, "served": settings, "pairs": 0}
+        audit(config(groups, **section), str(tmp_path / "run"))
+    files = [path for path in (tmp_path / "run").iterdir() if path.is_file()]
+    assert {"answers.jsonl", "audit.json", "audit.md"} <= {path.name for path in files}
+    assert not [path.name for path in files if key in path.read_text()] and key not in caplog.text
+    assert "[hidden key]" in (tmp_path / "run" / "audit.md").read_text()
