@@ -133,4 +133,9 @@ def _lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py", default_workdir=".")
+    cli.run(
+        main,
+        default_config="configs/demo.py",
+        default_workdir=".",
+        reads=("data", "model", "layers", "mesh", "rl.max_response_tokens"),
+    )

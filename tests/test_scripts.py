@@ -37,7 +37,7 @@ def test_without_arguments_it_says_in_one_line_what_is_missing(name, capsys):
         ("evaluate", "model.lora.rank=4"), ("evaluate", "rl.temperature=0.5"),
         ("report_benchmarks", "evaluation.samples=1"), ("rank_by_hand", "data.frames=9"),
         ("export_weights", "model.lora.rank=4"), ("audit_gains", "seed=1"),
-        ("audit_vicuna", "seed=1"),
+        ("audit_vicuna", "seed=1"), ("chat", "oracle.name=reference"),
     ],
 )  # fmt: skip
 def test_an_override_without_effect_is_refused(name, override, capsys):
