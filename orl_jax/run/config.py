@@ -120,7 +120,8 @@ def check_stored(config: ConfigDict, place: str) -> None:
             raise UserError(f"{fault}: {remedy}")
     try:
         for part, whole in DIVIDES:
-            _check_divides(config, part, whole)
+            if part.startswith(_OF_MODELS):
+                _check_divides(config, part, whole)
     except UserError as error:
         raise UserError(f"{error}: {remedy}") from error
 
@@ -174,7 +175,9 @@ def _fault(config: ConfigDict, rule: Rule, required: bool = False) -> str:
 
 def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:
     part, whole = lookup(config, part_key), lookup(config, whole_key)
-    if MISSING in (part, whole) or part == 0 or whole % part == 0:
+    if not isinstance(part, int) or not isinstance(whole, int):  # missing, or refused by its rule
+        return
+    if part == 0 or whole % part == 0:
         return
     divisors = ", ".join(str(n) for n in range(1, whole + 1) if whole % n == 0)
     raise UserError(

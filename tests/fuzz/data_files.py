@@ -21,6 +21,7 @@ from orl_jax.data.text.subtitles import read_cues
 from orl_jax.evaluation.benchmarks.evaluations import read_evaluations
 from orl_jax.evaluation.scoring.predictions import read_predictions
 from orl_jax.evaluation.scoring.protocols import Protocol, score
+from orl_jax.evaluation.scoring.submission import write_submission
 from orl_jax.oracles.audit.asking import ask_all, plan, read_replies
 from orl_jax.oracles.audit.sample import Case
 from orl_jax.oracles.audit.settings import AuditSettings
@@ -196,6 +197,32 @@ def _predictions(folder: pathlib.Path) -> pathlib.Path:
     return folder / "p.jsonl"
 
 
+def _submission(folder: pathlib.Path) -> pathlib.Path:
+    folder.mkdir()
+    videos = [
+        {"video_id": f"{n}", "duration": "short", "domain": "Knowledge", "sub_category": "Art",
+         "missing": False, "questions": [
+            {"question_id": f"{n}-1", "task_type": "Counting", "question": "How many?",
+             "options": ["A. 1", "B. 2", "C. 3", "D. 4"], "answer": "A", "response": "A. 1"}]}
+        for n in range(3)
+    ]  # fmt: skip
+    (folder / "form.json").write_text(json.dumps(videos))
+    return folder / "form.json"
+
+
+def _read_submission(path: pathlib.Path, _: bytes) -> None:
+    items = read_predictions(path)
+    score(path, Protocol("video_mme")).summary()
+    write_submission(path.with_name("again.json"), items)
+
+
+def _chatgpt(folder: pathlib.Path) -> pathlib.Path:
+    folder.mkdir()
+    rows = [{"video_name": f"v{n}", "Q": "Who?", "A": "Me.", "pred": "Me"} for n in range(4)]
+    (folder / "list.json").write_text(json.dumps(rows))
+    return folder / "list.json"
+
+
 def _read_items(path: pathlib.Path, _: bytes) -> None:
     read_predictions(path)
     score(path, Protocol("text")).summary()
@@ -279,5 +306,6 @@ KINDS: tuple[tuple[Callable[..., pathlib.Path], Callable[..., None]], ...] = (
     (_groups, _read_groups), (_pairs, _read_pairs), (_questions, _read_source),
     (_table, _read_source), (_official, _read_source), (_predictions, _read_items),
     (_results, _read_results), (_journal, _read_journal), (_audit, _read_audit),
-    (_subtitles, _read_subtitles), (_config, _read_config), (_metrics, _read_metrics),
+    (_submission, _read_submission), (_chatgpt, _read_items), (_subtitles, _read_subtitles),
+    (_config, _read_config), (_metrics, _read_metrics),
 )  # fmt: skip

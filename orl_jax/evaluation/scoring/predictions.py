@@ -9,12 +9,13 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orl_jax.evaluation.scoring.submission import from_submission, is_submission
+from orl_jax.evaluation.scoring.submission import OF_VIDEO, from_submission, is_submission
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import parse_json_lines
-from orl_jax.run.reading import parse_json, read_text, texts
+from orl_jax.run.reading import parse_json, read_text, text, texts
 
 Item = dict[str, Any]
+_TEXTS = ("task_type", "video", "video_id", "question", *OF_VIDEO)  # where an item has them
 _REMEDY = "give a file of predictions, such as scripts/evaluate.py writes to WORKDIR/predictions"
 
 
@@ -65,8 +66,8 @@ def _from_list(text: str, path: pathlib.Path) -> list[Item]:
     records = parse_json(text, str(path), "was it written completely?", list)
     if is_submission(records):
         return from_submission(records, str(path))
-    if bad := next((record for record in records if not isinstance(record, dict)), None):
-        raise UserError(f"{path} lists {bad!r:.40}; give a list of JSON objects")
+    if bad := [record for record in records if not isinstance(record, dict)]:
+        raise UserError(f"{path} lists {bad[0]!r:.40}; give a list of JSON objects")
     return _named(records)
 
 
@@ -96,11 +97,13 @@ def _check(items: Sequence[Item], path: pathlib.Path) -> None:
                 raise UserError(
                     f"{path}, item {place} has {name} = {item.get(name)!r}; give a text"
                 )
-        for name in ("paraphrases", "options"):
-            try:
-                texts(item, name)
-            except ValueError as error:
-                raise UserError(f"{path}, item {place}: {error}") from error
+        try:
+            for name in ("paraphrases", "options"):
+                texts({name: item.get(name) or None}, name)
+            for name in _TEXTS:
+                text(item, name)
+        except ValueError as error:
+            raise UserError(f"{path}, item {place}: {error}") from error
         if item["item_id"] in seen:
             raise UserError(
                 f"{path} has the item {item['item_id']!r} twice; every item_id must be there once"
