@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 from fuzz.frame import TookTooLong, bounded
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.models.assembly import load_params, stored_config
@@ -305,9 +306,10 @@ def _file(draw: random.Random, folder: pathlib.Path) -> str:
 def _tensor(draw: random.Random, folder: pathlib.Path) -> str:
     """A tensor with other numbers, of another type or shape, under another name, or gone."""
     file = _pick(draw, folder, "*.safetensors")
-    from safetensors.numpy import load_file
-
-    state = load_file(file)
+    try:
+        state = load_file(file)
+    except (SafetensorError, OSError):
+        return f"{file.name} is damaged already"
     name = draw.choice(sorted(state))
     value, kind = state.pop(name), draw.choice(tuple(TENSORS))
     other = TENSORS[kind](value, draw)
