@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.run.disk import is_trouble
 from orl_jax.run.errors import Failure, UserError
-from orl_jax.run.outside_text import one_line, redacted, storable
+from orl_jax.run.outside_text import lines, one_line, storable
 
 _log = logging.getLogger(__name__)
 POLICIES = ("skip", "raise")
@@ -165,7 +165,7 @@ def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[
         reason = one_line(f"{type(error).__name__}: {error}", _REASON)
         if policy == "raise":
             raise OracleError(f"the Oracle failed: {reason}") from error
-        _log.warning("the Oracle failed\n%s", redacted(traceback.format_exc()))
+        _log.warning("the Oracle failed\n%s", lines(traceback.format_exc(), _REASON))
         return [Ranking.invalid(reason, request.size) for request in requests]
 
 

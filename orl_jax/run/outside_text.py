@@ -55,6 +55,14 @@ def storable(text: str) -> str:
     return redacted(text.encode("utf-8", "replace").decode())
 
 
+def lines(text: str, limit: int) -> str:
+    r"""`storable`, its lines kept, each of at most `limit` printable characters.
+
+    Example: `lines("a\x1b[2J\n  b", 80) == "a [2J\n  b"`.
+    """
+    return "\n".join(_printable(line)[:limit] for line in storable(text).splitlines())
+
+
 def one_line(text: str, limit: int) -> str:
     r"""`storable`, as one line of at most `limit` printable characters.
 
@@ -62,8 +70,11 @@ def one_line(text: str, limit: int) -> str:
 
     Example: `one_line("status 401:\n bad key", 300) == "status 401: bad key"`.
     """
-    shown = "".join(each if each.isprintable() else " " for each in storable(text))
-    return " ".join(shown.split())[:limit]
+    return " ".join(_printable(storable(text)).split())[:limit]
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _known() -> set[str]:

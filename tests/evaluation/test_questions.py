@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from clips import make_encoder
 
+from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.evaluation.questions import Questions, chosen, weighed_ids
 from orl_jax.run.errors import UserError
 
-ENCODER = make_encoder(2)
+WORDS = ["It is red.", "Two.", "A B C D"]
+ENCODER = PromptEncoder(build_word_tokenizer(WORDS), 4, 24, 8)
 
 
 def item(number, task_type="a", **extra):

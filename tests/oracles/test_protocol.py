@@ -130,6 +130,8 @@ def test_what_an_oracle_of_ones_own_says_is_kept_clean(monkeypatch, caplog):
         assert "bad key [hidden key] [2J? xxx" in kept and len(kept) <= 1000
     assert "[hidden key]" in invalid.raw and "\ud800" not in invalid.raw
     assert "sk-0123456789" not in caplog.text + invalid.raw
+    assert "\ud800" not in caplog.text and "\x1b" not in caplog.text
+    assert max(map(len, caplog.text.splitlines())) < 1200
 
 
 @pytest.mark.parametrize("seconds", ["soon", float("nan"), -1.0, None])
