@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
@@ -23,6 +22,7 @@ from orl_jax.models.params import combine
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
 from orl_jax.rl import rl_metrics
+from orl_jax.rl.accumulation import accumulated
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.scorer import Scorer, States
@@ -193,18 +193,9 @@ class GrpoRank:
 
         Also its metrics, what was made of the responses, and the old log-probabilities.
         """
-        gradient = jax.value_and_grad(partial(self._loss, constants), has_aux=True)
-
-        def accumulate(total: Any, part: Scored) -> tuple[Any, tuple]:
-            (_, found), grads = gradient(trained, part)
-            return jax.tree.map(jnp.add, total, grads), found
-
-        zeros = jax.tree.map(jnp.zeros_like, trained)
-        grads, found = jax.lax.scan(accumulate, zeros, self.scorer.split(scored))
-        shares, *seen = found
-        metrics = {name: share.sum(axis=0) for name, share in shares.items()}
-        metrics["ratio/max"] = shares["ratio/max"].max(axis=0)  # the one that does not add up
-        ranked, old = self.scorer.join(tuple(seen))
+        loss, parts = partial(self._loss, constants), self.scorer.split(scored)
+        grads, metrics, seen = accumulated(loss, trained, parts)
+        ranked, old = self.scorer.join(seen)
         return grads, metrics, ranked, old
 
     @jax.named_scope("loss")

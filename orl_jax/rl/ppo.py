@@ -34,6 +34,7 @@ from orl_jax.models.value import token_values
 from orl_jax.ops.gae import clipped_value_loss, generalised_advantages, token_rewards, whiten
 from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
 from orl_jax.rl import rl_metrics
+from orl_jax.rl.accumulation import accumulated
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import predict
 from orl_jax.rl.scorer import Scorer, strided
@@ -190,21 +191,12 @@ class Ppo:
     ) -> tuple[dict[str, Any], dict[str, Array]]:
         """Gradient and metrics of a minibatch, added up over micro-batches of whole groups."""
         denominator = mask_denominator(part[0].kept())
-        gradient = jax.value_and_grad(partial(self._loss, denominator), has_aux=True)
 
-        def accumulate(total: Any, micro: Part) -> tuple[Any, None]:
-            (_, metrics), grads = gradient(trained, frozen, banned, *micro)
-            summed = jax.tree.map(jnp.add, total, (grads, metrics))
-            ratio_max = jnp.maximum(total[1]["ratio/max"], metrics["ratio/max"])
-            summed[1]["ratio/max"] = ratio_max  # the one metric that does not add up
-            return summed, None
+        def loss(trained: dict[str, Any], micro: Part) -> tuple[Array, tuple]:
+            value, metrics = self._loss(denominator, trained, frozen, banned, *micro)
+            return value, (metrics,)
 
-        parts = self.scorer.split(part)
-        (_, metrics), grads = jax.eval_shape(
-            gradient, trained, frozen, banned, *jax.tree.map(lambda x: x[0], parts)
-        )
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (grads, metrics))
-        return jax.lax.scan(accumulate, zeros, parts)[0]
+        return accumulated(loss, trained, self.scorer.split(part))[:2]
 
     @jax.named_scope("loss")
     def _loss(

@@ -101,6 +101,7 @@ class _PieceHandler(ocp.type_handlers.NumpyHandler):
         super().__init__(deepcopy_host_arrays=False)
         self._turn = asyncio.Lock()  # one array at a time
         self._stopped = threading.Event()
+        self._failed = False
         self._idle = threading.Event()
         self._idle.set()
 
@@ -129,8 +130,9 @@ class _PieceHandler(ocp.type_handlers.NumpyHandler):
                 store = await tensorstore.open(spec, create=True, open=True, context=ts_context)
                 await self._write(value, store)
             except BaseException:
-                if self._stopped.is_set():
-                    return  # the save has failed already; asyncio would print a second traceback
+                if self._failed:
+                    return  # asyncio would print a second traceback
+                self._failed = True
                 self._stopped.set()  # the other arrays are not to be written either
                 raise
 
