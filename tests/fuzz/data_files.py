@@ -68,7 +68,7 @@ def campaign(count: int, seed: int, folder: pathlib.Path) -> Counter[str]:
 
 
 def _put_in(path: pathlib.Path, content: bytes, rng: random.Random) -> None:
-    """Puts something else in the place of a file."""
+    """Replaces a file with something else."""
     kind = rng.randrange(20)
     if kind >= 10:
         path.write_bytes(_hostile(content, rng))
