@@ -19,26 +19,11 @@ import pytest
 from fault_server import asked, by_length, served
 
 from orl_jax.oracles import RankRequest, ask
-from orl_jax.oracles.served import ServedOracle, Settings
 from orl_jax.run.errors import UserError
 
 REQUEST = RankRequest("p0", "Where?", ("It moves up slowly.", "Up", "It moves up."))
 KEY = "sk-Secret/0123+456"
-
-
-@pytest.fixture
-def oracle():
-    """Makes a served Oracle; it is closed after the test."""
-    made = []
-
-    def oracle(address, **changes):
-        settings = {"model": "judge", "attempts": 1, "timeout": 1.0, "deadline": 20.0} | changes
-        made.append(ServedOracle(Settings(address, **settings)))
-        return made[-1]
-
-    yield oracle
-    for each in made:
-        each.close()
+SETTINGS = {"model": "judge", "attempts": 1, "timeout": 1.0, "deadline": 20.0}
 
 
 def zipped(size, times=1):
