@@ -6,7 +6,7 @@ Either way in a thread of its own: training can be stopped while an Oracle takes
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -16,8 +16,6 @@ from orl_jax.run import processes, stop
 from orl_jax.run.background import Background, Pending
 from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.stop import StopRequested
-
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +94,11 @@ class Asker:
     def _checked(self, requests: Sequence[RankRequest], asked: Pending[Answer]) -> Answer:
         limit, pause = self._settings.halt_above, self._settings.pause_seconds
         answer = _all_or_stop(asked)
-        _leave_if_stopped(answer.rankings)
         if _invalid_share(answer.rankings) <= limit:
             return answer
         logging.warning("asking the Oracle again in %g seconds", pause)
         stop.sleep(pause)
-        rankings = _all_or_stop(self._again(requests, answer.rankings))
-        _leave_if_stopped(rankings)
+        rankings = _all_or_stop(self._again(requests, answer)).rankings
         if (share := _invalid_share(rankings)) > limit:
             reason = next((r.reason for r in rankings if not r.valid), "see the other processes")
             raise TrainingHalted(
@@ -111,12 +107,14 @@ class Asker:
             )
         return Answer(rankings, answer.stats)
 
-    def _again(
-        self, requests: Sequence[RankRequest], rankings: list[Ranking]
-    ) -> Pending[list[Ranking]]:
+    def _again(self, requests: Sequence[RankRequest], answer: Answer) -> Pending[Answer]:
         """In the Oracle's thread, which may be busy with the next step's groups."""
-        policy = self._settings.policy
-        return self._thread.start(ask_again, self._oracle, requests, rankings, policy)
+
+        def again() -> Answer:
+            policy = self._settings.policy
+            return Answer(ask_again(self._oracle, requests, answer.rankings, policy), answer.stats)
+
+        return self._thread.start(again)
 
     def _stats(self) -> dict[str, float]:
         # A local Oracle is asked once, and has no cache.
@@ -124,24 +122,18 @@ class Asker:
         return nothing | getattr(self._oracle, "take_stats", dict)()
 
 
-def _all_or_stop(asked: Pending[T]) -> T:
-    """The answer, if no process has given up waiting for its own; else all stop together."""
-    answer, signum = None, 0
+def _all_or_stop(asked: Pending[Answer]) -> Answer:
+    """The answer, if no signal has left a process without its own; else all stop together."""
+    answer, signum = None, None
     try:
         answer = asked.result()
+        if not all(ranking.valid for ranking in answer.rankings):
+            signum = stop.requested()
     except StopRequested as stopped:
         signum = stopped.signum
-    if signum := next(filter(None, processes.gather(signum)), 0):
+    if signum := next(filter(None, processes.gather(signum)), None):
         raise StopRequested(signum)
     return answer
-
-
-def _leave_if_stopped(rankings: list[Ranking]) -> None:
-    """All processes leave before the update where a signal left one without its rankings."""
-    whole = all(ranking.valid for ranking in rankings)
-    signals = processes.gather(None if whole else stop.requested())
-    if signum := next(filter(None, signals), None):
-        raise StopRequested(signum)
 
 
 def _invalid_share(rankings: list[Ranking]) -> float:
