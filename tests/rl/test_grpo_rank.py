@@ -31,6 +31,7 @@ from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
 from orl_jax.rl.ppo import PpoSettings
 from orl_jax.rl.scorer import Scorer
+from orl_jax.run.errors import UserError
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
 from orl_jax.training.state import FINITE, start
 
@@ -330,3 +331,9 @@ def test_keys_of_steps_differ():
     keys.append(other.step_key())
     assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 3
     assert other.reference == {}
+
+
+def test_k1_is_logged_but_is_no_loss():
+    assert PolicyLossSettings(kl_estimator="k1", kl_coefficient=0.0).kl_estimator == "k1"
+    with pytest.raises(UserError, match="expected gradient is 0: choose k3, k2 or exact"):
+        PolicyLossSettings(kl_estimator="k1", kl_coefficient=0.02)
