@@ -25,7 +25,7 @@ from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
 from orl_jax.rl.scorer import Scorer
 from orl_jax.run.checkpoint import Checkpoints, locate
-from orl_jax.run.checkpoint_pins import pin
+from orl_jax.run.checkpoint.pins import pin
 from orl_jax.run.errors import UserError
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer
 from orl_jax.training.saving import Saving

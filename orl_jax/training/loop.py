@@ -20,7 +20,7 @@ from tqdm import tqdm
 from orl_jax.data.look_ahead import Batches
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import Checkpoints
-from orl_jax.run.checkpoint_pins import pin
+from orl_jax.run.checkpoint.pins import pin
 from orl_jax.run.clock import span
 from orl_jax.run.errors import TrainingHalted
 from orl_jax.run.metrics import MetricsWriter

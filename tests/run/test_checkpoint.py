@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from orl_jax.run.checkpoint import Checkpoints, Location, locate
-from orl_jax.run.checkpoint_damage import readable
+from orl_jax.run.checkpoint.damage import readable
 from orl_jax.run.errors import UserError
 
 

@@ -1,6 +1,7 @@
 """What keeps checkpoints whole: sums, pins, and full disks that spoil none."""
 
 import contextlib
+import os
 import pathlib
 import resource
 import shutil
@@ -11,9 +12,8 @@ import numpy as np
 import pytest
 
 from orl_jax.models.assembly import load_params
-from orl_jax.run import checkpoint_sums
-from orl_jax.run.checkpoint import Checkpoints, locate
-from orl_jax.run.checkpoint_pins import pin
+from orl_jax.run.checkpoint import Checkpoints, locate, sums
+from orl_jax.run.checkpoint.pins import pin
 from orl_jax.run.errors import Failure, UserError
 
 
@@ -48,7 +48,7 @@ def full_disk(size: int):
 
 def test_a_changed_bit_is_named_before_anything_is_read(tmp_path: pathlib.Path) -> None:
     folder = saved(tmp_path, 1)
-    assert checkpoint_sums.difference(folder) == ""
+    assert sums.difference(folder) == ""
     largest = max((folder / "state").rglob("*"), key=lambda file: file.stat().st_size)
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
@@ -66,11 +66,11 @@ def test_a_changed_bit_is_named_before_anything_is_read(tmp_path: pathlib.Path) 
 
 def test_an_earlier_version_s_checkpoint_has_no_sums(tmp_path: pathlib.Path) -> None:
     folder = saved(tmp_path, 1)
-    (folder / checkpoint_sums.FILE).unlink()
+    (folder / sums.FILE).unlink()
     with Checkpoints(str(tmp_path), "sft") as checkpoints:
         found = checkpoints.restore()[0]
     np.testing.assert_array_equal(found["trained"]["w"], state(1)["trained"]["w"])
-    assert checkpoint_sums.digest(folder) == ""
+    assert sums.digest(folder) == ""
 
 
 def test_a_base_outlives_newer_checkpoints(tmp_path: pathlib.Path) -> None:
@@ -81,6 +81,20 @@ def test_a_base_outlives_newer_checkpoints(tmp_path: pathlib.Path) -> None:
     assert (base / "pinned.json").read_text().count("rl") == 1
     (base / "pinned.json").unlink()
     assert steps(saved(tmp_path, 12, keep=2)) == ["10", "12"]
+
+
+@pytest.mark.parametrize("content", [None, "[" * 100_000, "[1]", '{"state/x": 1}', '"é"'])
+def test_damaged_sums_and_pins_neither_hang_nor_count(
+    tmp_path: pathlib.Path, content: str | None
+) -> None:
+    base = saved(tmp_path, 2, keep=2)
+    for file in (base / sums.FILE, base / "pinned.json"):
+        file.unlink(missing_ok=True)
+        file.write_text(content, "latin-1") if content else os.mkfifo(file)
+    assert sums.difference(base) == f"{sums.FILE} has changed"
+    pin(base, tmp_path, "rl")
+    assert (base / "pinned.json").is_file()
+    assert steps(saved(tmp_path, 4, 6, 8, keep=2)) == ["2", "6", "8"]
 
 
 @pytest.mark.parametrize("keep", [1, 2])

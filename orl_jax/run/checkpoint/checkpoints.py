@@ -10,64 +10,23 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
-from orl_jax.run import checkpoint_sums, disk
-from orl_jax.run.checkpoint_damage import readable, suppress_aftermath
-from orl_jax.run.checkpoint_pins import is_pinned
+from orl_jax.run.checkpoint import sums
+from orl_jax.run.checkpoint.damage import check_metadata, naming_full_disk, readable
+from orl_jax.run.checkpoint.location import FOLDER
+from orl_jax.run.checkpoint.pins import NewestAndPinned
+from orl_jax.run.checkpoint.trees import Placement, abstract, host_placeholder, how_to_restore
 from orl_jax.run.errors import Failure, UserError
-from orl_jax.run.reading import read_json
 
-FOLDER = "checkpoints"
-BASE = "base_identity"  # in a checkpoint's extra: `Location.identity` of the one it began from
-_METADATA = "_CHECKPOINT_METADATA"
 _UNFINISHED = ".orbax-checkpoint-tmp"
-_WRITERS = {
-    "vision": "train_vision",
-    "sft": "train_sft",
-    "reward": "train_reward",
-    "oracle": "train_oracle",
-    "rl": "train_rl",
-    "imported": "import_weights",
-}  # stage -> script
-Placement = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
-
-
-class Location(NamedTuple):
-    """Where one checkpoint is: WORKDIR/checkpoints/STAGE/STEP."""
-
-    workdir: str
-    stage: str
-    step: int
-
-    @property
-    def path(self) -> Path:
-        """Its folder."""
-        return Path(self.workdir) / FOLDER / self.stage / str(self.step)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Step, time and content, as JSON: another checkpoint in its place differs."""
-        digest = checkpoint_sums.digest(self.path)
-        return {"stage": self.stage, "step": self.step, "stamp": self.stamp, "digest": digest}
-
-    @property
-    def stamp(self) -> int:
-        """When it was written, in nanoseconds: another one in its place differs. 0 if unknown."""
-        try:
-            about = read_json(self.path / _METADATA)
-            return int(about["commit_timestamp_nsecs"])
-        except (UserError, OSError, ValueError, KeyError, TypeError):
-            return 0
 
 
 class Checkpoints:
@@ -80,7 +39,7 @@ class Checkpoints:
       workdir: of the run; the folder is made on the first save.
       stage: e.g. "sft" or "rl".
       keep: how many of the newest to keep; older ones are deleted, except for those that another
-        stage began from (`checkpoint_pins`). `None` keeps all.
+        stage began from (`pins`). `None` keeps all.
 
     Example:
 
@@ -106,7 +65,7 @@ class Checkpoints:
           Failure: the disk is full or read-only; also from `wait` and `close`.
         """
         json.dumps(extra)  # refuse here, not in Orbax's background thread
-        with self._naming_full_disk():
+        with naming_full_disk(self.folder):
             if step in self._manager().all_steps():
                 return
             arguments = ocp.args.Composite(
@@ -143,7 +102,7 @@ class Checkpoints:
         extra = self.restore_extra(step)
         self._check_sums(step, "state")
         with readable(self.folder / str(step), "does not fit this configuration, or is damaged"):
-            target = self._target(step) if like is None else jax.tree.map(_abstract, like)
+            target = self._target(step) if like is None else jax.tree.map(abstract, like)
             arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
             return self._manager().restore(step, args=arguments).state, extra
 
@@ -171,7 +130,7 @@ class Checkpoints:
         if name not in stored:
             raise UserError(f"{folder} holds no {name!r}; it has {', '.join(stored)}")
         target = {name: stored[name]}
-        how = jax.tree_util.tree_map_with_path(partial(_how_to_restore, place), target)
+        how = jax.tree_util.tree_map_with_path(partial(how_to_restore, place), target)
         arguments = ocp.args.PyTreeRestore(target, restore_args=how, partial_restore=True)
         with readable(folder, "is damaged"):
             with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
@@ -192,14 +151,14 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when all that was saved is on disk."""
         if self._opened is not None:
-            with self._naming_full_disk():
+            with naming_full_disk(self.folder):
                 self._opened.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and ends the background threads."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            with self._naming_full_disk():
+            with naming_full_disk(self.folder):
                 opened.close()
 
     def __enter__(self) -> Self:
@@ -214,27 +173,10 @@ class Checkpoints:
         with contextlib.suppress(*([Failure] if error else [])):  # an earlier error is the cause
             self.close()
 
-    @contextlib.contextmanager
-    def _naming_full_disk(self) -> Iterator[None]:
-        """Turns what Orbax says of a full disk, in any of its threads, into one line."""
-        try:
-            yield
-        except Exception as error:
-            if not any(map(disk.is_trouble, _causes(error))):
-                raise
-            steps = _steps(self.folder) if os.path.isdir(self.folder) else []
-            newest = f"the newest intact one is of step {steps[-1]}" if steps else "there is none"
-            suppress_aftermath(error)
-            reason = " ".join(str(error).split("[tensorstore_spec")[0].split())[:300]
-            raise Failure(
-                f"a checkpoint could not be written to {self.folder} ({reason}); {newest}. Make "
-                "room there, then the same command resumes"
-            ) from error
-
     def _check_sums(self, step: int, part: str) -> None:
         folder = self.folder / str(step)
         with readable(folder, "cannot be read"):
-            changed = checkpoint_sums.difference(folder, part)
+            changed = sums.difference(folder, part)
         if changed:
             raise UserError(
                 f"the checkpoint {folder} is damaged: {changed} since it was written; restore it "
@@ -245,12 +187,12 @@ class Checkpoints:
         """Writes the sums of the checkpoint that is about to get its name."""
         if jax.process_index() == 0:
             for folder in self.folder.glob(f"*{_UNFINISHED}*"):
-                checkpoint_sums.write(folder)
+                sums.write(folder)
 
     def _manager(self) -> ocp.CheckpointManager:
         if self._opened is None:
-            _check_metadata(self.folder)
-            kept = None if self._keep is None else _NewestAndPinned(self.folder, self._keep)
+            check_metadata(self.folder)
+            kept = None if self._keep is None else NewestAndPinned(self.folder, self._keep)
             self._opened = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(
@@ -279,98 +221,8 @@ class Checkpoints:
         return steps[-1] if step is None else step
 
     def _target(self, step: int) -> Any:
-        """The stored tree with host arrays as leaves: it can be read on any number of devices."""
+        """The stored tree with placeholders as leaves."""
         stored = self._manager().item_metadata(step).state
         if stored is None:
             raise FileNotFoundError("it holds no state")
-        return jax.tree.map(_host_placeholder, stored.tree)
-
-
-class _NewestAndPinned(NamedTuple):
-    """Which checkpoints Orbax keeps: the newest `keep`, and those that others began from."""
-
-    folder: Path
-    keep: int
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """One answer for each of `checkpoints`, which are in the order of their steps."""
-        newest = len(checkpoints) - self.keep
-        return [
-            place >= newest or is_pinned(self.folder / str(each.step))
-            for place, each in enumerate(checkpoints)
-        ]
-
-
-def locate(path: str) -> Location:
-    """The checkpoint that a path names: WORKDIR/checkpoints/STAGE/STEP, or STAGE for its newest.
-
-    Raises:
-      UserError: there is none, with what was found instead.
-
-    Example: `locate("/runs/demo/checkpoints/rl")` is `Location("/runs/demo", "rl", 60)`.
-    """
-    folder = Path(path).absolute()
-    if not os.path.isdir(folder):
-        raise UserError(
-            f"there is no checkpoint {path}; name a folder WORKDIR/{FOLDER}/STAGE[/STEP]"
-            f"{_hint(folder)}"
-        )
-    if folder.parent.parent.name == FOLDER and folder.name.isdigit():
-        return Location(str(folder.parents[2]), folder.parent.name, int(folder.name))
-    if folder.parent.name == FOLDER and (steps := _steps(folder)):
-        return Location(str(folder.parents[1]), folder.name, steps[-1])
-    held = ", ".join(sorted(f.name for f in folder.iterdir())[:8]) or "nothing"
-    raise UserError(
-        f"{path} is not a checkpoint (it holds {held}); name WORKDIR/{FOLDER}/STAGE[/STEP]"
-    )
-
-
-def _check_metadata(stage: Path) -> None:
-    """Refuses what Orbax, which reads this file of each step, would wait for: a pipe, say."""
-    for step in _steps(stage) if stage.is_dir() else ():
-        file = stage / str(step) / _METADATA
-        if os.path.lexists(file) and not file.is_file():
-            raise UserError(
-                f"the checkpoint {file.parent} is damaged: {_METADATA} is no file; restore it from "
-                "a copy, or delete the folder to use an older checkpoint"
-            )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _steps(stage: Path) -> list[int]:
-    return sorted(int(f.name) for f in stage.iterdir() if f.name.isdigit())
-
-
-def _hint(folder: Path) -> str:
-    """The steps that the stage has instead, or the script that writes it, as far as known."""
-    if folder.name.isdigit() and os.path.isdir(folder.parent):
-        return f"; the steps there are {', '.join(map(str, _steps(folder.parent))) or 'none'}"
-    stage = folder.parent.name if folder.name.isdigit() else folder.name
-    return f", or first run scripts/{_WRITERS[stage]}.py" if stage in _WRITERS else ""
-
-
-def _abstract(leaf: Any) -> Any:
-    """Shape, type and place of a leaf; Python numbers and numpy arrays stay as they are."""
-    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct):
-        return leaf
-    place = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
-
-
-def _how_to_restore(place: Placement | None, path: tuple[Any, ...], leaf: Any) -> ocp.RestoreArgs:
-    if place is None or not isinstance(leaf, np.ndarray):
-        return ocp.RestoreArgs(restore_type=np.ndarray)
-    inner = "/".join(key.key for key in path[1:])
-    return ocp.ArrayRestoreArgs(sharding=place(inner, leaf.shape))
-
-
-def _host_placeholder(leaf: Any) -> Any:
-    """A numpy array of the stored shape and type, without its memory; a number for a number."""
-    if isinstance(leaf, ocp.metadata.ScalarMetadata):
-        return leaf.dtype.type(0).item()
-    return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+        return jax.tree.map(host_placeholder, stored.tree)

@@ -8,9 +8,13 @@ it may delete that file: the base is then deleted with the next one that is too 
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic
+from orl_jax.run.reading import read_json
 
 FILE = "pinned.json"
 
@@ -41,9 +45,23 @@ def is_pinned(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
+class NewestAndPinned(NamedTuple):
+    """Which checkpoints Orbax keeps: the newest `keep`, and those that others began from."""
+
+    folder: Path
+    keep: int
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """One answer for each of `checkpoints`, which are in the order of their steps."""
+        newest = len(checkpoints) - self.keep
+        return [
+            place >= newest or is_pinned(self.folder / str(each.step))
+            for place, each in enumerate(checkpoints)
+        ]
+
+
 def _users(base: Path) -> list[str]:
     try:
-        users = json.loads((base / FILE).read_text())
-    except (OSError, ValueError, RecursionError):
+        return read_json(base / FILE, kind=list)
+    except UserError:  # there is none, or it is damaged
         return []
-    return users if isinstance(users, list) else []

@@ -7,12 +7,13 @@ earlier version's checkpoint has none, and is read without this check.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from orl_jax.run.errors import UserError
-from orl_jax.run.reading import read_bytes
+from orl_jax.run.reading import read_bytes, read_json
 
 FILE = "sums.json"  # in the checkpoint's folder
 _PARTS = ("state", "extra")
@@ -40,18 +41,16 @@ def difference(folder: Path, part: str = "") -> str:
 
     Example: "state/d/5c7e is missing", "extra/metadata has changed".
     """
-    odd = [each for each in folder.rglob("*") if not (each.is_file() or each.is_dir())]
+    inside = [each for name in _PARTS for each in (folder / name).rglob("*")]
+    odd = [each for each in inside if not (each.is_file() or each.is_dir())]
     if odd:  # a pipe, say: reading it would take for ever
         return f"{odd[0].relative_to(folder)} is no file"
-    try:
-        text = (folder / FILE).read_text()
-    except FileNotFoundError:
+    if not os.path.lexists(folder / FILE):
         return ""
-    except (OSError, ValueError):
-        return f"{FILE} has changed"
     try:
-        known = {name: (int(size), str(digest)) for name, (size, digest) in _pairs(text)}
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        stored = read_json(folder / FILE).items()
+        known = {name: (int(size), str(digest)) for name, (size, digest) in stored}
+    except (UserError, ValueError, TypeError):
         return f"{FILE} has changed"
     names = [name for name in known if not part or name.split("/")[0] == part]
     for name in names:
@@ -72,10 +71,6 @@ def digest(folder: Path) -> str:
         return hashlib.sha256(read_bytes(folder / FILE)).hexdigest()[:16]
     except UserError:
         return ""
-
-
-def _pairs(text: str) -> Iterable[tuple[str, list]]:
-    return json.loads(text).items()
 
 
 def _sums(files: Iterable[Path]) -> list[tuple[Path, tuple[int, str]]]:
