@@ -90,6 +90,7 @@ def score_model() -> dict:
     return {
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "held_out": 0.1,  # share of the videos whose pairs or lists are for validation
+        # Neither vision/.* nor language/lm_head, which get no gradient.
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
         "seconds": 0.0,  # stop after this time, whatever the steps; 0 for no limit
         "batch_size": 64,  # pairs, or lists

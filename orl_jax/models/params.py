@@ -6,6 +6,7 @@ Parameters are nested dicts; a path is the keys joined by "/", for example
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -38,23 +39,28 @@ def policy_of(trained: dict[str, Any]) -> dict[str, Any]:
     return {name: tree for name, tree in trained.items() if name not in AUXILIARY}
 
 
-def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], dict[str, Any]]:
+def partition(
+    params: Mapping[str, Any], rules: Rules, unused: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits parameters into (trained, frozen) by the first rule whose regex matches a whole path.
 
-    The vision encoder is always frozen: videos pass it without a gradient (`VLM.see`), so training
-    it would only let the weight decay shrink it. The vision warm-up, which trains it, has no rules.
+    What gets no gradient is always frozen: the weight decay would only shrink it. That is the
+    vision encoder, which videos pass without one (`VLM.see`), and what a stage names. The vision
+    warm-up, which trains the encoder, has no rules.
 
     Args:
       params: nested parameters, or their shapes.
       rules: pairs (regex, "train" | "freeze"), for example
         `((".*/lora_[ab]", "train"), (".*", "freeze"))`.
+      unused: parts that the stage's loss does not depend on, and why, for example
+        `{"language/lm_head": "answers are scored without it"}`.
 
     Returns:
       Two nested dicts.
 
     Raises:
-      UserError: a parameter that no rule covers, by name; an unknown action; a rule that trains the
-        vision encoder or a quantised parameter; no parameter to train.
+      UserError: a parameter that no rule covers, by name; an unknown action; a rule that trains a
+        quantised parameter or one without a gradient; no parameter to train.
     """
     for pattern, action in rules:
         if action not in ("train", "freeze"):
@@ -70,11 +76,13 @@ def partition(params: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], 
             f"the rules of `trainable` train {path}, which is quantised; train only the adapters "
             '(".*/lora_[ab]"), or set the model\'s quantisation to none'
         )
-    if path := next((path for path in parts["train"] if path.startswith("vision/")), None):
-        raise UserError(
-            f"the rules of `trainable` train {path}, which gets no gradient: videos are encoded "
-            'without one; begin them with ("vision/.*", "freeze")'
-        )
+    for part, reason in {"vision": "videos are encoded without one", **unused}.items():
+        whole = part if part in parts["train"] else f"{part}/.*"
+        if path := next((path for path in parts["train"] if re.fullmatch(whole, path)), None):
+            raise UserError(
+                f"the rules of `trainable` train {path}, which gets no gradient: {reason}; "
+                f'begin them with ("{whole}", "freeze")'
+            )
     if not parts["train"]:
         raise UserError("the rules of `trainable` train no parameter; let one of them say train")
     return unflatten_dict(parts["train"], sep="/"), unflatten_dict(parts["freeze"], sep="/")

@@ -43,6 +43,7 @@ from orl_jax.training.state import TrainState, apply_gradients, checked, shardin
 VALIDATION = "validation/accuracy"
 AS_RANKED, TIED, PAIRS = (f"validation/{name}" for name in ("accuracy_as_ranked", "tied", "pairs"))
 HEAD = "reward"  # the head's name in a checkpoint, also of a ranker
+UNUSED = {"language/lm_head": "answers are scored without it"}
 # (scores [B, G], ranks [B, G]) -> loss, share of pairs in the right order, distance
 Loss = Callable[[Array, Array], tuple[Array, Array, Array]]
 
@@ -132,7 +133,7 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     pretrained = assemblies.load_policy(base, assembly)
     params = assemblies.initial_params(assembly, config.seed, pretrained)
-    adapters, frozen = partition(params, settings.trainable)
+    adapters, frozen = partition(params, settings.trainable, UNUSED)
     adapters = masters(adapters)
     head = initial_head(model.language.width)
     trained = {**adapters, "heads": {HEAD: layout.replicate(head)}}

@@ -76,6 +76,15 @@ def test_the_encoder_which_gets_no_gradient_is_not_trained():
     assert (list(trained), list(frozen)) == (["language"], ["vision"])
 
 
+def test_what_a_stage_does_not_use_is_not_trained():
+    tree = {"language": {"lm_head": TREE["a"]["x"], "layers": TREE["b"]}}
+    unused = {"language/lm_head": "answers are scored without it"}
+    with pytest.raises(UserError, match=r'lm_head, .*without it; .*\("language/lm_head", "freeze"'):
+        partition(tree, [(".*", "train")], unused)
+    rules = [("language/lm_head", "freeze"), (".*", "train")]
+    assert list(partition(tree, rules, unused)[0]["language"]) == ["layers"]
+
+
 def test_missing_parameters_are_those_the_checkpoint_lacks():
     assert missing(TREE, {"a": {"x": np.zeros((2, 3))}}) == ["a/y", "b/c/x"]
     assert missing(TREE, TREE) == []

@@ -14,6 +14,7 @@ from orl_jax.data.preferences import read_preferences
 from orl_jax.models import assembly as assemblies
 from orl_jax.oracles import RankRequest, make_oracle
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.rl import reward
 from orl_jax.rl import stage as rl
 from orl_jax.rl.preferences import _pair
 from orl_jax.rl.score_model import split_by_video
@@ -160,6 +161,13 @@ def test_grpo_reads_scores_that_are_distorted(rewarded, workdir, kl_estimator):
         scores, advantages = np.array(line["oracle_scores"]), np.array(line["advantages"])
         expected = (scores - scores.mean()) / (scores.std(ddof=1) + 1e-4)
         np.testing.assert_allclose(advantages, expected, atol=1e-3)
+
+
+def test_what_the_reward_model_does_not_use_is_not_trained(rewarded, workdir):
+    rules = (("vision/.*", "freeze"), (".*", "train"))
+    config = changed(rewarded[0], **{"reward.trainable": rules})
+    with pytest.raises(UserError, match="train language/lm_head, which gets no gradient"):
+        reward.train(config, workdir)
 
 
 def test_an_oracle_without_scores_is_refused_by_name(rewarded, workdir):
