@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from orl_jax.run.errors import UserError
 
 DEMO = Path(__file__).with_name("demo.py")
-SIGNED = "signed 0.25"  # the default's name
+SIGNED = "signed 0"  # the default's name
 
 
 def arm(name: str, stage: str = "rl", **overrides: object) -> tuple:
@@ -71,7 +71,7 @@ def oracles() -> tuple:
     """The default form under Oracles that know less, or lie."""
     noisy = {"oracle__name": "noisy"}
     return (
-        signed(0.25),
+        signed(0.0),
         arm("10 % of pairs swapped", **noisy, oracle__swap_probability=0.131),
         arm("30 % of pairs swapped", **noisy, oracle__swap_probability=0.4635),
         arm("top 1 only", oracle__name="top", oracle__top_k=1),
@@ -154,7 +154,7 @@ def get_config(group: str = "forms") -> ConfigDict:
     config.evaluation.update(samples=1, max_items=600, validation_items=160)
     if group == "tiny":
         config.compare.update(
-            arms=(signed(0.25), arm("more SFT, same data", "sft")),
+            arms=(signed(0.0), arm("more SFT, same data", "sft")),
             queries=24, answers=12, workers=1,
         )  # fmt: skip
         config.rl.update(validate_every=1, rollouts_every=1)

@@ -255,7 +255,10 @@ def rl() -> dict:
         "advantage": {
             # signed (the sign corrected) | printed (the paper's, for the record) | linear (GOPO)
             "form": "signed",
-            "mix": 0.25,  # share of the policy's own order; the signed form only
+            "mix": 0.0,  # share of the policy's own order; the signed form only
+            # What that order is made of (docs/method.md#length): sum (the paper's, an order by
+            # length) | mean | ratio (to the reference)
+            "predicted": "sum",
             "discount": "log2",  # log2 | printed | product; not of linear
         },
         "grpo": {"form": "standardised"},  # | centred (Dr. GRPO) | leave_one_out (RLOO)
@@ -295,6 +298,9 @@ def monitors() -> dict:
         "kl_limit": 0.5,  # policy_drift: mean KL to the reference, nats per token
         "entropy_share": 0.1,  # entropy_collapse: of the first window's mean entropy
         "length_factor": 2.0,  # length_drift: against the first window's mean, either way
+        # advantage_length: correlation of advantages with length, off the Oracle's own, either way
+        "paid_length": 0.1,
+        "liked_length": 0.5,  # oracle_length: correlation of the Oracle's order with length
         # wrong_direction: correlation of a step's advantages with the Oracle's order; -1 is off
         "direction_floor": 0.0,
         "type_fall": 0.1,  # type_fall: a task type's validation accuracy below its first, a share

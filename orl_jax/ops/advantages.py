@@ -30,10 +30,10 @@ FORMS = ("signed", "printed")
 
 def rank_advantages(
     oracle_ranks: Real[ArrayLike, "*batch G"],
-    predicted_ranks: Real[ArrayLike, "*batch G"],
+    predicted_ranks: Real[ArrayLike, "*batch G"] | None = None,
     *,
     form: str = "signed",
-    mix: float = 0.25,
+    mix: float = 0.0,
     discount: str = "log2",
 ) -> Float[Array, "*batch G"]:
     """Advantage of every response in its group; zero-sum and bounded in both forms.
@@ -47,30 +47,37 @@ def rank_advantages(
     Args:
       oracle_ranks: 0 is best; equal ranks are ties. A group without a valid ranking must hold
         finite values (for example zeros) and be masked out of the loss.
-      predicted_ranks: the policy's own order, e.g. `ranks` of the log-probabilities.
+      predicted_ranks: the policy's own order, e.g. `predicted_order.predicted_ranks`; "signed" with
+        mix 0 does not need it.
       form: "signed" or "printed". "printed" does not imply a discount: the paper's numbers need
         `form="printed", discount="printed"`.
       mix: in [0, 1], "signed" only: 0 uses only the Oracle's rank; 1 uses only the penalty with its
         sign corrected, which is zero exactly where the policy's order agrees with the Oracle's weak
-        order. Static under `jit`.
+        order. Above 0, with the paper's predicted order, the longest response of a group is paid
+        for its length; see `predicted_order`. Static under `jit`.
       discount: see `ranking.gains`.
 
     Returns:
       float32; signed values lie in (-1, 1) for "log2". Zero where the Oracle ties the whole group.
 
     Raises:
-      ValueError: unknown form or discount, mix outside [0, 1].
+      ValueError: unknown form or discount, mix outside [0, 1], missing predicted ranks.
 
-    Example: `rank_advantages(jnp.array([0, 1]), jnp.array([1, 0]), mix=0.0)` is [0.1845, -0.1845].
+    Example: `rank_advantages(jnp.array([0, 1]))` is [0.1845, -0.1845].
     """
     if not 0 <= mix <= 1:
         raise ValueError(f"mix is {mix}; it must be in [0, 1]")
+    gain = gains(oracle_ranks, discount)
+    centred = gain - jnp.mean(gain, axis=-1, keepdims=True)
+    centred = jnp.where(_tied_whole(oracle_ranks), 0.0, centred)
+    if form == "signed" and mix == 0:
+        return centred
+    if predicted_ranks is None:
+        raise ValueError(f"form {form!r} with mix {mix:g} needs predicted_ranks")
     delta = rank_penalties(oracle_ranks, predicted_ranks, form=form, discount=discount)
     if form == "printed":
         return jnp.mean(delta, axis=-1, keepdims=True) - delta
-    gain = gains(oracle_ranks, discount)
-    centred = gain - jnp.mean(gain, axis=-1, keepdims=True)
-    return (1 - mix) * jnp.where(_tied_whole(oracle_ranks), 0.0, centred) - mix * delta
+    return (1 - mix) * centred - mix * delta
 
 
 def rank_penalties(

@@ -156,6 +156,15 @@ def masked_mean(
     return _divide(total, jnp.asarray(denominator, values.dtype))
 
 
+def response_sum(values: Float[Array, "*batch T"], mask: Mask) -> Float[Array, "*batch"]:
+    """Sum over each response's tokens; values outside the mask are ignored, even infinite ones.
+
+    Example: `response_sum(log_prob, mask)` is the log-probability of every response.
+    """
+    inside = mask.astype(bool)
+    return jnp.sum(jnp.where(inside, values, 0.0), axis=-1)
+
+
 def mask_denominator(mask: Mask, normalisation: str = "token") -> Float[Array, ""]:
     """What `masked_mean` divides by: tokens, responses, or responses x T.
 

@@ -113,6 +113,8 @@ def _advantage(record: Record, algorithm: str | None) -> Iterator[str]:
     numbers: dict[str, Any] = {}
     if form == "signed":
         numbers["mix"] = rl("advantage", "mix")
+    if form == "printed" or numbers.get("mix"):
+        numbers["predicted"] = rl("advantage", "predicted")
     if form in ("signed", "printed"):
         numbers["discount"] = rl("advantage", "discount")
     if algorithm == "ppo":

@@ -6,12 +6,12 @@ grpo       reads the Oracle's scores: standardised | centred (Dr. GRPO) | leave_
 
 import dataclasses
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from orl_jax.ops import advantages
-from orl_jax.ops.ranking import ranks
+from orl_jax.ops.losses import response_sum
+from orl_jax.ops.predicted_order import PREDICTED, predicted_ranks
 from orl_jax.rl.batch import Ranked, RolloutBatch
 
 SCORE_FORMS = {
@@ -30,15 +30,17 @@ class Estimator:
       algorithm: "grpo_rank" or "grpo".
       form: one of `RANK_FORMS` or of `SCORE_FORMS`.
       mix, discount: of the forms "signed" and "printed"; see `ops.advantages`.
+      predicted: what the policy's own order is made of; see `ops.predicted_order`.
 
     Raises:
-      ValueError: a form that the algorithm does not have.
+      ValueError: a form that the algorithm does not have, or an unknown predicted order.
     """
 
     algorithm: str = "grpo_rank"
     form: str = "signed"
-    mix: float = 0.25
+    mix: float = 0.0
     discount: str = "log2"
+    predicted: str = "sum"
 
     def __post_init__(self) -> None:
         forms = SCORE_FORMS if self.algorithm == "grpo" else RANK_FORMS
@@ -46,17 +48,34 @@ class Estimator:
             raise ValueError(
                 f"unknown form {self.form!r} of {self.algorithm}; choose one of {', '.join(forms)}"
             )
+        if self.predicted not in PREDICTED:
+            raise ValueError(
+                f"unknown predicted order {self.predicted!r}; choose one of {', '.join(PREDICTED)}"
+            )
 
     @classmethod
     def of(cls, rl: ConfigDict) -> "Estimator":
         """Of `config.rl`: `rl.grpo.form` with the algorithm grpo, else `rl.advantage`."""
         form = rl.grpo.form if rl.algorithm == "grpo" else rl.advantage.form
-        return cls(rl.algorithm, form, mix=rl.advantage.mix, discount=rl.advantage.discount)
+        own = rl.advantage
+        return cls(rl.algorithm, form, own.mix, own.discount, own.predicted)
 
-    def __call__(self, old_log_prob: Float[Array, "B G T"], batch: RolloutBatch) -> Ranked:
-        """Predicted ranks by descending log-probability, then penalties and advantages."""
-        log_probs, predicted, penalties = predict(old_log_prob, batch, self.form, self.discount)
-        return Ranked(log_probs, predicted, self._advantages(predicted, batch), penalties)
+    def __call__(
+        self,
+        old_log_prob: Float[Array, "B G T"],
+        batch: RolloutBatch,
+        ref_log_prob: Float[Array, "B G T"] | None = None,
+    ) -> Ranked:
+        """Predicted ranks, then penalties and advantages.
+
+        Args:
+          ref_log_prob: under the reference; only the predicted order "ratio" needs it.
+        """
+        mask = batch.responses.mask
+        predicted = predicted_ranks(old_log_prob, mask, self.predicted, ref_log_prob)
+        penalties = penalties_of(predicted, batch, self.form, self.discount)
+        log_probs, own = response_sum(old_log_prob, mask), self._advantages(predicted, batch)
+        return Ranked(log_probs, predicted, own, penalties)
 
     def _advantages(
         self, predicted: Float[Array, "B G"], batch: RolloutBatch
@@ -70,23 +89,19 @@ class Estimator:
         )
 
 
-def predict(
-    old_log_prob: Float[Array, "B G T"],
+def penalties_of(
+    predicted: Float[Array, "B G"],
     batch: RolloutBatch,
     form: str = "signed",
     discount: str = "log2",
-) -> tuple[Float[Array, "B G"], Float[Array, "B G"], Float[Array, "B G"]]:
-    """Log-probabilities of the responses, their predicted ranks, and the penalties of these.
+) -> Float[Array, "B G"]:
+    """The penalties of the predicted ranks, which every algorithm logs as a measure.
 
-    Every algorithm logs the penalties as a measure: those of the printed form where that is used,
-    else those of the signed one.
+    Those of the printed form where that is used, else those of the signed one.
     """
-    log_probs = jnp.sum(old_log_prob * batch.responses.mask, axis=-1)
-    predicted = ranks(log_probs)
-    penalties = advantages.rank_penalties(
+    return advantages.rank_penalties(
         batch.judgement.ranks,
         predicted,
         form="printed" if form == "printed" else "signed",
         discount=discount,
     )
-    return log_probs, predicted, penalties

@@ -158,7 +158,7 @@ class GrpoRank:
 
         after, history = jax.lax.scan(update, state, length=self.updates_per_rollout)
         metrics, ranked, old = jax.tree.map(lambda values: values[-1], history)
-        metrics |= rl_metrics.of_ranks(ranked, batch.judgement)
+        metrics |= rl_metrics.of_ranks(ranked, batch)
         metrics |= rl_metrics.of_sampler(batch.responses, old)
         return *checked(state, after._replace(step=state.step + 1), metrics), ranked
 
@@ -198,6 +198,15 @@ class GrpoRank:
         ranked, old = self.scorer.join(seen)
         return grads, metrics, ranked, old
 
+    def _reference(self, constants: Constants, part: Scored) -> Float[Array, "B G T"] | None:
+        """Log-probabilities under the reference; None with the exact KL if nothing else asks."""
+        if self.loss.kl_estimator != "exact":
+            return part.reference
+        if self.estimator.predicted != "ratio":
+            return None
+        states = States(part.reference, constants.reference_kernel)
+        return self.scorer.log_probs(states, constants.banned, part.batch).log_prob
+
     @jax.named_scope("loss")
     def _loss(
         self, constants: Constants, trained: dict[str, Any], part: Scored
@@ -213,17 +222,18 @@ class GrpoRank:
         current = self.scorer.log_probs(states, constants.banned, batch)
         old = part.old_log_prob
         old = jax.lax.stop_gradient(current.log_prob) if old is None else old
-        ranked = self.estimator(old, batch)
+        reference = self._reference(constants, part)
+        ranked = self.estimator(old, batch, reference)
         policy = clipped_policy_loss(
             current.log_prob, old, ranked.advantages, mask,
             clip_low=settings.clip_low, clip_high=settings.clip_high,
             normalisation=settings.normalisation, denominator=denominator,
         )  # fmt: skip
         if settings.kl_estimator == "exact":
-            reference = States(part.reference, constants.reference_kernel)
-            divergence = self.scorer.exact_kl(states, reference, constants.banned)
+            whole = States(part.reference, constants.reference_kernel)
+            divergence = self.scorer.exact_kl(states, whole, constants.banned)
         else:
-            divergence = kl_estimate(current.log_prob, part.reference, settings.kl_estimator, mask)
+            divergence = kl_estimate(current.log_prob, reference, settings.kl_estimator, mask)
         kl, entropy = (
             masked_mean(values, mask, settings.normalisation, denominator)
             for values in (divergence, current.entropy)

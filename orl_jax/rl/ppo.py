@@ -32,11 +32,18 @@ from ml_collections import ConfigDict
 from orl_jax.models.params import combine, policy_of
 from orl_jax.models.value import token_values
 from orl_jax.ops.gae import clipped_value_loss, generalised_advantages, token_rewards, whiten
-from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
+from orl_jax.ops.losses import (
+    clipped_policy_loss,
+    kl_estimate,
+    mask_denominator,
+    masked_mean,
+    response_sum,
+)
+from orl_jax.ops.predicted_order import predicted_ranks
 from orl_jax.rl import rl_metrics
 from orl_jax.rl.accumulation import accumulated
 from orl_jax.rl.batch import Ranked, RolloutBatch
-from orl_jax.rl.estimators import predict
+from orl_jax.rl.estimators import penalties_of
 from orl_jax.rl.scorer import Scorer, strided
 from orl_jax.training.state import TrainState, apply_gradients, checked
 
@@ -151,7 +158,7 @@ class Ppo:
         metrics = jax.tree.map(lambda values: values[-1, -1], history)
         metrics["value/explained"] = explained(constants.values, constants.returns, kept)
         ranked = self._ranked(constants, batch)
-        metrics |= rl_metrics.of_ranks(ranked, batch.judgement)
+        metrics |= rl_metrics.of_ranks(ranked, batch)
         metrics |= rl_metrics.of_sampler(batch.responses, constants.log_prob)
         return *checked(state, after._replace(step=state.step + 1), metrics), ranked
 
@@ -238,10 +245,12 @@ class Ppo:
         return loss, jax.lax.stop_gradient(metrics)
 
     def _ranked(self, constants: Constants, batch: RolloutBatch) -> Ranked:
-        log_probs, predicted, penalties = predict(constants.log_prob, batch)
+        mask = batch.responses.mask
+        log_probs = response_sum(constants.log_prob, mask)
+        predicted = predicted_ranks(constants.log_prob, mask)
         tokens = jnp.maximum(batch.responses.mask.sum(axis=-1), 1)
         advantages = constants.advantages.sum(axis=-1) / tokens
-        return Ranked(log_probs, predicted, advantages, penalties)
+        return Ranked(log_probs, predicted, advantages, penalties_of(predicted, batch))
 
 
 def explained(

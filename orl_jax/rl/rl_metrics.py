@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float
 
 from orl_jax.models.sequences import Responses
 from orl_jax.ops.losses import PolicyLoss
-from orl_jax.ops.ranking import kendall_tau, ndcg, tie_fraction
+from orl_jax.ops.ranking import gains, kendall_tau, ndcg, tie_fraction
 from orl_jax.oracles import Ranking
 from orl_jax.oracles.requests import Text
-from orl_jax.rl.batch import Judgement, Ranked
+from orl_jax.rl.batch import Ranked, RolloutBatch
 
 
 def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
@@ -29,8 +29,9 @@ def of_ratio(policy: PolicyLoss, tokens: Float[Array, ""]) -> dict[str, Array]:
     }
 
 
-def of_ranks(ranked: Ranked, judgement: Judgement) -> dict[str, Array]:
+def of_ranks(ranked: Ranked, batch: RolloutBatch) -> dict[str, Array]:
     """How well the predicted order fits the Oracle's, and the resulting advantages."""
+    judgement, lengths = batch.judgement, batch.responses.mask.sum(axis=-1).astype(jnp.float32)
     valid = judgement.valid
 
     def mean(values: Array) -> Array:  # of [B] or [B, G]
@@ -46,6 +47,8 @@ def of_ranks(ranked: Ranked, judgement: Judgement) -> dict[str, Array]:
         "advantage/max": kept.max(),
         "advantage/min": kept.min(),
         "advantage/oracle_correlation": correlation(advantages, -oracle, valid),
+        "advantage/length_correlation": correlation(advantages, lengths, valid),
+        "oracle/length_correlation": correlation(gains(oracle), lengths, valid),
         "penalty/mean": mean(ranked.penalties),
         "penalty/max": penalties.max(),
         "rank/kendall_tau": mean(kendall_tau(oracle, predicted)),

@@ -25,8 +25,8 @@ CHOICES = ("letter", "letter_likelihood", "text_likelihood")
 POLICIES = ("skip", "raise")
 MONITORS = (
     "advantage_collapse", "advantage_explosion", "policy_drift", "entropy_collapse",
-    "length_drift", "wrong_direction", "type_fall",
-    "oracle_failing", "sampler_mismatch",
+    "length_drift", "advantage_length", "oracle_length", "wrong_direction",
+    "type_fall", "oracle_failing", "sampler_mismatch",
 )  # fmt: skip
 STAGES = ("score_model", "vision", "sft", "reward", "ranker", "rl")  # the first is shared
 DTYPES = ("float32", "bfloat16")
@@ -173,7 +173,8 @@ RULES = (
     above("rl.temperature", 0, 1.0),
     at_least("rl.max_response_tokens", 1, 12),
     one_of("rl.advantage.form", ("signed", "printed", "linear")),
-    fraction("rl.advantage.mix", 0.25),
+    fraction("rl.advantage.mix", 0.0),
+    one_of("rl.advantage.predicted", ("sum", "mean", "ratio")),
     one_of("rl.advantage.discount", ("log2", "printed", "product")),
     one_of("rl.grpo.form", ("standardised", "centred", "leave_one_out")),
     at_least("rl.ppo.minibatches", 1, 2),
@@ -210,6 +211,8 @@ RULES = (
     at_least("monitors.kl_limit", 0, 0.5),
     fraction("monitors.entropy_share", 0.1),
     Rule("monitors.length_factor", lambda v: v == 0 or 1 < v < math.inf, "0 or above 1", 2.0),
+    fraction("monitors.paid_length", 0.1),
+    fraction("monitors.liked_length", 0.5),
     Rule("monitors.direction_floor", lambda v: -1 <= v <= 1, "between -1 (off) and 1", 0.0),
     fraction("monitors.type_fall", 0.1),
     fraction("monitors.valid_floor", 0.5),

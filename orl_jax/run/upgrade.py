@@ -84,6 +84,8 @@ ADDED: dict[str, dict[str, Any]] = {
     },
     **{stage: {"rates": []} for stage in ("vision", "sft", "reward", "ranker", "rl")},
     "rl": {"rates": [], "epochs": 0},
+    "rl.advantage": {"predicted": "sum"},
+    "monitors": {"paid_length": 0.0, "liked_length": 0.0},  # off
     "preferences": {"distractors": 0},
     "oracle": _ORACLE,
     "preferences.oracle": _ORACLE,

@@ -16,6 +16,7 @@ class Limits:
       kl_limit: of policy_drift, nats per token.
       entropy_share: of entropy_collapse, of the first window's mean.
       length_factor: of length_drift, against the first window's mean, either way.
+      paid_length, liked_length: of advantage_length and oracle_length, correlations, either way.
       direction_floor: of wrong_direction, a correlation; -1 switches it off.
       type_fall: of type_fall, a share.
       valid_floor: of oracle_failing, a share.
@@ -34,6 +35,8 @@ class Limits:
     type_fall: float
     valid_floor: float
     gap_limit: float
+    paid_length: float = 0.1
+    liked_length: float = 0.5
     stop_on: tuple[str, ...] = ()
 
     @classmethod
@@ -51,5 +54,7 @@ class Limits:
             type_fall=section.type_fall,
             valid_floor=section.valid_floor,
             gap_limit=section.gap_limit,
+            paid_length=section.paid_length,
+            liked_length=section.liked_length,
             stop_on=tuple(section.stop_on),
         )

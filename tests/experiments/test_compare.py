@@ -26,15 +26,15 @@ def test_runs_are_compared_and_not_run_again(run, tmp_path, capsys):
     with pytest.raises(Failure, match="1 of 2 runs failed.*oracle.checkpoint is empty"):
         compare.run(settings, str(tmp_path))
     found = json.loads((tmp_path / "results.json").read_text())
-    assert list(found["arms"]) == ["signed 0.25"]
-    assert found["arms"]["signed 0.25"]["queries"] == 24
+    assert list(found["arms"]) == ["signed 0"]
+    assert found["arms"]["signed 0"]["queries"] == 24
     assert len(found["failed"]) == 1
     results = tmp_path / "runs" / "signed_0.25" / "seed0" / "result.json"
     before = results.stat().st_mtime_ns
     assert json.loads(results.read_text())["curves"]["validation/accuracy"][0][0] == 0
     for name in ("results.json", "table.md", "comparison.png", "config.json", "start.json"):
         assert (tmp_path / name).is_file(), name
-    assert re.search(r"\| signed 0.25 \| +1 \|", capsys.readouterr().out)
+    assert re.search(r"\| signed 0 \| +1 \|", capsys.readouterr().out)
     scripts.run(
         "compare", f"--config={CONFIG}:tiny", f"--workdir={tmp_path}",
         f"--config.data.folder={config.data.folder}", "--config.compare.seeds=(0,)",

@@ -105,7 +105,7 @@ def test_signed_advantages_with_ties_by_hand():
     #   0.81546 - 0.44227 - 0.25 * 0.56546 = 0.23183; 0.43918 - 0.44227 - 0.25 * 0.60584 = -0.15455
     oracle, predicted = jnp.array([0.5, 0.5, 3, 3, 3]), jnp.array([1.0, 2, 3, 4, 0])
     expected = [0.23183, 0.23183, -0.15455, -0.15455, -0.15455]
-    np.testing.assert_allclose(rank_advantages(oracle, predicted), expected, atol=2e-5)
+    np.testing.assert_allclose(rank_advantages(oracle, predicted, mix=0.25), expected, atol=2e-5)
     penalties = [-0.25, -0.25, 0.16667, 0.16667, 0.16667]  # h - g
     np.testing.assert_allclose(rank_penalties(oracle, predicted), penalties, atol=2e-5)
 
@@ -200,6 +200,14 @@ def test_leading_axes_are_free():
 def test_invalid_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         rank_advantages(jnp.arange(3.0), jnp.arange(3.0), **options)
+
+
+def test_the_predicted_ranks_are_needed_only_where_they_are_used():
+    oracle, predicted = jnp.array([1.0, 0.0, 2.0]), jnp.array([0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(rank_advantages(oracle), rank_advantages(oracle, predicted))
+    for options in ({"mix": 0.25}, {"form": "printed"}):
+        with pytest.raises(ValueError, match="form '.*' with mix .* needs predicted_ranks"):
+            rank_advantages(oracle, **options)
 
 
 SCORE_FORMS = (centred_advantages, leave_one_out_advantages, standardised_advantages)

@@ -1,5 +1,6 @@
 """The jitted step: its loss and gradient, what may influence it, which way it pushes."""
 
+import dataclasses
 from functools import lru_cache, partial
 
 import jax
@@ -47,9 +48,9 @@ SGD = optax.sgd(RATE)  # a step is then the gradient, times the rate
 ADAM = make_optimizer(OptimizerSettings(0.02), optax.constant_schedule(0.02))
 
 
-def make_step(optimizer=SGD, donate=(), estimator=SIGNED, updates=1, **scorer):
+def make_step(optimizer=SGD, donate=(), estimator=SIGNED, updates=1, loss=LOSS, **scorer):
     given = {"temperature": 0.7, "micro_batch": 2, "vocabulary_chunk": 5} | scorer
-    algorithm = GrpoRank(Scorer(make_vlm(), **given), estimator, optimizer, LOSS, updates)
+    algorithm = GrpoRank(Scorer(make_vlm(), **given), estimator, optimizer, loss, updates)
     return jax.jit(algorithm.step, donate_argnums=donate)
 
 
@@ -133,6 +134,18 @@ def test_what_is_made_of_each_response(step):
     np.testing.assert_allclose(ranked.advantages, advantages, atol=1e-6)
     penalties = rank_penalties(batch.judgement.ranks, predicted)
     np.testing.assert_allclose(ranked.penalties, penalties, atol=1e-6)
+
+
+@pytest.mark.parametrize("kl", ["k3", "exact"])
+def test_the_order_of_the_ratio_to_the_reference(kl):
+    state, frozen, batch, _, (_, old, reference) = constants()
+    loss = dataclasses.replace(LOSS, kl_estimator=kl)
+    estimator = Estimator(mix=0.5, predicted="ratio")
+    _, _, ranked = make_step(estimator=estimator, loss=loss)(state, frozen, BANNED, batch)
+    predicted = ranks(jnp.where(batch.responses.mask, old - reference, 0.0).sum(axis=-1))
+    np.testing.assert_array_equal(ranked.predicted_ranks, predicted)
+    expected = rank_advantages(batch.judgement.ranks, predicted, mix=0.5)
+    np.testing.assert_allclose(ranked.advantages, expected, atol=1e-6)
 
 
 def test_gradient_of_the_whole_loss_by_finite_differences(step):
@@ -249,7 +262,8 @@ def test_metrics_have_their_names(step):
     assert set(metrics) == {
         "loss", "policy_loss", "kl", "entropy", "grad_norm", "ratio/mean", "ratio/max",
         "clip/low_fraction", "clip/high_fraction", "advantage/abs_mean", "advantage/max",
-        "advantage/min", "advantage/oracle_correlation", "penalty/mean", "penalty/max",
+        "advantage/min", "advantage/oracle_correlation", "advantage/length_correlation",
+        "oracle/length_correlation", "penalty/mean", "penalty/max",
         "rank/kendall_tau", "rank/ndcg", "rank/tie_fraction", "group/no_signal_fraction",
         "sampler/logprob_gap_mean", "sampler/logprob_gap_max", FINITE,
     }  # fmt: skip
@@ -307,11 +321,11 @@ def test_settings_are_those_of_the_config():
         kl_estimator="exact", entropy_coefficient=0.25, normalisation="constant",
         updates_per_rollout=2,
     )  # fmt: skip
-    config.rl.advantage.update(form="printed", mix=0.75, discount="product")
+    config.rl.advantage.update(form="printed", mix=0.75, discount="product", predicted="mean")
     model, given = make_vlm(), {"adapter_trained": True, "end_id": 2}
     assert make_algorithm(config, model, SGD, **given) == GrpoRank(
         Scorer(model, 0.9, vocabulary_chunk=7, micro_batch=8, adapter_trained=True),
-        Estimator("grpo_rank", "printed", mix=0.75, discount="product"),
+        Estimator("grpo_rank", "printed", mix=0.75, discount="product", predicted="mean"),
         SGD,
         PolicyLossSettings(0.1, 0.3, 0.5, "exact", 0.25, "constant"),
         updates_per_rollout=2,

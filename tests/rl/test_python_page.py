@@ -132,7 +132,7 @@ def test_advantages_inside_of_another_training_loop():
     torch = pytest.importorskip("torch", reason="pip install -e .[torch]")
     names, said = executed(blocks()[1])
     assert said.startswith("tensor(")
-    found = names["grpo_rank_advantages"](names["rewards"], names["log_probs"], 3)
+    found = names["grpo_rank_advantages"](names["rewards"], 3)
     assert found.shape == (6,) and found.dtype == torch.float32
     advantages = found.numpy().reshape(2, 3)
     np.testing.assert_allclose(advantages.sum(axis=1), 0, atol=1e-6)

@@ -2,20 +2,27 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from orl_jax.models.sequences import Responses
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
-from orl_jax.rl.batch import Judgement, Ranked
+from orl_jax.ops.predicted_order import predicted_ranks
+from orl_jax.ops.ranking import ranks
+from orl_jax.rl.batch import Judgement, Ranked, RolloutBatch
 from orl_jax.rl.rl_metrics import correlation, of_ranks, of_sampler
 
 
-def metrics(oracle, predicted, advantages, penalties, valid):
+def metrics(oracle, predicted, advantages, penalties, valid, lengths=None):
     """`of_ranks` of plain lists, as floats."""
+    lengths = jnp.ones_like(jnp.array(predicted)) if lengths is None else jnp.array(lengths)
+    mask = jnp.arange(int(lengths.max())) < lengths[..., None]
+    batch = RolloutBatch(None, None, Responses(None, mask, None))
     arrays = (jnp.array(x, jnp.float32) for x in (predicted, advantages, penalties))
     judgement = Judgement(jnp.array(oracle, jnp.float32), None, jnp.array(valid))
     ranked = Ranked(None, *arrays)
-    return {name: float(value) for name, value in jax.jit(of_ranks)(ranked, judgement).items()}
+    found = jax.jit(of_ranks)(ranked, batch._replace(judgement=judgement))
+    return {name: float(value) for name, value in found.items()}
 
 
 def test_ranks_by_hand():
@@ -25,6 +32,7 @@ def test_ranks_by_hand():
         advantages=[[0.5, 0.25, -0.75], [0, 0, 0], [9, 9, -99]],
         penalties=[[0.25, -0.25, 0.0], [0.3, 0.3, 0.3], [9, 9, 9]],
         valid=[True, True, False],
+        lengths=[[1, 2, 3], [2, 2, 2], [4, 1, 1]],
     )
     assert out == pytest.approx(
         {
@@ -33,6 +41,10 @@ def test_ranks_by_hand():
             "advantage/min": -0.75,
             # centred advantages (0.5, 0.25, -0.75) with (1, 0, -1): 1.25 / sqrt(0.875 * 2)
             "advantage/oracle_correlation": 0.944911,
+            # (0.5, 0.25, -0.75) with centred lengths (-1, 0, 1): -1.25 / sqrt(0.875 * 2)
+            "advantage/length_correlation": -0.944911,
+            # gains 1, 0.63093, 0.5, centred 0.28969, -0.07938, -0.21031: -0.5 / sqrt(0.13445 * 2)
+            "oracle/length_correlation": -0.964207,
             "penalty/mean": (0 + 0.3) / 2,
             "penalty/max": 0.3,
             "rank/kendall_tau": (1 / 3 + 0) / 2,  # one of three pairs is turned; a tie of all
@@ -74,6 +86,27 @@ def test_the_correlation_tells_which_way_a_form_pushes(form, mix, sign):
         penalties = rank_penalties(oracle, predicted, form=form)
         out = metrics(oracle, predicted, advantages, penalties, [True])
         assert sign * out["advantage/oracle_correlation"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("by", "low", "high"), [("sum", 0.12, 0.3), ("mean", -0.3, -0.12), ("ratio", -0.05, 0.05)]
+)
+def test_what_the_predicted_order_pays_under_an_oracle_that_ranks_at_random(by, low, high):
+    """docs/method.md, Length: mix 0.25 pays for length by the sum, for shortness by the mean."""
+    rng = np.random.default_rng(0)
+    shape = (2000, 5, 40)
+    lengths = rng.integers(10, 41, shape[:2])
+    mask = np.arange(40) < lengths[..., None]
+    log_prob = -rng.exponential(0.5, shape) - (np.arange(40) < 5)  # beginnings are less certain
+    reference = log_prob + 0.1 * rng.normal(size=shape)
+    log_prob, reference, mask = jnp.array(log_prob), jnp.array(reference), jnp.array(mask)
+    oracle = ranks(jnp.array(rng.normal(size=shape[:2])))
+    predicted = predicted_ranks(log_prob, mask, by, reference)
+    valid = [True] * shape[0]
+    own = rank_advantages(oracle, predicted, mix=0.25)
+    out = metrics(oracle, predicted, own, own, valid, np.array(lengths))
+    assert abs(out["oracle/length_correlation"]) < 0.05
+    assert low < out["advantage/length_correlation"] < high
 
 
 def test_sampler_gap_by_hand():

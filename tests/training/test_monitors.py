@@ -51,6 +51,14 @@ def found(rows: Iterable[dict[str, Any]], **changes: Any) -> list[tuple[str, int
     return [(a.name, a.step, round(a.value, 6), round(a.limit, 6)) for a in alarms(rows, **changes)]
 
 
+def both(paid: float, paid_next: float, liked: float, liked_next: float) -> list[dict[str, float]]:
+    """Two rows of the correlations with length: of the advantages, and of the Oracle's order."""
+    return [
+        {"advantage/length_correlation": paid, "oracle/length_correlation": liked},
+        {"advantage/length_correlation": paid_next, "oracle/length_correlation": liked_next},
+    ]
+
+
 CASES = [
     # Rows, and what is said: monitor, step, value, limit. Means are over two steps.
     (column(NO_SIGNAL, 0.9, 0.9, 1.0), ("advantage_collapse", 3, 0.95, 0.9)),
@@ -62,6 +70,9 @@ CASES = [
     (column("entropy", 1.5, 0.5, 0.1, 0.08), ("entropy_collapse", 4, 0.09, 0.1)),
     (column(LENGTH, 3.0, 5.0, 11.0, 6.0), ("length_drift", 4, 8.5, 8.0)),
     (column(LENGTH, 3.0, 5.0, 2.0, 1.0), ("length_drift", 4, 1.5, 2.0)),
+    (both(0.12, 0.2, 0.0, 0.0), ("advantage_length", 2, 0.16, 0.1)),
+    (both(-0.2, -0.16, 0.02, 0.0), ("advantage_length", 2, -0.19, 0.1)),
+    (both(0.5, 0.6, 0.5, 0.52), ("oracle_length", 2, 0.51, 0.5)),
     (column(DIRECTION, 0.0, -0.3), ("wrong_direction", 2, -0.3, 0.0)),
     (column(LEFT, 0.75, 0.7, 0.5), ("type_fall", 3, 0.5, 0.65)),
     (column(VALID, 0.5, 0.5, 0.25), ("oracle_failing", 3, 0.375, 0.5)),
@@ -74,6 +85,8 @@ OFF = {
     "policy_drift": {"kl_limit": 0.0},
     "entropy_collapse": {"entropy_share": 0.0},
     "length_drift": {"length_factor": 0.0},
+    "advantage_length": {"paid_length": 0.0},
+    "oracle_length": {"liked_length": 0.0},
     "wrong_direction": {"direction_floor": -1.0},
     "type_fall": {"type_fall": 0.0},
     "oracle_failing": {"valid_floor": 0.0},
@@ -130,6 +143,18 @@ def test_each_task_type_falls_by_itself() -> None:
 def test_rows_without_the_metrics_leave_an_alarm_as_it_was() -> None:
     rows = [{GAP: 0.1, DIRECTION: -0.1}, {"validation/accuracy": 0.5}, {GAP: 0.1, DIRECTION: -0.1}]
     assert [a.step for a in alarms(rows)] == [1, 1]
+
+
+def test_an_oracle_that_likes_length_is_told_from_an_advantage_that_pays_for_it() -> None:
+    assert found(both(0.3, 0.3, 0.25, 0.25)) == []  # most of it is the Oracle's
+    assert found(both(0.3, 0.3, 0.05, 0.05)) == [("advantage_length", 2, 0.25, 0.1)]
+    rows = both(-0.9, -0.9, -0.7, -0.7)  # scores may follow length more closely than ranks do
+    assert found(rows) == [("oracle_length", 2, -0.7, 0.5)]
+    (alarm,) = alarms(both(0.3, 0.3, 0.05, 0.05))
+    assert "is +0.3, the Oracle's own +0.05: a difference beyond 0.1." in alarm.message
+    assert [a[0] for a in found(both(math.inf, 0.0, math.inf, 0.0))] == [
+        "advantage_length", "oracle_length",
+    ]  # fmt: skip
 
 
 def test_a_direction_without_signal_says_nothing() -> None:

@@ -163,9 +163,8 @@ def _stages(config: ConfigDict, request: Request) -> dict[str, Any]:
 
 def _prefix(config: ConfigDict, request: Request) -> dict[str, Any]:
     model = TextModel(VlmSettings.from_config(config), request.vocabulary)
-    form = config.rl.advantage
     settings = prefix.UpdateSettings(
-        Estimator("grpo_rank", form.form, form.mix, form.discount),
+        Estimator.of(config.rl),
         PolicyLossSettings.of(config.rl),
         config.rl.temperature,
         config.model.vocabulary_chunk,

@@ -38,7 +38,7 @@ def test_every_arm_is_a_valid_config_at_equal_queries(group):
 def test_seeds_go_round_robin_and_controls_come_last():
     jobs = make_jobs(load("tiny"), "runs/x")
     assert [(job.arm, job.seed) for job in jobs] == [
-        ("signed 0.25", 0), ("signed 0.25", 1),
+        ("signed 0", 0), ("signed 0", 1),
         ("more SFT, same data", 0), ("more SFT, same data", 1),
     ]  # fmt: skip
     assert len({job.folder for job in jobs}) == 4

@@ -29,7 +29,7 @@ def result(arm, seed, accuracy, stage="rl", alarms=None):
 
 START = {"test": {**share(0.5), "categories": {"counting": share(0.4, 50)}}}
 RESULTS = [
-    result("signed 0.25", 0, 0.70), result("signed 0.25", 1, 0.74),
+    result("signed 0", 0, 0.70), result("signed 0", 1, 0.74),
     result("printed", 0, 0.40, alarms={"wrong_direction": 1}),
     result("printed", 1, 0.42, alarms={"wrong_direction": 2, "entropy_collapse": 9}),
     result("more SFT", 0, 0.55, "sft"), result("more SFT", 1, 0.57, "sft"),
@@ -38,17 +38,17 @@ RESULTS = [
 
 @pytest.fixture(scope="module")
 def summary():
-    return summarise(RESULTS, START, "test", "signed 0.25")
+    return summarise(RESULTS, START, "test", "signed 0")
 
 
 def test_arms_are_compared_seed_by_seed(summary):
     arms = summary["arms"]
-    assert list(arms) == ["signed 0.25", "printed", "more SFT"]
+    assert list(arms) == ["signed 0", "printed", "more SFT"]
     assert arms["printed"]["splits"]["test"]["accuracy"]["mean"] == pytest.approx(0.41)
     against = arms["printed"]["against_baseline"]  # -0.30 and -0.32
     assert against["mean"] == pytest.approx(-0.31)
     assert (against["low"], against["high"]) == pytest.approx((-0.32, -0.30))
-    assert arms["signed 0.25"]["against_baseline"] is None  # it is the baseline
+    assert arms["signed 0"]["against_baseline"] is None  # it is the baseline
     assert arms["printed"]["categories"]["counting"]["mean"] == pytest.approx(0.46)
     assert arms["printed"]["seconds"]["mean"] == 10.5
     json.dumps(summary)
@@ -80,7 +80,7 @@ def test_table_has_every_arm_in_per_cent(summary):
 
 
 def test_one_seed_has_a_mean_and_no_interval(tmp_path):
-    summary = summarise(RESULTS[::2], START, "test", "signed 0.25")
+    summary = summarise(RESULTS[::2], START, "test", "signed 0")
     printed = next(x for x in to_markdown(summary).splitlines() if x.startswith("| printed"))
     cells = [cell.strip() for cell in printed.split(" | ")]
     assert (cells[1], cells[2], cells[4]) == ("1", "40.0", "-30.0")
