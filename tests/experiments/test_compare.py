@@ -29,7 +29,7 @@ def test_runs_are_compared_and_not_run_again(run, tmp_path, capsys):
     assert list(found["arms"]) == ["signed 0"]
     assert found["arms"]["signed 0"]["queries"] == 24
     assert len(found["failed"]) == 1
-    results = tmp_path / "runs" / "signed_0.25" / "seed0" / "result.json"
+    results = tmp_path / "runs" / "signed_0" / "seed0" / "result.json"
     before = results.stat().st_mtime_ns
     assert json.loads(results.read_text())["curves"]["validation/accuracy"][0][0] == 0
     for name in ("results.json", "table.md", "comparison.png", "config.json", "start.json"):
