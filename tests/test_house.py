@@ -57,3 +57,25 @@ def test_imports_no_jax(room):
         if (names := {name.split(".")[0] for name in imports(file)} & heavy)
     }
     assert not found
+
+
+def test_training_starts_without_slow_libraries():
+    """Each takes a third of a second or more to import; only functions that need them do."""
+    slow = {"scipy", "qwix", "torch", "matplotlib"}
+    rooms = ("run", "report/statistics.py", "models", "training", "rl")
+    files = [f for room in rooms for f in [PACKAGE / room, *(PACKAGE / room).rglob("*.py")]]
+    found = {
+        str(file): names
+        for file in files
+        if file.is_file() and (names := {n.split(".")[0] for n in _at_its_top(file)} & slow)
+    }
+    assert not found
+
+
+def _at_its_top(file: pathlib.Path) -> set[str]:
+    top = [
+        n for n in ast.parse(file.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)
+    ]
+    return {alias.name for n in top if isinstance(n, ast.Import) for alias in n.names} | {
+        n.module for n in top if isinstance(n, ast.ImportFrom) and n.module
+    }

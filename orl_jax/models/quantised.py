@@ -19,7 +19,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import qwix
 from jaxtyping import Array, Float, Shaped
 
 from orl_jax.run.errors import UserError
@@ -46,6 +45,8 @@ def quantise(kernel: Float[Array, "*lead D_in D_out"], kind: str, block: int) ->
     """
     _check(kind, block, kernel.shape[-2])
     rows = kernel.ndim - 2
+    import qwix  # only here and below: it takes a third of a second
+
     array = qwix.quantize(
         kernel.astype(jnp.float32),
         kind if kind == "nf4" else jnp.int8,
@@ -117,6 +118,8 @@ def quantise_stack(kernel: Float[Array, "*lead D_in D_out"], kind: str, block: i
 
 def _levels() -> Float[Array, "16"]:
     """The 16 values of NF4, as qwix has them (appendix E of arXiv 2305.14314)."""
+    import qwix
+
     codes, one = jnp.arange(16).astype(jnp.uint4), jnp.ones((1,), jnp.float32)
     return qwix.dequantize(qwix.QArray(codes, one, qtype="nf4"))
 
