@@ -3,6 +3,8 @@
     forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls with more SFT
     oracles   the default form under worse Oracles
     graded    ranks and scores of an Oracle with more than two levels, scores calibrated or not
+    rivals    what else learns from an order: online DPO, best of G and more
+    rates     three learning rates of every arm of forms and rivals, to choose on validation
     ppo       learning rates of PPO, to choose one on the validation split
     sizes     group sizes at equal numbers of ranked answers
     tiny      two arms and two seeds in seconds, for tests
@@ -47,7 +49,40 @@ def ppo(name: str, rate: float) -> tuple:
     )  # fmt: skip
 
 
+def direct(name: str, loss: str) -> tuple:
+    """Learns from the order itself; beta holds the reference, so no KL is added."""
+    return arm(name, rl__algorithm="direct", rl__direct__loss=loss, rl__kl_coefficient=0.0)
+
+
+def rivals() -> tuple:
+    """Every way to learn from an order without scores."""
+    return (
+        signed(0.0),
+        *(
+            arm(f"signed 0.25 by {by}", rl__advantage__mix=0.25, rl__advantage__predicted=by)
+            for by in ("sum", "mean", "ratio")
+        ),
+        arm("linear (GOPO)", rl__advantage__form="linear"),
+        arm("z-scored ranks", rl__advantage__form="zscore"),
+        direct("online DPO", "dpo"),
+        direct("online DPO, best and worst", "best_worst_dpo"),
+        direct("list-DPO", "list_dpo"),
+        direct("LiPO-lambda", "lipo"),
+        arm("best of G with a margin", rl__algorithm="direct", rl__direct__loss="best_of"),
+    )
+
+
 def rates() -> tuple:
+    """All arms of RL at the same three learning rates."""
+    arms = {name: (name, stage, keys) for name, stage, keys in forms() + rivals() if stage == "rl"}
+    return tuple(
+        (f"{name}, {rate:g}", stage, (*keys, ("rl.learning_rate", rate)))
+        for name, stage, keys in arms.values()
+        for rate in (3e-4, 1e-3, 3e-3)
+    )
+
+
+def ppo_rates() -> tuple:
     """PPO at several learning rates."""
     return tuple(ppo(f"PPO, {rate:g}", rate) for rate in (1e-4, 3e-4, 1e-3))
 
@@ -107,16 +142,28 @@ def sizes() -> tuple:
     return tuple(arm(f"G = {size}", rl__group_size=size) for size in (2, 3, 5, 8))
 
 
-GROUPS = {"forms": forms, "oracles": oracles, "graded": graded, "ppo": rates, "sizes": sizes}
+GROUPS = {
+    "forms": forms,
+    "rivals": rivals,
+    "oracles": oracles,
+    "graded": graded,
+    "rates": rates,
+    "ppo": ppo_rates,
+    "sizes": sizes,
+}
 SEEDS = {
     "forms": (0, 1, 2, 3, 4),
+    "rivals": (0, 1, 2, 3, 4),
     "oracles": (0, 1, 2),
     "graded": (0, 1, 2, 3, 4),
-    "ppo": (10, 11),  # not the seeds that are reported
+    "rates": (10,),  # not the seeds that are reported
+    "ppo": (10, 11),
     "sizes": (0, 1, 2),
 }
 BASELINES = {
     "forms": SIGNED,
+    "rivals": SIGNED,
+    "rates": f"{SIGNED}, 0.001",
     "oracles": SIGNED,
     "graded": SIGNED,
     "ppo": "PPO, 0.001",

@@ -239,7 +239,8 @@ def sft() -> dict:
 def rl() -> dict:
     """GRPO_rank on the adapters; inherits `optimizer`."""
     return {
-        "algorithm": "grpo_rank",  # grpo_rank (the Oracle's ranks) | grpo, ppo (its scores)
+        # grpo_rank, direct (the Oracle's ranks) | grpo, ppo (its scores)
+        "algorithm": "grpo_rank",
         "init_from": "",  # a checkpoint; "" is WORKDIR/checkpoints/sft
         "trainable": ((".*/lora_[ab]", "train"), (".*", "freeze")),
         "steps": 150,
@@ -253,15 +254,21 @@ def rl() -> dict:
         "max_response_tokens": 10,  # T
         "temperature": 1.0,  # of sampling and of all log-probabilities
         "advantage": {
-            # signed (the sign corrected) | printed (the paper's, for the record) | linear (GOPO)
+            # signed (the sign corrected) | printed (the paper's, for the record) | linear (GOPO) |
+            # zscore (of the ranks)
             "form": "signed",
             "mix": 0.0,  # share of the policy's own order; the signed form only
             # What that order is made of (docs/method.md#length): sum (the paper's, an order by
             # length) | mean | ratio (to the reference)
             "predicted": "sum",
-            "discount": "log2",  # log2 | printed | product; not of linear
+            "discount": "log2",  # log2 | printed | product; not of linear and zscore
         },
         "grpo": {"form": "standardised"},  # | centred (Dr. GRPO) | leave_one_out (RLOO)
+        "direct": {
+            # dpo (all pairs) | best_worst_dpo | list_dpo (Plackett-Luce) | lipo (by nDCG) | best_of
+            "loss": "dpo",
+            "beta": 0.1,  # how strongly the reference holds; not of best_of
+        },
         "ppo": {
             "minibatches": 2,  # updates in each of `updates_per_rollout` passes over a rollout
             "gamma": 1.0,  # discount of later tokens

@@ -32,16 +32,26 @@ def ranking_loss(scores: Float[Array, "N G"], ranks: Float[Array, "N G"]) -> Ran
     Example: three untied responses with equal scores: (log 3 + log 2) / 2 = 0.8959.
     """
     below = ranks[..., None, :] > ranks[..., None]  # [N, i, j]: j is ranked below i
-    rivals = below | jnp.eye(ranks.shape[-1], dtype=bool)
-    normaliser = jax.nn.logsumexp(jnp.where(rivals, scores[..., None, :], -jnp.inf), axis=-1)
-    chosen = ranks < ranks.max(axis=-1, keepdims=True)
     margin = scores[..., None] - scores[..., None, :]
     correct = (margin > 0) + 0.5 * (margin == 0)
     return RankingLoss(
-        loss=_mean(normaliser - scores, chosen),
+        loss=_mean(*choice_losses(scores, ranks)),
         accuracy=_mean(correct, below),
         margin=_mean(margin, below),
     )
+
+
+def choice_losses(
+    scores: Float[Array, "*batch G"], ranks: Float[Array, "*batch G"]
+) -> tuple[Float[Array, "*batch G"], Bool[Array, "*batch G"]]:
+    """-log P of choosing each response, and which are choices: all but the lowest-ranked.
+
+    Example: two responses with equal scores: (log 2 for the better, 0) and (True, False).
+    """
+    below = ranks[..., None, :] > ranks[..., None]
+    rivals = below | jnp.eye(ranks.shape[-1], dtype=bool)
+    normaliser = jax.nn.logsumexp(jnp.where(rivals, scores[..., None, :], -jnp.inf), axis=-1)
+    return normaliser - scores, ranks < ranks.max(axis=-1, keepdims=True)
 
 
 def _mean(values: Float[Array, "*S"], where: Bool[Array, "*S"]) -> Float[Array, ""]:

@@ -117,6 +117,9 @@ def _advantage(record: Record, algorithm: str | None) -> Iterator[str]:
         numbers["predicted"] = rl("advantage", "predicted")
     if form in ("signed", "printed"):
         numbers["discount"] = rl("advantage", "discount")
+    if algorithm == "direct":
+        form = rl("direct", "loss")
+        numbers = {} if form == "best_of" else {"beta": rl("direct", "beta")}
     if algorithm == "ppo":
         numbers = {"gamma": rl("ppo", "gamma"), "lambda": rl("ppo", "lam")}
     if form:

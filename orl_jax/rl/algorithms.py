@@ -1,4 +1,4 @@
-"""From `config.rl` to the one jitted step: grpo_rank, grpo or ppo, put together from its parts."""
+"""From `config.rl` to the one jitted step, put together from its parts."""
 
 import os
 from typing import Any
@@ -14,8 +14,10 @@ from orl_jax.models.params import flatten
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.value import initial_head
 from orl_jax.models.vlm import VLM
+from orl_jax.rl.direct import DirectLoss
 from orl_jax.rl.estimators import Estimator
-from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
+from orl_jax.rl.grpo_rank import GrpoRank
+from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.rl.ppo import Ppo, PpoSettings
 from orl_jax.rl.scorer import Scorer
 from orl_jax.run.errors import UserError
@@ -45,7 +47,8 @@ def make_algorithm(
     if rl.algorithm == "ppo":
         return Ppo(scorer, optimizer, PpoSettings.of(rl), end_id)
     loss = PolicyLossSettings.of(rl)
-    return GrpoRank(scorer, Estimator.of(rl), optimizer, loss, rl.updates_per_rollout)
+    updates = rl.updates_per_rollout
+    return GrpoRank(scorer, Estimator.of(rl), optimizer, loss, updates, DirectLoss.of(rl))
 
 
 def updates_per_step(rl: ConfigDict) -> int:

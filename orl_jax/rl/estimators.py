@@ -1,6 +1,6 @@
 """The advantages of a group's responses: the algorithms `grpo_rank` and `grpo`, by their forms.
 
-grpo_rank  reads the Oracle's ranks: signed | printed (`ops.advantages`), linear (GOPO)
+grpo_rank  reads the Oracle's ranks: signed | printed (`ops.advantages`), linear (GOPO), zscore
 grpo       reads the Oracle's scores: standardised | centred (Dr. GRPO) | leave_one_out (RLOO)
 """
 
@@ -19,7 +19,7 @@ SCORE_FORMS = {
     "centred": advantages.centred_advantages,
     "leave_one_out": advantages.leave_one_out_advantages,
 }
-RANK_FORMS = (*advantages.FORMS, "linear")
+RANK_FORMS = (*advantages.FORMS, "linear", "zscore")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +55,14 @@ class Estimator:
 
     @classmethod
     def of(cls, rl: ConfigDict) -> "Estimator":
-        """Of `config.rl`: `rl.grpo.form` with the algorithm grpo, else `rl.advantage`."""
+        """Of `config.rl`: `rl.grpo.form` with the algorithm grpo, else `rl.advantage`.
+
+        With the algorithm direct, which needs no advantages, these say what is logged.
+        """
         form = rl.grpo.form if rl.algorithm == "grpo" else rl.advantage.form
+        algorithm = "grpo" if rl.algorithm == "grpo" else "grpo_rank"
         own = rl.advantage
-        return cls(rl.algorithm, form, own.mix, own.discount, own.predicted)
+        return cls(algorithm, form, own.mix, own.discount, own.predicted)
 
     def __call__(
         self,
@@ -84,6 +88,8 @@ class Estimator:
             return SCORE_FORMS[self.form](batch.judgement.scores)
         if self.form == "linear":
             return advantages.linear_rank_advantages(batch.judgement.ranks)
+        if self.form == "zscore":
+            return advantages.standardised_advantages(-batch.judgement.ranks)
         return advantages.rank_advantages(
             batch.judgement.ranks, predicted, form=self.form, mix=self.mix, discount=self.discount
         )

@@ -2,7 +2,8 @@
 
 Inside the one jitted function: log-probabilities of the old, the reference and the current policy
 at the sampling temperature, predicted ranks, advantages, clipped loss with KL and entropy terms,
-update. GRPO (arXiv 2402.03300) is the same step with advantages from scores; see `estimators.py`.
+update. GRPO (arXiv 2402.03300) is the same step with advantages from scores (`estimators.py`);
+online DPO and its relatives put a loss of the order in place of the clipped one (`direct.py`).
 
 Deviations from the paper: `form="signed"` (the default) corrects the sign of the printed advantage,
 which pushes the wrong way; ties share gains; a group without a valid ranking is left out of every
@@ -14,9 +15,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
-from ml_collections import ConfigDict
 
 from orl_jax.models.params import combine
 from orl_jax.models.vlm import VLM
@@ -24,53 +25,11 @@ from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominato
 from orl_jax.rl import rl_metrics
 from orl_jax.rl.accumulation import accumulated
 from orl_jax.rl.batch import Ranked, RolloutBatch
+from orl_jax.rl.direct import DirectLoss, groups_with_order
 from orl_jax.rl.estimators import Estimator
+from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.rl.scorer import Scorer, States
-from orl_jax.run.errors import UserError
 from orl_jax.training.state import TrainState, apply_gradients, checked
-
-
-@dataclasses.dataclass(frozen=True)
-class PolicyLossSettings:
-    """The loss: policy loss + kl_coefficient * KL - entropy_coefficient * entropy.
-
-    Attributes:
-      clip_low, clip_high: the importance ratio is clipped to [1 - clip_low, 1 + clip_high].
-      kl_coefficient: weight of the KL to the reference.
-      kl_estimator: "k2" | "k3" | "exact" (over the vocabulary); "k1" only with a coefficient of 0,
-        to log it: its expected gradient is 0.
-      entropy_coefficient: weight of the entropy.
-      normalisation: of means over tokens: "token" | "sequence" | "constant"; see `ops.losses`.
-
-    Raises:
-      UserError: k1 as a loss.
-    """
-
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coefficient: float = 0.02
-    kl_estimator: str = "k3"
-    entropy_coefficient: float = 0.0
-    normalisation: str = "token"
-
-    def __post_init__(self) -> None:
-        if self.kl_estimator == "k1" and self.kl_coefficient:
-            raise UserError(
-                f"kl_estimator is 'k1' with kl_coefficient={self.kl_coefficient}; its expected "
-                "gradient is 0: choose k3, k2 or exact, or a kl_coefficient of 0"
-            )
-
-    @classmethod
-    def of(cls, rl: ConfigDict) -> "PolicyLossSettings":
-        """Of `config.rl`."""
-        return cls(
-            clip_low=rl.clip_low,
-            clip_high=rl.clip_high,
-            kl_coefficient=rl.kl_coefficient,
-            kl_estimator=rl.kl_estimator,
-            entropy_coefficient=rl.entropy_coefficient,
-            normalisation=rl.normalisation,
-        )
 
 
 class Scored(NamedTuple):
@@ -79,12 +38,12 @@ class Scored(NamedTuple):
     Attributes:
       batch: the rollout.
       reference: log-probabilities [B, G, T] under the reference; with the exact KL, hidden states
-        [B, G, T, D].
+        [B, G, T, D]; None where nothing reads it.
       old_log_prob: under the policy that sampled; None where that is the current one.
     """
 
     batch: RolloutBatch
-    reference: Float[Array, "B G ..."]
+    reference: Float[Array, "B G ..."] | None
     old_log_prob: Float[Array, "B G T"] | None
 
 
@@ -97,6 +56,7 @@ class Constants(NamedTuple):
       reference_kernel: the reference's projection to logits.
       denominator: of means over the tokens of the whole batch.
       tokens: of the whole batch.
+      groups: with an order, of the whole batch.
     """
 
     frozen: dict[str, Any]
@@ -104,6 +64,7 @@ class Constants(NamedTuple):
     reference_kernel: Float[Array, "D V"]
     denominator: Float[Array, "..."]
     tokens: Float[Array, ""]
+    groups: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +76,7 @@ class GrpoRank:
       estimator: gives advantages.
       optimizer: of the trained parameters.
       loss: see `PolicyLossSettings`.
+      direct: a loss of the order in place of the clipped one.
       updates_per_rollout: updates on the whole rollout, one after the other.
 
     Example:
@@ -128,6 +90,7 @@ class GrpoRank:
     optimizer: optax.GradientTransformation
     loss: PolicyLossSettings = PolicyLossSettings()
     updates_per_rollout: int = 1
+    direct: DirectLoss | None = None
 
     def step(
         self,
@@ -166,11 +129,12 @@ class GrpoRank:
         self, state: TrainState, frozen: dict[str, Any], banned: Array, batch: RolloutBatch
     ) -> Scored:
         scorer, reference = self.scorer, combine(frozen, state.reference)
-        if self.loss.kl_estimator == "exact":
+        found = None
+        if self._exact:
             found = scorer.without_gradient(
                 lambda part: scorer.states(reference, part).hidden, batch
             )
-        else:
+        elif self.loss.reads_reference or self._reads_reference:
             found = scorer.policy_log_prob(reference, banned, batch)
         # With one update, the old policy is the current one and is scored with it.
         old = batch.old_log_prob
@@ -184,7 +148,18 @@ class GrpoRank:
         params, mask = combine(frozen, state.reference), batch.kept()
         kernel = self.scorer.model.apply({"params": params}, method=VLM.vocabulary_kernel)
         denominator = mask_denominator(mask, self.loss.normalisation)
-        return Constants(frozen, banned, kernel, denominator, mask_denominator(mask))
+        groups = jnp.maximum(groups_with_order(batch.judgement), 1.0)
+        return Constants(frozen, banned, kernel, denominator, mask_denominator(mask), groups)
+
+    @property
+    def _exact(self) -> bool:
+        return self.loss.kl_estimator == "exact" and self.loss.reads_reference
+
+    @property
+    def _reads_reference(self) -> bool:
+        """Whether another term than the KL reads log-probabilities under the reference."""
+        in_order = self.direct is not None and self.direct.reads_reference
+        return in_order or self.estimator.predicted == "ratio"
 
     def _gradient(
         self, constants: Constants, scored: Scored, trained: dict[str, Any]
@@ -200,9 +175,9 @@ class GrpoRank:
 
     def _reference(self, constants: Constants, part: Scored) -> Float[Array, "B G T"] | None:
         """Log-probabilities under the reference; None with the exact KL if nothing else asks."""
-        if self.loss.kl_estimator != "exact":
+        if not self._exact:
             return part.reference
-        if self.estimator.predicted != "ratio":
+        if not self._reads_reference:
             return None
         states = States(part.reference, constants.reference_kernel)
         return self.scorer.log_probs(states, constants.banned, part.batch).log_prob
@@ -229,18 +204,30 @@ class GrpoRank:
             clip_low=settings.clip_low, clip_high=settings.clip_high,
             normalisation=settings.normalisation, denominator=denominator,
         )  # fmt: skip
-        if settings.kl_estimator == "exact":
-            whole = States(part.reference, constants.reference_kernel)
-            divergence = self.scorer.exact_kl(states, whole, constants.banned)
-        else:
-            divergence = kl_estimate(current.log_prob, reference, settings.kl_estimator, mask)
-        kl, entropy = (
-            masked_mean(values, mask, settings.normalisation, denominator)
-            for values in (divergence, current.entropy)
-        )
+        if self.direct:
+            pushed = self.direct(current.log_prob, reference, batch)
+            policy = policy._replace(loss=pushed.loss / constants.groups)
+            ranked = ranked._replace(advantages=pushed.advantages)
+        entropy = masked_mean(current.entropy, mask, settings.normalisation, denominator)
         if not settings.entropy_coefficient:  # XLA keeps a backward pass that is multiplied by 0
             entropy = jax.lax.stop_gradient(entropy)
-        loss = policy.loss + settings.kl_coefficient * kl - settings.entropy_coefficient * entropy
-        metrics = {"loss": loss, "policy_loss": policy.loss, "kl": kl, "entropy": entropy}
-        metrics |= rl_metrics.of_ratio(policy, constants.tokens)
+        loss = policy.loss - settings.entropy_coefficient * entropy
+        metrics = {"policy_loss": policy.loss, "entropy": entropy}
+        if part.reference is not None:
+            divergence = self._divergence(constants, states, current.log_prob, part)
+            kl = masked_mean(divergence, mask, settings.normalisation, denominator)
+            if settings.kl_coefficient:
+                loss += settings.kl_coefficient * kl
+            metrics["kl"] = kl
+        metrics |= {"loss": loss} | rl_metrics.of_ratio(policy, constants.tokens)
         return loss, jax.lax.stop_gradient((metrics, ranked, old))
+
+    def _divergence(
+        self, constants: Constants, states: States, log_prob: Array, part: Scored
+    ) -> Float[Array, "B G T"]:
+        """KL to the reference at each token; only if it is in the loss over the vocabulary."""
+        if self._exact:
+            reference = States(part.reference, constants.reference_kernel)
+            return self.scorer.exact_kl(states, reference, constants.banned)
+        kind = "k3" if self.loss.kl_estimator == "exact" else self.loss.kl_estimator
+        return kl_estimate(log_prob, part.reference, kind, part.batch.kept())

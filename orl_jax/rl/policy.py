@@ -21,8 +21,10 @@ from orl_jax.models.sharding.mesh import AXES, make_mesh
 from orl_jax.oracles import Ranking
 from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.device_policy import DevicePolicy, Sampling
+from orl_jax.rl.direct import DirectLoss
 from orl_jax.rl.estimators import Estimator
-from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
+from orl_jax.rl.grpo_rank import GrpoRank
+from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.rl.scorer import Scorer
 from orl_jax.run.checkpoint import Checkpoints, locate
 from orl_jax.run.checkpoint.pins import pin
@@ -106,6 +108,7 @@ class Policy:
         prompt_tokens: int = 0,
         estimator: Estimator | None = None,
         loss: PolicyLossSettings | None = None,
+        direct: DirectLoss | None = None,
         seed: int = 0,
     ) -> "Policy":
         """The policy of a checkpoint, ready to be trained with GRPO_rank.
@@ -119,6 +122,7 @@ class Policy:
           prompt_tokens: L, the most tokens of a prompt, the video's among them; 0 as before.
           estimator: turns ranks into advantages; by default `Estimator()`.
           loss: clipping, KL and entropy; by default `PolicyLossSettings()`.
+          direct: a loss of the order in place of the clipped one, such as `DirectLoss("dpo")`.
           seed: of the noise and of fresh adapters.
 
         Raises:
@@ -148,8 +152,9 @@ class Policy:
         chunk = config.model.vocabulary_chunk
         scorer = Scorer(assembly.model, temperature, vocabulary_chunk=chunk)
         algorithm = GrpoRank(
-            scorer, estimator or Estimator(), optimizer, loss or PolicyLossSettings()
-        )
+            scorer, estimator or Estimator(), optimizer, loss or PolicyLossSettings(),
+            direct=direct,
+        )  # fmt: skip
         return cls(
             assembly, params, algorithm, ClipFormat.of(config.data),
             max_tokens=max_tokens or config.rl.max_response_tokens, seed=seed,

@@ -83,7 +83,7 @@ ADDED: dict[str, dict[str, Any]] = {
         **_QUANTISATION,
     },
     **{stage: {"rates": []} for stage in ("vision", "sft", "reward", "ranker", "rl")},
-    "rl": {"rates": [], "epochs": 0},
+    "rl": {"rates": [], "epochs": 0, "direct": {"loss": "dpo", "beta": 0.1}},
     "rl.advantage": {"predicted": "sum"},
     "monitors": {"paid_length": 0.0, "liked_length": 0.0},  # off
     "preferences": {"distractors": 0},

@@ -25,11 +25,14 @@ from configs import demo
 from orl_jax.models.params import combine, flatten, partition
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
+from orl_jax.ops.direct_losses import list_dpo_loss
 from orl_jax.ops.ranking import ranks
 from orl_jax.rl.algorithms import make_algorithm
 from orl_jax.rl.batch import Judgement, RolloutBatch
+from orl_jax.rl.direct import DirectLoss
 from orl_jax.rl.estimators import Estimator
-from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
+from orl_jax.rl.grpo_rank import GrpoRank
+from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.rl.ppo import PpoSettings
 from orl_jax.rl.scorer import Scorer
 from orl_jax.run.errors import UserError
@@ -48,9 +51,11 @@ SGD = optax.sgd(RATE)  # a step is then the gradient, times the rate
 ADAM = make_optimizer(OptimizerSettings(0.02), optax.constant_schedule(0.02))
 
 
-def make_step(optimizer=SGD, donate=(), estimator=SIGNED, updates=1, loss=LOSS, **scorer):
+def make_step(
+    optimizer=SGD, donate=(), estimator=SIGNED, updates=1, loss=LOSS, direct=None, **scorer
+):
     given = {"temperature": 0.7, "micro_batch": 2, "vocabulary_chunk": 5} | scorer
-    algorithm = GrpoRank(Scorer(make_vlm(), **given), estimator, optimizer, loss, updates)
+    algorithm = GrpoRank(Scorer(make_vlm(), **given), estimator, optimizer, loss, updates, direct)
     return jax.jit(algorithm.step, donate_argnums=donate)
 
 
@@ -146,6 +151,57 @@ def test_the_order_of_the_ratio_to_the_reference(kl):
     np.testing.assert_array_equal(ranked.predicted_ranks, predicted)
     expected = rank_advantages(batch.judgement.ranks, predicted, mix=0.5)
     np.testing.assert_allclose(ranked.advantages, expected, atol=1e-6)
+
+
+NO_KL = dataclasses.replace(LOSS, kl_coefficient=0.0, entropy_coefficient=0.0)
+
+
+def test_a_loss_of_the_order_in_place_of_advantages():
+    """In micro-batches, the loss is the mean over the three groups with an order."""
+    state, frozen, batch, _, (_, old, reference) = constants()
+    ranks_of = batch.judgement.ranks
+    sums = jnp.where(batch.responses.mask, old - reference, 0.0).sum(axis=-1)
+    valid = batch.judgement.valid
+    expected, slope = jax.value_and_grad(
+        lambda x: (valid * list_dpo_loss(x, ranks_of, 0.5)).sum() / valid.sum()
+    )(sums)
+    for kept in (valid, valid.at[0].set(False)):  # another count of groups
+        batch = judged(batch, valid=kept)
+        step = make_step(loss=NO_KL, direct=DirectLoss("list_dpo", 0.5))
+        after, metrics, ranked = step(state, frozen, BANNED, batch)
+        losses = list_dpo_loss(sums, ranks_of, 0.5)[kept]
+        assert float(metrics["policy_loss"]) == pytest.approx(float(losses.mean()), abs=1e-5)
+        assert float(metrics["loss"]) == float(metrics["policy_loss"])
+        assert float(metrics["kl"]) > 0  # the reference is read, so its distance is logged
+    np.testing.assert_allclose(ranked.advantages[2:], -slope[2:] * valid.sum(), atol=1e-5)
+    assert float(metrics["advantage/oracle_correlation"]) > 0.5
+    assert_moves_towards(state, after, frozen, batch)
+
+
+def assert_moves_towards(state, after, frozen, batch):
+    """The update raises the responses that the Oracle prefers over the others."""
+    before, now = (
+        jnp.where(
+            batch.responses.mask, log_probs_by_hand(combine(frozen, s.trained), batch), 0.0
+        ).sum(axis=-1)
+        for s in (state, after)
+    )
+    moved = np.asarray(now - before)[2:]
+    order = np.asarray(batch.judgement.ranks)[2:]
+    assert (moved[order == order.min()].mean() > moved[order == order.max()].mean()).all()
+
+
+def test_without_a_kl_the_reference_is_not_scored():
+    state, frozen, batch, _, (advantages, old, _) = constants()
+    absent = state._replace(reference=jax.tree.map(lambda x: x * jnp.nan, state.reference))
+    step = make_step(loss=NO_KL)
+    after, metrics, _ = step(absent, frozen, BANNED, batch)
+    assert "kl" not in metrics
+    kept = batch.responses.mask & batch.judgement.valid[:, None, None]
+    expected = -jnp.where(kept, advantages[..., None], 0).sum() / kept.sum()
+    assert float(metrics["loss"]) == pytest.approx(float(expected), abs=1e-6)
+    k1 = dataclasses.replace(NO_KL, kl_estimator="k1")  # is there to be logged
+    assert not np.isfinite(make_step(loss=k1)(absent, frozen, BANNED, batch)[1]["kl"])
 
 
 def test_gradient_of_the_whole_loss_by_finite_differences(step):

@@ -65,7 +65,9 @@ def test_the_given_config_is_not_changed(old: dict) -> None:
 
 def test_a_part_of_a_config_gets_no_other_sections() -> None:
     assert upgrade({"a": 1}) == {"a": 1}
-    assert upgrade({"rl": {"steps": 4}}) == {"rl": {"steps": 4, "rates": [], "epochs": 0}}
+    direct = {"loss": "dpo", "beta": 0.1}
+    expected = {"rl": {"steps": 4, "rates": [], "epochs": 0, "direct": direct}}
+    assert upgrade({"rl": {"steps": 4}}) == expected
 
 
 def test_the_tables_name_keys_of_the_demo() -> None:

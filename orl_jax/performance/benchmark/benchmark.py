@@ -28,7 +28,7 @@ from orl_jax.performance.benchmark.run_arrays import RunArrays
 from orl_jax.performance.benchmark.text_model import TextModel
 from orl_jax.performance.plan.shapes import Shapes, tokens_of
 from orl_jax.rl.estimators import Estimator
-from orl_jax.rl.grpo_rank import PolicyLossSettings
+from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 from orl_jax.run.reading import read_json

@@ -21,7 +21,8 @@ from orl_jax.performance.benchmark.text_model import TextModel
 from orl_jax.performance.benchmark.timing import alternated, ratios
 from orl_jax.rl.batch import RolloutBatch
 from orl_jax.rl.estimators import Estimator
-from orl_jax.rl.grpo_rank import GrpoRank, PolicyLossSettings
+from orl_jax.rl.grpo_rank import GrpoRank
+from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.rl.scorer import Scorer
 from orl_jax.training.state import TrainState, start
 

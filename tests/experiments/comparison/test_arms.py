@@ -17,7 +17,7 @@ def load(group):
     return runpy.run_path(str(CONFIG))["get_config"](group)
 
 
-@pytest.mark.parametrize("group", ["forms", "oracles", "sizes", "tiny"])
+@pytest.mark.parametrize("group", ["forms", "rivals", "rates", "oracles", "sizes", "tiny"])
 def test_every_arm_is_a_valid_config_at_equal_queries(group):
     config = load(group)
     rules.validate(config)
