@@ -252,7 +252,11 @@ def rl() -> dict:
         "micro_batch": 0,
         "updates_per_rollout": 1,
         "max_response_tokens": 10,  # T
-        "temperature": 1.0,  # of sampling and of all log-probabilities
+        # Of sampling and of all log-probabilities, in this order:
+        "temperature": 1.0,
+        "top_k": 0,  # the k likeliest tokens; 0 is all
+        "top_p": 1.0,  # the fewest that reach this probability
+        "min_p": 0.0,  # those at least this many times as likely as the likeliest
         "advantage": {
             # signed (the sign corrected) | printed (the paper's, for the record) | linear (GOPO) |
             # zscore (of the ranks)

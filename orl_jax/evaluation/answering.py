@@ -17,6 +17,7 @@ from orl_jax.models.sampler import sample
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
+from orl_jax.ops.truncation import WHOLE, Truncation
 
 
 def see(
@@ -45,6 +46,7 @@ def generate(
     max_tokens: int,
     end_id: int,
     pad_id: int,
+    truncation: Truncation = WHOLE,
 ) -> tuple[Int[Array, "B 1 T"], Int[Array, "B samples T"]]:
     """Greedy and sampled ids; samples depend only on the prompt and its number."""
     fold = jax.vmap(jax.random.fold_in, (None, 0))
@@ -52,7 +54,7 @@ def generate(
     ids = sample(
         model, params, visual, prompt, banned, keys,
         group_size=1 + samples, max_tokens=max_tokens, temperature=temperature,
-        end_id=end_id, pad_id=pad_id, greedy=1,
+        end_id=end_id, pad_id=pad_id, truncation=truncation, greedy=1,
     ).ids  # fmt: skip
     return ids[:, :1], ids[:, 1:]
 

@@ -30,7 +30,7 @@ SPLITS = ("test", "composition")  # evaluated by default, where present
 # What an answer depends on besides the checkpoint and the item; not the batch size or the mesh.
 _DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")
 _EVALUATION = ("samples", "choice", "subtitles", "prompt_tokens", "response_tokens")
-_RL = ("temperature", "max_response_tokens")
+_RL = ("temperature", "top_k", "top_p", "min_p", "max_response_tokens")
 
 
 def evaluate(

@@ -260,6 +260,7 @@ def decoding(settings: EvaluationSettings, encoder: Any) -> dict[str, Any]:
         "seed": settings.seed,
         "samples": settings.samples,
         "temperature": settings.temperature,
+        "truncation": settings.truncation,
         "max_tokens": settings.max_tokens,
         "end_id": encoder.end_id,
         "pad_id": encoder.pad_id,

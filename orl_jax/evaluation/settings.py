@@ -6,6 +6,7 @@ from typing import Self
 from ml_collections import ConfigDict
 
 from orl_jax.data.video_settings import VideoSettings
+from orl_jax.ops.truncation import WHOLE, Truncation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +17,7 @@ class EvaluationSettings:
       videos: where the videos are and how they are read.
       batch_size: questions at a time.
       samples: sampled answers per question, in addition to the greedy one; 0 for none.
-      temperature: of the sampled answers.
+      temperature, truncation: of the sampled answers, as in RL.
       max_tokens: T, of an answer; longer ones are cut off.
       prompt_tokens: L, of a prompt; 0 for as many as in training.
       response_tokens: of the options that are weighed; 0 for as many as in training.
@@ -44,6 +45,7 @@ class EvaluationSettings:
     validation_items: int = 256
     cache_mb: float = 0.0
     vocabulary_chunk: int = 0
+    truncation: Truncation = WHOLE
 
     @classmethod
     def of(cls, config: ConfigDict) -> Self:
@@ -63,4 +65,5 @@ class EvaluationSettings:
             validation_items=section.validation_items,
             cache_mb=config.data.cache_mb,
             vocabulary_chunk=config.model.vocabulary_chunk,
+            truncation=Truncation(config.rl.top_k, config.rl.top_p, config.rl.min_p),
         )

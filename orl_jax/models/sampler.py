@@ -18,6 +18,7 @@ from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import masked_logits, vocabulary_logits
+from orl_jax.ops.truncation import WHOLE, Truncation
 
 
 class Prefix(NamedTuple):
@@ -51,6 +52,7 @@ def sample(
     temperature: float,
     end_id: int,
     pad_id: int,
+    truncation: Truncation = WHOLE,
     greedy: int = 0,
 ) -> Responses:
     """Draws `group_size` responses of at most `max_tokens` tokens for every prompt.
@@ -64,6 +66,7 @@ def sample(
         response does not depend on the other prompts of the batch.
       temperature: 0 takes the most likely token; log-probabilities are then at temperature 1.
       end_id, pad_id: the end-of-sequence token, and the filler after it.
+      truncation: of what is drawn; log-probabilities are of the truncated distribution.
       greedy: the first `greedy` responses of each group are drawn as at temperature 0.
 
     Pure; jit it with everything after `key` static.
@@ -82,7 +85,8 @@ def sample(
     def step(state: LoopState) -> LoopState:
         return decode_token(
             model, params, banned, key, prefix, state,
-            temperature=temperature, end_id=end_id, pad_id=pad_id, greedy=greedy,
+            temperature=temperature, end_id=end_id, pad_id=pad_id, truncation=truncation,
+            greedy=greedy,
         )  # fmt: skip
 
     return jax.lax.while_loop(unfinished, step, state).responses
@@ -120,6 +124,7 @@ def decode_token(
     temperature: float,
     end_id: int,
     pad_id: int,
+    truncation: Truncation = WHOLE,
     greedy: int = 0,
 ) -> LoopState:
     """Draws one token for every response: the body of `sample`'s loop, and a step of `stream`.
@@ -131,7 +136,7 @@ def decode_token(
         fold = jax.random.fold_in
         noise = jax.vmap(fold, (0, None))(key, state.step) if key.ndim else fold(key, state.step)
         likely = _choose(logits[:, :greedy], banned, noise, 0.0)
-        drawn = _choose(logits[:, greedy:], banned, noise, temperature)
+        drawn = _choose(logits[:, greedy:], banned, noise, temperature, truncation)
         token, log_prob = jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), likely, drawn)
     token = jnp.where(state.done, pad_id, token)
     responses = _record(state, token, log_prob)
@@ -181,9 +186,10 @@ def _choose(
     banned: Bool[Array, " V"],
     key: PRNGKeyArray | Key[Array, " B"],
     temperature: float,
+    truncation: Truncation = WHOLE,
 ) -> tuple[Int[Array, "B G"], Float[Array, "B G"]]:
     """A token for each row of logits, and its log-probability."""
-    allowed = masked_logits(logits, temperature or 1.0, banned)
+    allowed = masked_logits(logits, temperature or 1.0, banned, truncation)
     if temperature == 0:
         token = jnp.argmax(allowed, axis=-1)
     else:

@@ -7,7 +7,7 @@ Chunking positions rather than the vocabulary keeps every softmax whole, so the 
 no running maximum is carried.
 
 The sampler also uses `vocabulary_logits` and `masked_logits`: rollout and loss share one definition
-of the distribution (projection, temperature, banned tokens).
+of the distribution (projection, temperature, banned tokens, truncation).
 """
 
 import math
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from orl_jax.ops.truncation import WHOLE, Truncation
 
 # Finite, so that a padding token (banned, masked out of the loss) causes no NaN; low enough to be
 # exactly 0 after the softmax, and its square does not overflow float32.
@@ -50,6 +52,8 @@ def masked_logits(
     logits: Float[Array, "*batch V"],
     temperature: float | Float[Array, ""] = 1.0,
     banned: Bool[Array, " V"] | None = None,
+    truncation: Truncation = WHOLE,
+    tokens: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch V"]:
     """Logits of the distribution to sample from: logits / temperature, without banned tokens.
 
@@ -59,6 +63,8 @@ def masked_logits(
       banned: true for tokens that must never be sampled (padding, media). They get `BANNED_LOGIT`
         and hence probability 0; the softmax that follows renormalises the others. At least one
         token must be allowed.
+      truncation: the tokens that it leaves out get `BANNED_LOGIT`, too.
+      tokens: sampled ones, which are kept; see `Truncation.kept`.
 
     Raises:
       ValueError: a temperature that is not above 0 (checked only for a Python number).
@@ -68,7 +74,12 @@ def masked_logits(
     if isinstance(temperature, int | float) and not temperature > 0:
         raise ValueError(f"temperature is {temperature}; it must be above 0 (greedy is an argmax)")
     scaled = logits / temperature
-    return scaled if banned is None else jnp.where(banned, BANNED_LOGIT, scaled)
+    if banned is not None:
+        scaled = jnp.where(banned, BANNED_LOGIT, scaled)
+    if not truncation:
+        return scaled
+    kept = truncation.kept(jax.lax.stop_gradient(scaled), tokens)
+    return jnp.where(kept, scaled, BANNED_LOGIT)
 
 
 def token_log_probs(
@@ -78,6 +89,7 @@ def token_log_probs(
     *,
     temperature: float | Float[Array, ""] = 1.0,
     banned: Bool[Array, " V"] | None = None,
+    truncation: Truncation = WHOLE,
     chunk_size: int = 0,
 ) -> TokenLogProbs:
     """Log-probability of `tokens` under softmax(masked_logits(hidden @ kernel)), and its entropy.
@@ -86,7 +98,7 @@ def token_log_probs(
       hidden: states at the positions that predict `tokens` (the caller has shifted them).
       kernel: vocabulary projection, with the dtype of `hidden`.
       tokens: ids in [0, V).
-      temperature, banned: see `masked_logits`.
+      temperature, banned, truncation: see `masked_logits`; `tokens` are always kept.
       chunk_size: positions per chunk, counted over all leading axes; it need not divide their
         number. 0 computes all positions at once.
 
@@ -97,8 +109,10 @@ def token_log_probs(
     """
 
     def of_chunk(chunk: tuple[Array, Array]) -> TokenLogProbs:
-        logits = masked_logits(vocabulary_logits(chunk[0], kernel), temperature, banned)
-        return _log_prob_and_entropy(logits, chunk[1])
+        states, ids = chunk
+        logits = vocabulary_logits(states, kernel)
+        logits = masked_logits(logits, temperature, banned, truncation, ids)
+        return _log_prob_and_entropy(logits, ids)
 
     return _in_chunks(of_chunk, (hidden, tokens), tokens.shape, chunk_size)
 
@@ -114,6 +128,8 @@ def exact_kl(
     chunk_size: int = 0,
 ) -> Float[Array, "*batch T"]:
     """KL(pi || pi_ref) = sum_v p_v (log p_v - log q_v) of every next-token distribution, in nats.
+
+    Of whole distributions: truncated ones need not have the same tokens.
 
     Summed over the whole vocabulary: no sampling noise, unlike `losses.kl_estimate`, at the price
     of a second projection. Non-negative up to rounding. The reference is a constant: no gradient

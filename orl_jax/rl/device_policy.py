@@ -28,7 +28,7 @@ Params = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How groups are sampled; the temperature is the scorer's.
+    """How groups are sampled; temperature and truncation are the scorer's.
 
     Attributes:
       group_size: G, responses to a prompt.
@@ -153,7 +153,8 @@ def rollout(
     return sample(
         model, params, media, prompt, banned, state._replace(step=number).step_key(),
         group_size=sampling.group_size, max_tokens=sampling.max_tokens,
-        temperature=scorer.temperature, end_id=sampling.end_id, pad_id=sampling.pad_id,
+        temperature=scorer.temperature, truncation=scorer.truncation,
+        end_id=sampling.end_id, pad_id=sampling.pad_id,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from orl_jax.models.params import combine, masters, partition, policy_of
 from orl_jax.models.sequences import Prompt
 from orl_jax.models.sharding.layout import Layout
 from orl_jax.models.sharding.mesh import AXES, make_mesh
+from orl_jax.ops.truncation import WHOLE, Truncation
 from orl_jax.oracles import Ranking
 from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.device_policy import DevicePolicy, Sampling
@@ -104,6 +105,7 @@ class Policy:
         *,
         learning_rate: float = 1e-3,
         temperature: float = 1.0,
+        truncation: Truncation = WHOLE,
         max_tokens: int = 0,
         prompt_tokens: int = 0,
         estimator: Estimator | None = None,
@@ -117,7 +119,7 @@ class Policy:
           checkpoint: WORKDIR/checkpoints/STAGE[/STEP] of the stage sft or rl. Adapters that it does
             not have are drawn; a fresh adapter changes nothing until the first update.
           learning_rate: of AdamW, constant.
-          temperature: of sampling and of all log-probabilities.
+          temperature, truncation: of sampling and of all log-probabilities.
           max_tokens: T, the most tokens of a response; 0 is what the checkpoint was trained with.
           prompt_tokens: L, the most tokens of a prompt, the video's among them; 0 as before.
           estimator: turns ranks into advantages; by default `Estimator()`.
@@ -150,7 +152,7 @@ class Policy:
         settings = OptimizerSettings(learning_rate, schedule="constant")
         optimizer = make_optimizer(settings, optax.constant_schedule(learning_rate))
         chunk = config.model.vocabulary_chunk
-        scorer = Scorer(assembly.model, temperature, vocabulary_chunk=chunk)
+        scorer = Scorer(assembly.model, temperature, vocabulary_chunk=chunk, truncation=truncation)
         algorithm = GrpoRank(
             scorer, estimator or Estimator(), optimizer, loss or PolicyLossSettings(),
             direct=direct,

@@ -15,6 +15,7 @@ from orl_jax.models.sharding.constrain import constrain
 from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import TokenLogProbs, exact_kl, token_log_probs
+from orl_jax.ops.truncation import WHOLE, Truncation
 from orl_jax.rl.batch import RolloutBatch
 
 
@@ -35,6 +36,7 @@ class Scorer:
       vocabulary_chunk: positions projected to logits at a time; 0 is all.
       micro_batch: prompts at a time; 0 is all.
       adapter_trained: whether `media` are features that the adapter has yet to read.
+      truncation: of the distribution that is sampled from; all log-probabilities are of it.
     """
 
     model: VLM
@@ -42,6 +44,7 @@ class Scorer:
     vocabulary_chunk: int = 0
     micro_batch: int = 0
     adapter_trained: bool = False
+    truncation: Truncation = WHOLE
 
     @classmethod
     def of(cls, config: ConfigDict, model: VLM, *, adapter_trained: bool) -> "Scorer":
@@ -52,6 +55,7 @@ class Scorer:
             vocabulary_chunk=config.model.vocabulary_chunk,
             micro_batch=config.rl.micro_batch,
             adapter_trained=adapter_trained,
+            truncation=Truncation(config.rl.top_k, config.rl.top_p, config.rl.min_p),
         )
 
     def states(self, params: dict[str, Any], batch: RolloutBatch) -> States:
@@ -83,7 +87,9 @@ class Scorer:
         self, states: States, banned: Bool[Array, " V"], batch: RolloutBatch
     ) -> TokenLogProbs:
         """Of the sampled tokens, [B, G, T]."""
-        return token_log_probs(*states, batch.responses.ids, **self._distribution(banned))
+        return token_log_probs(
+            *states, batch.responses.ids, truncation=self.truncation, **self._distribution(banned)
+        )
 
     def exact_kl(
         self, states: States, reference: States, banned: Bool[Array, " V"]

@@ -21,7 +21,8 @@ from orl_jax.run.rules import DIVIDES, GIVE_NO_SCORES, NEED_SCORES, RULES
 from orl_jax.run.upgrade import upgrade
 
 MISSING = object()
-_OF_MODELS = ("data.", "model.", "seed", "rl.temperature", "rl.max_response_tokens")
+_SAMPLED = ("rl.temperature", "rl.top_k", "rl.top_p", "rl.min_p", "rl.max_response_tokens")
+_OF_MODELS = ("data.", "model.", "seed", *_SAMPLED)
 
 
 def validate(config: ConfigDict) -> None:

@@ -83,7 +83,14 @@ ADDED: dict[str, dict[str, Any]] = {
         **_QUANTISATION,
     },
     **{stage: {"rates": []} for stage in ("vision", "sft", "reward", "ranker", "rl")},
-    "rl": {"rates": [], "epochs": 0, "direct": {"loss": "dpo", "beta": 0.1}},
+    "rl": {
+        "rates": [],
+        "epochs": 0,
+        "direct": {"loss": "dpo", "beta": 0.1},
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+    },
     "rl.advantage": {"predicted": "sum"},
     "monitors": {"paid_length": 0.0, "liked_length": 0.0},  # off
     "preferences": {"distractors": 0},

@@ -21,6 +21,7 @@ from orl_jax.models import sampler
 from orl_jax.models.sequences import Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
+from orl_jax.ops.truncation import WHOLE, Truncation
 
 B, G, T = 3, 8, 6
 
@@ -83,14 +84,17 @@ def test_mask_includes_the_end_and_padding_follows(sample):
     assert 3 < ended < B * G  # both kinds occurred
 
 
-def test_log_probs_are_those_of_the_training_graph(sample):
-    rollout, model, prompts = sample(), make_vlm(), make_prompts(B)
+@pytest.mark.parametrize("truncation", [WHOLE, Truncation(top_k=6, top_p=0.9, min_p=0.02)])
+def test_log_probs_are_those_of_the_training_graph(sample, truncation):
+    model, prompts = make_vlm(), make_prompts(B)
+    rollout = make_sample(truncation=truncation)() if truncation else sample()
 
     @jax.jit
     def score(params, ids, mask):
         apply = partial(model.apply, {"params": params})
         hidden = apply(*prompts, Responses(ids, mask), method=VLM.hidden_states)
-        return token_log_probs(hidden, apply(method=VLM.vocabulary_kernel), ids, banned=BANNED)
+        kernel = apply(method=VLM.vocabulary_kernel)
+        return token_log_probs(hidden, kernel, ids, banned=BANNED, truncation=truncation)
 
     scored = score(make_params(), rollout.ids, rollout.mask).log_prob
     np.testing.assert_allclose(scored[rollout.mask], rollout.log_prob[rollout.mask], atol=1e-5)

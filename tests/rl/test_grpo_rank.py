@@ -27,6 +27,7 @@ from orl_jax.models.vlm import VLM
 from orl_jax.ops.advantages import rank_advantages, rank_penalties
 from orl_jax.ops.direct_losses import list_dpo_loss
 from orl_jax.ops.ranking import ranks
+from orl_jax.ops.truncation import Truncation
 from orl_jax.rl.algorithms import make_algorithm
 from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.direct import DirectLoss
@@ -375,12 +376,19 @@ def test_settings_are_those_of_the_config():
     config.rl.update(
         temperature=0.9, micro_batch=8, clip_low=0.1, clip_high=0.3, kl_coefficient=0.5,
         kl_estimator="exact", entropy_coefficient=0.25, normalisation="constant",
-        updates_per_rollout=2,
+        updates_per_rollout=2, top_k=20, top_p=0.9, min_p=0.1,
     )  # fmt: skip
     config.rl.advantage.update(form="printed", mix=0.75, discount="product", predicted="mean")
     model, given = make_vlm(), {"adapter_trained": True, "end_id": 2}
     assert make_algorithm(config, model, SGD, **given) == GrpoRank(
-        Scorer(model, 0.9, vocabulary_chunk=7, micro_batch=8, adapter_trained=True),
+        Scorer(
+            model,
+            0.9,
+            vocabulary_chunk=7,
+            micro_batch=8,
+            adapter_trained=True,
+            truncation=Truncation(20, 0.9, 0.1),
+        ),
         Estimator("grpo_rank", "printed", mix=0.75, discount="product", predicted="mean"),
         SGD,
         PolicyLossSettings(0.1, 0.3, 0.5, "exact", 0.25, "constant"),

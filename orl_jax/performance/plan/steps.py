@@ -172,7 +172,7 @@ def _decode(resident: RunShapes) -> Step:
         return sampler.decode_token(
             model, params, banned, jax.random.wrap_key_data(key), prefix, state,
             temperature=settings.temperature, end_id=shapes.tokens.end_id,
-            pad_id=shapes.tokens.pad_id,
+            pad_id=shapes.tokens.pad_id, truncation=resident.algorithm.scorer.truncation,
         )  # fmt: skip
 
     function = jax.jit(decode_token, donate_argnums=0, out_shardings=_places(state))
