@@ -111,17 +111,24 @@ def data() -> dict:
             "systematic_share": 0.75,  # of the answers (two fifths) whose value can be confused
             "random_share": 0.05,  # of all answers
         },
+        # Of source.name=describe, in addition to the scenes above, whose two shares of wrong
+        # answers are then of the facts of a description.
+        "descriptions": {
+            "cut_share": 0.2,  # of SFT's descriptions: sentences at the end are left out
+            "short_share": 0.0,  # of the clips: with the six short questions as well
+        },
     }
 
 
 def source() -> dict:
     """What scripts/prepare_data.py builds the data set from (docs/own_data.md)."""
     return {
-        # shapes (the embedded world, data.scenes) | shapes_choice (in Video-MME's form) |
-        # activitynet_qa | msvd_qa | msrvtt_qa | video_mme | video_chatgpt | vlm_rlaif_sft |
-        # vlm_rlaif_init | vlm_rlaif_rl | vlm_rlaif_pairs | own
+        # shapes (the embedded world, data.scenes) | describe (the same with long answers,
+        # data.descriptions) | shapes_choice (in Video-MME's form) | activitynet_qa | msvd_qa |
+        # msrvtt_qa | video_mme | video_chatgpt | vlm_rlaif_sft | vlm_rlaif_init | vlm_rlaif_rl |
+        # vlm_rlaif_pairs | own
         "name": "shapes",
-        "folder": "",  # of the official files; this and the following are not read for shapes
+        "folder": "",  # of the official files; unread, as the following, for shapes
         "videos": "",  # where the videos are, and stay; "" is `folder`
         "missing_videos": "keep",  # keep (training skips and counts them) | drop | raise
         "validation_share": 0.05,  # of train's videos, where no validation split is given

@@ -8,9 +8,9 @@ audit of an Oracle, and the judge of predictions.
 def oracle() -> dict:
     """Who ranks the answers. Keys of other Oracles than the one named are unused."""
     return {
-        # reference | graded | served | recorded | embedding | ranker | reward | ensemble | noisy |
-        # reversed | top | coarse | distorted | delayed | module:function (a request in, an order
-        # out)
+        # reference | graded | facts | served | recorded | embedding | ranker | reward | ensemble |
+        # noisy | reversed | top | coarse | distorted | delayed | module:function (a request in, an
+        # order out)
         "name": "reference",
         "members": (),  # of ensemble: names; their ranks are averaged
         "quorum": 1,  # of ensemble: members that must have a ranking of a group

@@ -9,13 +9,14 @@ from ml_collections import ConfigDict
 
 from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.build import RECORD, build_benchmark
-from orl_jax.data.benchmarks.registry import SHAPES
+from orl_jax.data.benchmarks.registry import DESCRIBE, WORLDS
 from orl_jax.data.text.tokenizer import build_word_tokenizer
+from orl_jax.data.world.description import description
 from orl_jax.data.world.question import VALUES, questions
 from orl_jax.data.world.scene import sample_scene
 from orl_jax.data.world.shapes_builder import build
 from orl_jax.data.world.shapes_choice import FILE, write_video_mme
-from orl_jax.data.world.world import World, rng_of
+from orl_jax.data.world.world import LongWorld, World, rng_of
 from orl_jax.run.errors import UserError
 
 VOCABULARY_SCENES = 500  # drawn to collect every word of questions and answers
@@ -32,7 +33,7 @@ def prepare(config: ConfigDict) -> pathlib.Path:
         are missing or wrong.
     """
     source = BenchmarkSource.of(config.source)
-    if source.name == SHAPES:
+    if source.name in WORLDS:
         return _prepare_world(config)
     folder = build_benchmark(config.data.folder, source)
     tokenizer = config.data.tokenizer or "none yet: set config.data.tokenizer, or import weights"
@@ -45,14 +46,19 @@ def prepare(config: ConfigDict) -> pathlib.Path:
 def _prepare_world(config: ConfigDict) -> pathlib.Path:
     if (pathlib.Path(config.data.folder) / RECORD).is_file():
         raise UserError(
-            f"{config.data.folder} holds a benchmark, the config says {SHAPES}; "
+            f"{config.data.folder} holds a benchmark, the config says {config.source.name}; "
             "delete the folder or choose another --config.data.folder"
         )
-    world = World(**config.data.scenes)
+    long = config.source.name == DESCRIBE
+    world = (
+        LongWorld(**config.data.scenes, **config.data.descriptions)
+        if long
+        else World(**config.data.scenes)
+    )
     folder = build(config.data.folder, world, config.data.workers)
-    tokenizer = build_word_tokenizer(_texts())
+    tokenizer = build_word_tokenizer(itertools.chain(_texts(), _descriptions() if long else ()))
     tokenizer.save_pretrained(str(folder / "tokenizer"))
-    if not (folder / FILE).is_file():
+    if not long and not (folder / FILE).is_file():
         write_video_mme(folder)
     logging.info("data set and tokenizer of %d words are in %s", len(tokenizer), folder)
     return folder
@@ -66,3 +72,14 @@ def _texts() -> Iterator[str]:
             yield question.text
             for value in VALUES[question.task_type]:
                 yield from question.answers(value)
+
+
+def _descriptions() -> Iterator[str]:
+    """Descriptions of random scenes, right and wrong, in enough wordings that every word occurs."""
+    for index, composition in itertools.product(range(VOCABULARY_SCENES), (False, True)):
+        rng = rng_of(index, "descriptions", int(composition))
+        item = description(
+            sample_scene(rng, composition=composition, story=True), rng,
+            systematic_share=0.5, random_share=0.1, cut_share=0.0,
+        )  # fmt: skip
+        yield from (item["question"], item["answer"], *item["paraphrases"], item["sft_answer"])

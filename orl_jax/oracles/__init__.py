@@ -6,13 +6,13 @@
     request = RankRequest("p0", "What colour?", ("blue", "It is red."), reference="It is red.")
     ask(oracle, [request])[0].ranks  # (1.0, 0.0)
 
-`reference` knows the accepted answers; `graded` also tells near misses from far ones; `served` asks
-a model behind an OpenAI-compatible address; `recorded` replays orders from a file, such as people's
-orders; `embedding` compares with the reference by a sentence model; `ensemble` averages several
-Oracles; "module:function" is your own function. The others wrap one Oracle and change its
-rankings, to test robustness: `noisy` (random errors), `reversed` (an adversary), `top` and `coarse`
-(less detail), `distorted` (the same order, scores without a common scale), `delayed` (the same
-rankings, later).
+`reference` knows the accepted answers; `graded` also tells near misses from far ones; `facts`
+counts the facts of descriptions; `served` asks a model behind an OpenAI-compatible address;
+`recorded` replays orders from a file, such as people's orders; `embedding` compares with the
+reference by a sentence model; `ensemble` averages several Oracles; "module:function" is your own
+function. The others wrap one Oracle and change its rankings, to test robustness: `noisy` (random
+errors), `reversed` (an adversary), `top` and `coarse` (less detail), `distorted` (the same order,
+scores without a common scale), `delayed` (the same rankings, later).
 
 An Oracle of your own is any object with the method `rank` of `Oracle`; give it to `make_oracle` in
 `extra`, or register it in `ORACLES`, to name it in a config.
@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from orl_jax.oracles.ensemble import EnsembleOracle
+from orl_jax.oracles.facts import FactsOracle
 from orl_jax.oracles.function import FunctionOracle, load_function
 from orl_jax.oracles.graded import GradedOracle
 from orl_jax.oracles.protocol import Oracle, OracleError, RankRequest, ask, ask_again
@@ -44,6 +45,7 @@ __all__ = [
     "DelayedOracle",
     "DistortedOracle",
     "EnsembleOracle",
+    "FactsOracle",
     "FunctionOracle",
     "GradedOracle",
     "NoisyOracle",
@@ -65,6 +67,7 @@ Maker = Callable[[OracleSettings], Oracle]
 ORACLES: dict[str, Maker] = {
     "reference": lambda settings: ReferenceOracle(),
     "graded": lambda settings: GradedOracle(settings.scales),
+    "facts": lambda settings: FactsOracle(),
     "served": lambda settings: _served(settings),
     "recorded": lambda settings: RecordedOracle(settings.recorded),
     "embedding": lambda settings: _embedding(settings),

@@ -12,7 +12,7 @@ class OracleSettings:
     """Which Oracle ranks the answers, the settings of every Oracle, and how it is asked.
 
     Args:
-      name: "reference", "graded", "served", "recorded", "embedding", a wrapper ("noisy",
+      name: "reference", "graded", "facts", "served", "recorded", "embedding", a wrapper ("noisy",
         "reversed", "top", "coarse", "distorted", "delayed"), "ensemble", your own function as
         "module:function", or the name of an Oracle that `make_oracle` is given.
       policy: of `ask`, where the Oracle fails: "skip" or "raise".

@@ -18,8 +18,9 @@ from orl_jax.run.rule import (
 # Names that belong to other rooms, written out because this room imports none of them. A test holds
 # them to their owners.
 SOURCES = (
-    "shapes", "activitynet_qa", "msvd_qa", "msrvtt_qa", "video_mme", "shapes_choice",
-    "video_chatgpt", "vlm_rlaif_sft", "vlm_rlaif_init", "vlm_rlaif_rl", "vlm_rlaif_pairs", "own",
+    "shapes", "describe", "activitynet_qa", "msvd_qa", "msrvtt_qa", "video_mme",
+    "shapes_choice", "video_chatgpt", "vlm_rlaif_sft", "vlm_rlaif_init", "vlm_rlaif_rl",
+    "vlm_rlaif_pairs", "own",
 )  # fmt: skip
 CHOICES = ("letter", "letter_likelihood", "text_likelihood")
 POLICIES = ("skip", "raise")
@@ -134,6 +135,8 @@ RULES = (
     above("data.scenes.rate", 0, 8),
     fraction("data.scenes.systematic_share", 0.7),
     fraction("data.scenes.random_share", 0.1),
+    fraction("data.descriptions.cut_share", 0.2),
+    fraction("data.descriptions.short_share", 0.0),
     *_size_rules("vision", "width", "layers", "heads", "mlp_width", "patch_size", "unroll"),
     *_size_rules("adapter", "queries", "width", "layers", "heads", "mlp_width", "cross_frequency"),
     *_size_rules("language", "width", "layers", "heads", "kv_heads", "mlp_width", "unroll"),

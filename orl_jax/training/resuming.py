@@ -24,8 +24,8 @@ MAY_CHANGE = (
 # Whole keys: where things are, which are compared by content, and how they are read.
 PLACES = (
     "data.folder", "data.tokenizer", "data.features", "data.workers", "data.cache_mb",
-    "data.bad_video", "data.scenes", "model.layers", "rl.init_from", "sft.init_from",
-    "reward.init_from", "ranker.init_from",
+    "data.bad_video", "data.scenes", "data.descriptions", "model.layers", "rl.init_from",
+    "sft.init_from", "reward.init_from", "ranker.init_from",
 )  # fmt: skip
 SHARED = ("seed", "data", "model")  # sections of every stage
 TOKENIZER, ITEMS = "tokenizer", "items"

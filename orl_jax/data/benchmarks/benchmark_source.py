@@ -11,7 +11,8 @@ class BenchmarkSource:
     """A benchmark's official files and its videos.
 
     Args:
-      name: of the benchmark, a key of `orl_jax.data.benchmarks.registry.BENCHMARKS`, or "shapes".
+      name: of the benchmark, a key of `orl_jax.data.benchmarks.registry.BENCHMARKS`, or that of an
+        embedded world.
       folder: holds the official files.
       videos: holds the videos, at any depth; "" for `folder`.
       missing_videos: whether items without their video are kept (the pipeline skips and counts

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from orl_jax.data.benchmarks.benchmark_source import BenchmarkSource
 from orl_jax.data.benchmarks.build import named
 from orl_jax.data.benchmarks.collect import Collected, collect
-from orl_jax.data.benchmarks.registry import SHAPES
+from orl_jax.data.benchmarks.registry import WORLDS
 from orl_jax.data.source import open_split
 from orl_jax.data.video import ClipFormat, VideoError, read_frames
 from orl_jax.data.world.world import SPLITS
@@ -55,13 +55,13 @@ def check(source: BenchmarkSource, folder: str) -> Findings:
     The first and the last frame of every video are decoded.
 
     Args:
-      source: the benchmark and its files, or "shapes" for the embedded world.
+      source: the benchmark and its files, or "shapes" or "describe" for an embedded world.
       folder: where the embedded world was built; not read for a benchmark.
 
     Raises:
       UserError: the official files, or the embedded world, are missing or unreadable.
     """
-    if source.name == SHAPES:
+    if source.name in WORLDS:
         collected, drop = _built_world(folder), False
     else:
         collected, drop = collect(source), source.missing_videos == "drop"

@@ -48,5 +48,6 @@ BENCHMARKS = {
     "vlm_rlaif_pairs": Benchmark("VLM-RLAIF's preference data", _BASELINE, vlm_rlaif_pairs.read),
     "own": Benchmark("your own data", "your own notes", own.read),
 }
-SHAPES = "shapes"
-NAMES = (SHAPES, *BENCHMARKS)
+SHAPES, DESCRIBE = "shapes", "describe"
+WORLDS = (SHAPES, DESCRIBE)  # the embedded ones
+NAMES = (*WORLDS, *BENCHMARKS)

@@ -41,7 +41,7 @@ CONFUSIONS = {
     "spatial perception": {"left": "right", "right": "left"},
     "temporal perception": {"near the start": "near the end", "near the end": "near the start"},
 }
-_ACTION_PHRASES = {
+ACTION_PHRASES = {
     "right": ("moves to the right", "goes right"),
     "left": ("moves to the left", "goes left"),
     "up": ("moves up", "goes up"),
@@ -51,7 +51,7 @@ _ACTION_PHRASES = {
     "appear": ("appears", "comes into view"),
     "vanish": ("vanishes", "goes out of view"),
 }
-_SIDE_PHRASES = {
+SIDE_PHRASES = {
     "left": ("on the left", "at the left side"),
     "right": ("on the right", "at the right side"),
     "top": ("at the top", "in the upper part"),
@@ -102,11 +102,26 @@ def taught_value(
       systematic_share: probability of the wrong value in `CONFUSIONS`, for values in it.
       random_share: probability of a random other value; drawn first.
     """
+    return taught(
+        question.task_type, question.value, rng,
+        systematic_share=systematic_share, random_share=random_share,
+    )  # fmt: skip
+
+
+def taught(
+    task_type: str,
+    value: str,
+    rng: np.random.Generator,
+    *,
+    systematic_share: float,
+    random_share: float,
+) -> str:
+    """The value that SFT learns instead of a value of `VALUES[task_type]`; see `taught_value`."""
     if rng.random() < random_share:
-        others = [v for v in VALUES[question.task_type] if v != question.value]
+        others = [v for v in VALUES[task_type] if v != value]
         return others[int(rng.integers(len(others)))]
-    wrong = CONFUSIONS[question.task_type].get(question.value)
-    return wrong if wrong and rng.random() < systematic_share else question.value
+    wrong = CONFUSIONS[task_type].get(value)
+    return wrong if wrong and rng.random() < systematic_share else value
 
 
 def _action(scene: Scene) -> Iterator[Question]:
@@ -174,13 +189,13 @@ def _plural(shape: str) -> str:
 def _answers(question: Question, value: str) -> tuple[str, ...]:
     the = f"The {question.subject}"
     if question.task_type == "action recognition":
-        return tuple(f"{the} {phrase}." for phrase in _ACTION_PHRASES[value])
+        return tuple(f"{the} {phrase}." for phrase in ACTION_PHRASES[value])
     if question.task_type == "attribute perception":
         return (f"{the} is {value}.", f"It is a {value} {question.subject}.")
     if question.task_type == "object recognition":
         return (f"{the} is a {value}.", f"It is a {value}.")
     if question.task_type == "spatial perception":
-        return tuple(f"{the} is {phrase}." for phrase in _SIDE_PHRASES[value])
+        return tuple(f"{the} is {phrase}." for phrase in SIDE_PHRASES[value])
     if question.task_type == "temporal perception":
         return (f"{the} {question.event}{'es' if question.event.endswith('sh') else 's'} {value}.",
                 f"It happens {value}.")  # fmt: skip

@@ -23,6 +23,7 @@ EVENT_TIMES = {
 }
 LANES = (0.19, 0.5, 0.81)  # centres, as a fraction of the picture
 NEAR, FAR = 0.16, 0.84  # ends of a motion along the lane
+STORY_SHARE = 0.7  # of the objects of a story after the first: may have an event as the first has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +84,16 @@ class Scene:
     background: int
 
 
-def sample_scene(rng: np.random.Generator, *, composition: bool = False) -> Scene:
+def sample_scene(
+    rng: np.random.Generator, *, composition: bool = False, story: bool = False
+) -> Scene:
     """Draws a scene.
 
     Args:
       rng: the only source of randomness, so that the seed determines the scene.
       composition: whether the first object is one of `HELD_OUT_PAIRS`; otherwise none is.
+      story: whether several objects may appear or vanish, at different moments; otherwise at most
+        one does.
 
     Example: `sample_scene(np.random.default_rng(0)).things[0].name`.
     """
@@ -96,9 +101,13 @@ def sample_scene(rng: np.random.Generator, *, composition: bool = False) -> Scen
     lanes = rng.permutation(LANES)[:count] + rng.uniform(-0.03, 0.03, count)
     pairs = _sample_pairs(rng, count, composition)
     things = tuple(
-        _sample_thing(rng, pair, lane, eventful=index == 0)
+        _sample_thing(
+            rng, pair, lane, eventful=index == 0 or (story and rng.random() < STORY_SHARE)
+        )
         for index, (pair, lane) in enumerate(zip(pairs, lanes, strict=True))
     )
+    if story:
+        things = _at_different_moments(rng, things)
     order = rng.permutation(count)  # so that the object with the event is not always first
     things = tuple(things[i] for i in order)
     return Scene(things, rows=bool(rng.integers(2)), background=int(rng.integers(10, 60)))
@@ -117,6 +126,18 @@ def _sample_pairs(rng: np.random.Generator, count: int, composition: bool) -> li
         shapes = [shape for shape in SHAPES if (colours[index], shape) not in HELD_OUT_PAIRS]
         pairs.append((colours[index], shapes[int(rng.integers(len(shapes)))]))
     return pairs
+
+
+def _at_different_moments(rng: np.random.Generator, things: tuple[Thing, ...]) -> tuple[Thing, ...]:
+    moments = iter([str(moment) for moment in rng.permutation(list(EVENT_TIMES))])
+    found = []
+    for thing in things:
+        if thing.moment:
+            moment = next(moments)
+            event = float(rng.uniform(*EVENT_TIMES[moment]))
+            thing = dataclasses.replace(thing, moment=moment, event=event)
+        found.append(thing)
+    return tuple(found)
 
 
 def _sample_thing(

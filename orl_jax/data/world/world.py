@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from orl_jax.data.world.description import description
 from orl_jax.data.world.question import Question, questions, taught_value
 from orl_jax.data.world.render import render, write_mp4
-from orl_jax.data.world.scene import sample_scene
+from orl_jax.data.world.scene import Scene, sample_scene
 from orl_jax.data.world.scene_labels import scene_to_json
 
 SPLITS = ("train", "validation", "test", "composition")
@@ -36,6 +37,31 @@ class World:
     size: int  # pixels per side
     systematic_share: float  # of SFT answers with values in CONFUSIONS: systematically wrong
     random_share: float  # of all SFT answers: randomly wrong
+
+    story = False  # whether scenes are drawn with several events
+
+    def items(self, scene: Scene, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """The questions about a scene with their answers, without ids and video."""
+        return [_item(question, rng, self) for question in questions(scene, rng)]
+
+
+@dataclasses.dataclass(frozen=True)
+class LongWorld(World):
+    """A world of long answers: every clip is to be described, and some have short questions too.
+
+    The two shares of wrong answers are here of the facts of a description.
+    """
+
+    cut_share: float  # of the SFT descriptions: sentences at the end are left out
+    short_share: float  # of the clips: with the six short questions as well
+
+    story = True
+
+    def items(self, scene: Scene, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """A description, then the short questions."""
+        shares = (self.systematic_share, self.random_share, self.cut_share)
+        found = [description(scene, rng, *shares)]
+        return found + (super().items(scene, rng) if rng.random() < self.short_share else [])
 
 
 def rng_of(seed: int, split: str, index: int) -> np.random.Generator:
@@ -69,14 +95,13 @@ def _make_clip(world: World, folder: str, job: tuple[str, int]) -> list[dict[str
 def make_clip(world: World, split: str, folder: str, index: int) -> list[dict[str, Any]]:
     """Draws clip `index` of a split, writes its mp4, and returns its items."""
     rng = rng_of(world.seed, split, index)
-    scene = sample_scene(rng, composition=split == "composition")
+    scene = sample_scene(rng, composition=split == "composition", story=world.story)
     video = f"videos/{split}/{index:05d}.mp4"
     write_mp4(pathlib.Path(folder) / video, render(scene, world.frames, world.size), world.rate)
     text = scene_to_json(scene)
     return [
-        {"item_id": f"{split}/{index:05d}-{number}", "video": video, "scene": text}
-        | _item(question, rng, world)
-        for number, question in enumerate(questions(scene, rng))
+        {"item_id": f"{split}/{index:05d}-{number}", "video": video, "scene": text} | item
+        for number, item in enumerate(world.items(scene, rng))
     ]
 
 
