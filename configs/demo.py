@@ -111,12 +111,6 @@ def data() -> dict:
             "systematic_share": 0.75,  # of the answers (two fifths) whose value can be confused
             "random_share": 0.05,  # of all answers
         },
-        # Of source.name=describe, in addition to the scenes above, whose two shares of wrong
-        # answers are then of the facts of a description.
-        "descriptions": {
-            "cut_share": 0.2,  # of SFT's descriptions: sentences at the end are left out
-            "short_share": 0.0,  # of the clips: with the six short questions as well
-        },
     }
 
 
@@ -124,7 +118,7 @@ def source() -> dict:
     """What scripts/prepare_data.py builds the data set from (docs/own_data.md)."""
     return {
         # shapes (the embedded world, data.scenes) | describe (the same with long answers,
-        # data.descriptions) | shapes_choice (in Video-MME's form) | activitynet_qa | msvd_qa |
+        # configs/describe.py) | shapes_choice (in Video-MME's form) | activitynet_qa | msvd_qa |
         # msrvtt_qa | video_mme | video_chatgpt | vlm_rlaif_sft | vlm_rlaif_init | vlm_rlaif_rl |
         # vlm_rlaif_pairs | own
         "name": "shapes",

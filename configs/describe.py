@@ -27,11 +27,17 @@ def get_config(size: str = "") -> ConfigDict:
         features="data/describe-features" if config.data.features else "",
         response_tokens=72,  # the longest description has 70, and the end token
     )
+    # Here both shares of data.scenes are of the facts of a description.
     config.data.scenes.systematic_share = 0.5  # of the facts (two fifths) that can be confused
-    # The only kind of question needs both phases of the demo's curriculum.
+    config.data.descriptions = ConfigDict(
+        {
+            "cut_share": 0.2,  # of SFT's descriptions: sentences at the end are left out
+            "short_share": 0.0,  # of the clips: with the demo's six short questions as well
+        }
+    )
+    # One phase: all descriptions have difficulty 2. With short questions: questions=7.
     config.sft.update(curriculum=((1.0, (1, 2)),), questions=1)
     config.rl.max_response_tokens = 80
-    config.rl.advantage.mix = 0.0  # a share of the policy's own order pays for length
     config.oracle.name = "facts"
     config.preferences.oracle.inner = "facts"
     if not size:

@@ -30,7 +30,7 @@ def prepare(config: ConfigDict) -> pathlib.Path:
 
     Raises:
       UserError: the folder holds another data set, or one with other settings; a benchmark's files
-        are missing or wrong.
+        are missing or wrong; a world of long answers without its section `data.descriptions`.
     """
     source = BenchmarkSource.of(config.source)
     if source.name in WORLDS:
@@ -49,12 +49,8 @@ def _prepare_world(config: ConfigDict) -> pathlib.Path:
             f"{config.data.folder} holds a benchmark, the config says {config.source.name}; "
             "delete the folder or choose another --config.data.folder"
         )
-    long = config.source.name == DESCRIBE
-    world = (
-        LongWorld(**config.data.scenes, **config.data.descriptions)
-        if long
-        else World(**config.data.scenes)
-    )
+    world = _world(config)
+    long = isinstance(world, LongWorld)
     folder = build(config.data.folder, world, config.data.workers)
     tokenizer = build_word_tokenizer(itertools.chain(_texts(), _descriptions() if long else ()))
     tokenizer.save_pretrained(str(folder / "tokenizer"))
@@ -62,6 +58,17 @@ def _prepare_world(config: ConfigDict) -> pathlib.Path:
         write_video_mme(folder)
     logging.info("data set and tokenizer of %d words are in %s", len(tokenizer), folder)
     return folder
+
+
+def _world(config: ConfigDict) -> World:
+    if config.source.name != DESCRIBE:
+        return World(**config.data.scenes)
+    if "descriptions" not in config.data:
+        raise UserError(
+            f"config.source.name is {DESCRIBE}, but config.data has no section descriptions; "
+            "use --config=configs/describe.py"
+        )
+    return LongWorld(**config.data.scenes, **config.data.descriptions)
 
 
 def _texts() -> Iterator[str]:

@@ -135,8 +135,6 @@ RULES = (
     above("data.scenes.rate", 0, 8),
     fraction("data.scenes.systematic_share", 0.7),
     fraction("data.scenes.random_share", 0.1),
-    fraction("data.descriptions.cut_share", 0.2),
-    fraction("data.descriptions.short_share", 0.0),
     *_size_rules("vision", "width", "layers", "heads", "mlp_width", "patch_size", "unroll"),
     *_size_rules("adapter", "queries", "width", "layers", "heads", "mlp_width", "cross_frequency"),
     *_size_rules("language", "width", "layers", "heads", "kv_heads", "mlp_width", "unroll"),

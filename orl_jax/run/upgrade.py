@@ -54,12 +54,7 @@ _ORACLE = {
 
 # Keys that a section gets, if the configuration has that section.
 ADDED: dict[str, dict[str, Any]] = {
-    "data": {
-        "framing": "crop",
-        "cache_mb": 0,
-        "features": "",
-        "descriptions": {"cut_share": 0.2, "short_share": 0.0},
-    },
+    "data": {"framing": "crop", "cache_mb": 0, "features": ""},
     "model": {"param_dtype": "float32", "vocabulary_chunk": 0},
     "model.vision": {
         "activation": "quick_gelu",

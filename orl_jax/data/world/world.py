@@ -19,6 +19,7 @@ from orl_jax.data.world.question import Question, questions, taught_value
 from orl_jax.data.world.render import render, write_mp4
 from orl_jax.data.world.scene import Scene, sample_scene
 from orl_jax.data.world.scene_labels import scene_to_json
+from orl_jax.run.errors import UserError
 
 SPLITS = ("train", "validation", "test", "composition")
 
@@ -50,12 +51,24 @@ class LongWorld(World):
     """A world of long answers: every clip is to be described, and some have short questions too.
 
     The two shares of wrong answers are here of the facts of a description.
+
+    Raises:
+      UserError: a share of its own is not between 0 and 1.
     """
 
     cut_share: float  # of the SFT descriptions: sentences at the end are left out
     short_share: float  # of the clips: with the six short questions as well
 
     story = True
+
+    def __post_init__(self) -> None:
+        for name in ("cut_share", "short_share"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise UserError(
+                    f"config.data.descriptions.{name} is {value!r}; it must be between 0 and 1. "
+                    f"For example --config.data.descriptions.{name}=0.2"
+                )
 
     def items(self, scene: Scene, rng: np.random.Generator) -> list[dict[str, Any]]:
         """A description, then the short questions."""

@@ -1,13 +1,16 @@
 """Descriptions: true, within their lengths, wrong where SFT is taught wrong; read back as facts."""
 
 import collections
+import dataclasses
 import hashlib
 import json
+import pathlib
+import runpy
 
 import numpy as np
 import pytest
 
-from orl_jax.data.prepare import _descriptions
+from orl_jax.data.prepare import _descriptions, prepare
 from orl_jax.data.source import open_split
 from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.data.world.account import Account, Sight, account_of, taught_account
@@ -20,6 +23,7 @@ from orl_jax.data.world.wording import SENTENCES, TOKENS, length, tell
 from orl_jax.data.world.world import LongWorld, World, make_clip
 from orl_jax.run.errors import UserError
 
+CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 SIZES = {"seed": 3, "train": 4, "validation": 1, "test": 1, "composition": 1, "frames": 4,
          "rate": 8, "size": 32, "systematic_share": 0.5, "random_share": 0.1}  # fmt: skip
 LONG = LongWorld(**SIZES, cut_share=0.2, short_share=0.5)
@@ -181,6 +185,20 @@ def test_the_long_world_is_deterministic_and_may_ask_short_questions(tmp_path):
     (tmp_path / "short" / "world.json").write_text(json.dumps(SIZES))
     with pytest.raises(UserError, match=r"cut_share=None, the config says 0.2"):
         build(tmp_path / "short", LONG)
+
+
+@pytest.mark.parametrize("name", ["cut_share", "short_share"])
+@pytest.mark.parametrize("value", [-0.1, 1.5, True, "half"])
+def test_shares_are_shares(name, value):
+    with pytest.raises(UserError, match=f"data.descriptions.{name} is {value!r}; it must be"):
+        dataclasses.replace(LONG, **{name: value})
+
+
+def test_the_demos_config_refuses_descriptions(tmp_path):
+    config = runpy.run_path(str(CONFIGS / "demo.py"))["get_config"]("tiny").unlock()
+    config.source.name, config.data.folder = "describe", str(tmp_path / "data")
+    with pytest.raises(UserError, match=r"use --config=configs/describe\.py"):
+        prepare(config.lock())
 
 
 def test_the_short_world_is_as_it_was(tmp_path):
