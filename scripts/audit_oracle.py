@@ -38,4 +38,4 @@ def _device_oracles(config: ConfigDict) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, script="audit_oracle")

@@ -37,4 +37,4 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py", default_workdir=".", reads=())
+    cli.run(main, default_config="configs/demo.py", default_workdir=".", script="audit_vicuna")

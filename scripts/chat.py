@@ -137,5 +137,5 @@ if __name__ == "__main__":
         main,
         default_config="configs/demo.py",
         default_workdir=".",
-        reads=("data", "model", "layers", "mesh", "rl.max_response_tokens"),
+        script="chat",
     )

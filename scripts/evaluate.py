@@ -68,8 +68,4 @@ def _show(split: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(
-        main,
-        default_config="configs/demo.py",
-        reads=("data.folder", "data.cache_mb", "evaluation", "mesh"),
-    )
+    cli.run(main, script="evaluate", default_config="configs/demo.py")

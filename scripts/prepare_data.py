@@ -27,4 +27,4 @@ def main(config: ConfigDict, workdir: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_workdir=".")
+    cli.run(main, script="prepare_data", default_workdir=".")

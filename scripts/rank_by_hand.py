@@ -119,4 +119,4 @@ def _announce(session: Session, server: Server, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py", default_workdir=".", reads=("data.folder",))
+    cli.run(main, default_config="configs/demo.py", default_workdir=".", script="rank_by_hand")

@@ -70,5 +70,4 @@ def _frames(evaluations: Sequence[Evaluation], config: ConfigDict) -> Frames:
 
 
 if __name__ == "__main__":
-    clips = ("data.folder", "data.frames", "data.image_size", "data.framing")
-    cli.run(main, default_config="configs/demo.py", reads=(*clips, "judge", "server"))
+    cli.run(main, default_config="configs/demo.py", script="report_benchmarks")

@@ -17,12 +17,13 @@ from ml_collections import ConfigDict
 from orl_jax.evaluation.scoring.generation import DEFAULT
 from orl_jax.evaluation.scoring.judging import Settings
 from orl_jax.evaluation.scoring.predictions import read_predictions
-from orl_jax.evaluation.scoring.protocols import PROTOCOLS, Protocol, comparison, score
+from orl_jax.evaluation.scoring.protocols import JUDGED, PROTOCOLS, Protocol, comparison, score
 from orl_jax.evaluation.scoring.submission import write_submission
 from orl_jax.evaluation.scoring.table import comparison_table, table
 from orl_jax.run import cli
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
+from orl_jax.run.overrides import refuse_all
 from orl_jax.run.reading import read_json
 
 PREDICTIONS = flags.DEFINE_string("predictions", None, "A file of predictions.")
@@ -50,6 +51,8 @@ def main(config: ConfigDict, workdir: str) -> None:
     """Scores `--predictions` by `--protocol`, prints, writes."""
     if not PREDICTIONS.value:
         raise UserError("--predictions is missing; give a file that scripts/evaluate.py wrote")
+    if PROTOCOL.value not in JUDGED:
+        refuse_all(f"with --protocol={PROTOCOL.value}, which asks no judge")
     path = pathlib.Path(PREDICTIONS.value)
     output = pathlib.Path(OUTPUT.value or path.with_name("scores.json"))
     earlier = _read(output)
@@ -84,4 +87,4 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    cli.run(main, default_config="configs/demo.py", default_workdir=".", reads=("judge", "server"))
+    cli.run(main, default_config="configs/demo.py", default_workdir=".", script="score")

@@ -20,7 +20,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from orl_jax.run import command_line, disk
+from orl_jax.run import command_line, disk, overrides
 from orl_jax.run.command_line import FLAGS
 from orl_jax.run.config import validate
 from orl_jax.run.errors import Failure, TrainingHalted, UserError
@@ -45,7 +45,7 @@ def run(
     *,
     default_config: str | None = None,
     default_workdir: str | None = None,
-    reads: Sequence[str] | None = None,
+    script: str | None = None,
 ) -> None:
     """Parses the flags, checks the configuration, calls `main(config, workdir)` and exits.
 
@@ -58,8 +58,8 @@ def run(
       default_config: the file that is used without `--config`.
       default_workdir: the folder that is used without `--workdir`, for scripts that write to no
         run.
-      reads: keys and sections of the config that the script reads, such as "data.folder"; others
-        may not be overridden. None reads all.
+      script: its name in `orl_jax.run.effects.SCRIPTS`: overrides that have no effect in it are
+        refused. None refuses none.
 
     Raises:
       SystemExit: always, with the status.
@@ -67,7 +67,7 @@ def run(
     exit_on_sigterm()
     _print_whatever()
     try:
-        status = _run(main, default_config, default_workdir, reads)
+        status = _run(main, default_config, default_workdir, script)
     except UserError as error:
         status = _report(error, debug=command_line.is_given("debug"))
     except StopRequested as stop:
@@ -131,7 +131,7 @@ def _run(
     main: Main,
     default_config: str | None,
     default_workdir: str | None,
-    reads: Sequence[str] | None,
+    script: str | None,
 ) -> int:
     command_line.define(default_workdir)
     if command_line.is_given("help"):
@@ -140,8 +140,8 @@ def _run(
     config = command_line.parse(default_config)
     _start_logging()
     validate(config)
-    if reads is not None:
-        command_line.refuse_others(reads)
+    if script is not None:
+        overrides.refuse_unused(script, config)
     if _joined():
         processes().join(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     main(config, FLAGS.workdir)

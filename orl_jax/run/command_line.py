@@ -6,7 +6,6 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -49,13 +48,13 @@ def parse(default_config: str | None) -> ConfigDict:
     Raises:
       UserError: an unknown flag or key, a value of another type, no config, no workdir.
     """
-    if _config_path() is None and default_config is not None:
+    if config_path() is None and default_config is not None:
         sys.argv.insert(1, f"--config={default_config}")
     _check_arguments()
-    path = _config_path()
+    path = config_path()
     if path is None:
         raise UserError("--config is missing; for example --config=configs/demo.py")
-    _check_overrides(_load(path), path)
+    _check_overrides(load(path), path)
     try:
         rest = FLAGS(sys.argv)[1:]
     except flags.UnrecognizedFlagError as error:
@@ -77,39 +76,27 @@ def overridden() -> dict[str, Any]:
     Keys that inherit an overridden one count as well: with `--config.server.timeout=5` also
     `oracle.served.timeout`.
     """
-    before, after = _load(_config_path() or ""), FLAGS.config
-    changed = {
-        key: rules.lookup(after, key)
-        for key in rules.keys(after)
-        if not isinstance(rules.lookup(after, key), ConfigDict)
-        and rules.lookup(after, key) != rules.lookup(before, key)
-    }
-    return changed | config_flags.get_override_values(FLAGS["config"])
+    found = changed(load(config_path() or ""), FLAGS.config)
+    return {key: rules.lookup(FLAGS.config, key) for key in found} | given()
 
 
 def is_overridden(key: str) -> bool:
     """Whether the command line sets a key itself, not one that it inherits from."""
-    return key in config_flags.get_override_values(FLAGS["config"])
+    return key in given()
 
 
-def refuse_others(read: Sequence[str]) -> None:
-    """Refuses overrides that a script does not read, as they would have no effect.
+def given() -> dict[str, Any]:
+    """Dotted keys that the command line sets, with their values."""
+    return config_flags.get_override_values(FLAGS["config"])
 
-    Args:
-      read: keys and sections that the script reads.
 
-    Raises:
-      UserError: another one is overridden.
-
-    Example: `refuse_others(("data.folder", "evaluation"))` refuses `--config.rl.steps=9`.
-    """
-    for key in config_flags.get_override_values(FLAGS["config"]):
-        if not any(key == name or key.startswith(f"{name}.") for name in read):
-            known = f"only config.{', config.'.join(read)}" if read else "no key of the config"
-            raise UserError(
-                f"--config.{key} has no effect here: {os.path.basename(sys.argv[0])} reads "
-                f"{known}; leave it out"
-            )
+def changed(before: ConfigDict, after: ConfigDict) -> list[str]:
+    """The dotted keys, without sections, whose values differ."""
+    values = ((key, rules.lookup(after, key)) for key in rules.keys(after))
+    return [
+        key for key, value in values
+        if not isinstance(value, ConfigDict) and value != rules.lookup(before, key)
+    ]  # fmt: skip
 
 
 def _check_workdir(workdir: str | None) -> None:
@@ -150,7 +137,7 @@ def _check_arguments() -> None:
             raise UserError(f"--{name} is not a flag; write flags on the command line")
 
 
-def _load(path: str) -> ConfigDict:
+def load(path: str) -> ConfigDict:
     """The configuration as in its file. The flag loads it again; here its errors become clear."""
     file, _, argument = path.partition(":")
     if not os.path.isfile(file):
@@ -185,7 +172,7 @@ def _check_overrides(config: ConfigDict, path: str) -> None:
             raise UserError(f"config.{override[1]} is not a key of {path}{near}")
 
 
-def _config_path() -> str | None:
+def config_path() -> str | None:
     """The value of --config=PATH or --config PATH; of several the last, as absl has it."""
     found = None
     for argument, following in itertools.pairwise([*sys.argv[1:], None]):

@@ -2,9 +2,10 @@
 
 import logging
 import os
+import re
 import shlex
-import sys
 
+from orl_jax.run import overrides
 from orl_jax.run.metrics import read_metrics
 
 _ACCURACY = "validation/accuracy"
@@ -44,10 +45,11 @@ def log_end(
 
 
 def _next(workdir: str, stage: str, path: str) -> str:
-    """With the flags of this command, as far as the next script has them."""
+    """With the flags of this command, as far as the next script reads them."""
     if stage not in _NEXT:
         return ""
-    given = shlex.join(each for each in sys.argv[1:] if each.startswith("--config"))
+    script = re.search(r"scripts/(\w+)", _NEXT[stage])[1]
+    given = shlex.join(overrides.flags_for(script))
     flags = f"{given or '--config=…'} --workdir={shlex.quote(workdir)}"
     command = _NEXT[stage].format(flags=flags, path=path, workdir=workdir)
     return f"; next: python {command}"

@@ -34,7 +34,7 @@ def ranked(run, tmp_path_factory):
     workdir = str(tmp_path_factory.mktemp("ranked") / "run")
     shutil.copytree(run[1], workdir)
     flags = (f"--config={CONFIG}:tiny", f"--config.data.folder={run[0].data.folder}")
-    flags += (f"--workdir={workdir}", f"--config.sft.init_from={run[0].sft.init_from}")
+    flags += (f"--workdir={workdir}",)
     scripts.run("make_preferences", *flags)
     scripts.run("train_oracle", *flags)
     return run[0], workdir

@@ -39,7 +39,7 @@ def rewarded(run, tmp_path_factory):
     workdir = str(tmp_path_factory.mktemp("rewarded") / "run")
     shutil.copytree(run[1], workdir)
     flags = (f"--config={CONFIG}:tiny", f"--config.data.folder={run[0].data.folder}")
-    flags += (f"--workdir={workdir}", f"--config.sft.init_from={run[0].sft.init_from}")
+    flags += (f"--workdir={workdir}",)
     scripts.run("make_preferences", *flags)
     scripts.run("train_reward", *flags)
     return run[0], workdir

@@ -24,7 +24,8 @@ from orl_jax.run.files import Journal
 from orl_jax.run.lock import Lock
 
 _log = logging.getLogger(__name__)
-PROTOCOLS = ("text", "video_mme", "judge", "generation")
+JUDGED = ("judge", "generation")  # those that ask a served model
+PROTOCOLS = ("text", "video_mme", *JUDGED)
 _TEXT = {
     "normalised": text_match.normalised,
     "exact": text_match.exact,
@@ -86,7 +87,7 @@ def score(path: str | pathlib.Path, protocol: Protocol, progress: bool = False) 
         )
     path = pathlib.Path(path)
     items = read_predictions(path)
-    if protocol.name in ("text", "video_mme"):
+    if protocol.name not in JUDGED:
         need(items, ("reference",), f"--protocol={protocol.name}")
         measures = text_measures(items) if protocol.name == "text" else choice_measures(items)
         return Scored(items, measures, {})
