@@ -195,6 +195,8 @@ def optimizer() -> dict:
         "warmup_steps": 10,
         "schedule": "cosine",  # cosine, to a tenth | constant; after the warm-up
         "weight_decay": 0.0,
+        "beta1": 0.9,
+        "beta2": 0.999,
         "max_grad_norm": 1.0,
     }
 
@@ -251,8 +253,11 @@ def rl() -> dict:
         "group_size": 5,  # G, responses a prompt
         # Prompts at a time in the update, in whole groups; 0 is all (ppo: of a minibatch).
         "micro_batch": 0,
-        "updates_per_rollout": 1,
+        "updates_per_rollout": 1,  # passes over a rollout
+        "minibatches": 1,  # updates in each pass, each on a part of the prompts; ppo has its own
         "max_response_tokens": 10,  # T
+        # Answers without an end: keep | leave_out (ranked, but train nothing; not of direct)
+        "truncated": "keep",
         # Of sampling and of all log-probabilities, in this order:
         "temperature": 1.0,
         "top_k": 0,  # the k likeliest tokens; 0 is all
@@ -287,6 +292,10 @@ def rl() -> dict:
         },
         "clip_low": 0.2,
         "clip_high": 0.2,
+        "clip_dual": 0.0,  # bounds the loss of negative advantages at this ratio, e.g. 3; 0 is off
+        # The sampler's probabilities are rounded otherwise than the update's: tokens are weighted
+        # by their ratio, at most this, e.g. 2; 0 is off (not of ppo)
+        "importance_cap": 0.0,
         "kl_coefficient": 0.02,
         "kl_estimator": "k3",  # k2 | k3 | exact (over the vocabulary) | k1 (kl_coefficient 0 only)
         "entropy_coefficient": 0.0,

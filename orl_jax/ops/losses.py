@@ -9,6 +9,7 @@ full batch and pass it to every call: the micro-batches' losses (and gradients) 
 full batch's.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -45,6 +46,8 @@ def clipped_policy_loss(
     *,
     clip_low: float,
     clip_high: float,
+    clip_dual: float = 0.0,
+    weights: GroupMask | None = None,
     normalisation: str = "token",
     denominator: float | Float[Array, ""] | None = None,
 ) -> PolicyLoss:
@@ -58,6 +61,9 @@ def clipped_policy_loss(
       advantages: one per response, for all of its tokens; or one per token (PPO).
       mask: see the module docstring; values outside are ignored.
       clip_low, clip_high: distances from 1 at which the ratio is clipped, e.g. 0.2 and 0.28.
+      clip_dual: c > 1: where the advantage is negative the surrogate is at least c A, however large
+        the ratio (arXiv 1912.09729, eq. 5; TRL's delta); 0 sets no such bound.
+      weights: factors of the tokens' surrogates, such as `sampler_weights`; constants.
       normalisation, denominator: see `masked_mean`.
 
     Raises:
@@ -73,6 +79,12 @@ def clipped_policy_loss(
     ratio = jnp.exp(jnp.where(inside, log_ratio, 0.0))  # before exp: no overflow from padding
     clipped = jnp.clip(ratio, 1 - clip_low, 1 + clip_high)
     surrogate = jnp.minimum(ratio * advantages, clipped * advantages)
+    if clip_dual:
+        surrogate = jnp.where(
+            advantages < 0, jnp.maximum(surrogate, clip_dual * advantages), surrogate
+        )
+    if weights is not None:
+        surrogate *= jax.lax.stop_gradient(weights)
     low = (ratio < 1 - clip_low) & (advantages < 0)
     high = (ratio > 1 + clip_high) & (advantages > 0)
     return PolicyLoss(
@@ -83,6 +95,26 @@ def clipped_policy_loss(
         clip_high_fraction=masked_mean(high.astype(ratio.dtype), mask),
         tokens=jnp.sum(mask.astype(ratio.dtype)),
     )
+
+
+def sampler_weights(
+    old_log_prob: Float[Array, "*batch T"], sampled_log_prob: Float[Array, "*batch T"], cap: float
+) -> Float[Array, "*batch T"]:
+    """Truncated importance sampling: min(pi_old / pi_sampler, cap), per token.
+
+    Corrects the loss for a sampler whose probabilities differ from the training graph's, by its
+    rounding or another implementation; the cap bounds the variance. Source: Yao et al. 2025, "Your
+    efficient RL framework secretly brings you off-policy RL training"; TRL's
+    vllm_importance_sampling_cap.
+
+    Args:
+      old_log_prob: of the sampled tokens, in the training graph, under the policy that sampled.
+      sampled_log_prob: what the sampler said.
+      cap: above 1, e.g. 2.
+
+    Example: log-probabilities -1 and -1.5, cap 2: e^0.5 = 1.6487.
+    """
+    return jnp.exp(jnp.minimum(old_log_prob - sampled_log_prob, math.log(cap)))
 
 
 def kl_estimate(

@@ -39,3 +39,9 @@ def accumulated(
     shares, *seen = found
     metrics = {name: share.sum(axis=0) for name, share in shares.items()}
     return grads, metrics | {"ratio/max": shares["ratio/max"].max(axis=0)}, tuple(seen)
+
+
+def over_minibatches(metrics: dict[str, Array]) -> dict[str, Array]:
+    """Metrics [minibatches] of one pass to their means; of "ratio/max" the largest."""
+    means = {name: values.mean() for name, values in metrics.items()}
+    return means | {"ratio/max": metrics["ratio/max"].max()}

@@ -47,14 +47,16 @@ def make_algorithm(
     if rl.algorithm == "ppo":
         return Ppo(scorer, optimizer, PpoSettings.of(rl), end_id)
     loss = PolicyLossSettings.of(rl)
-    updates = rl.updates_per_rollout
-    return GrpoRank(scorer, Estimator.of(rl), optimizer, loss, updates, DirectLoss.of(rl))
+    return GrpoRank(
+        scorer, Estimator.of(rl), optimizer, loss,
+        rl.updates_per_rollout, DirectLoss.of(rl), rl.minibatches,
+    )  # fmt: skip
 
 
 def updates_per_step(rl: ConfigDict) -> int:
     """Optimiser updates in one RL step of `config.rl`."""
-    passes = rl.updates_per_rollout
-    return passes * rl.ppo.minibatches if rl.algorithm == "ppo" else passes
+    minibatches = rl.ppo.minibatches if rl.algorithm == "ppo" else rl.minibatches
+    return rl.updates_per_rollout * minibatches
 
 
 def total_steps(rl: ConfigDict, items: int) -> int:

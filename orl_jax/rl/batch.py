@@ -45,6 +45,8 @@ class RolloutBatch(NamedTuple):
       judgement: the Oracle's; None until it has answered.
       old_log_prob: of the policy that sampled the responses, in the training graph; None where
         that is the policy before the update, which then scores them itself.
+      counted: which responses train; None is all. The others are ranked and paid like all, and
+        left out of every sum over tokens.
     """
 
     media: Float[Array, "B ..."]
@@ -52,10 +54,12 @@ class RolloutBatch(NamedTuple):
     responses: Responses
     judgement: Judgement | None = None
     old_log_prob: Float[Array, "B G T"] | None = None
+    counted: Bool[Array, "B G"] | None = None
 
     def kept(self) -> Bool[Array, "B G T"]:
-        """Tokens that count: of responses, in groups with a valid ranking."""
-        return self.responses.mask & self.judgement.valid[:, None, None]
+        """Tokens that count: of counted responses, in groups with a valid ranking."""
+        kept = self.responses.mask & self.judgement.valid[:, None, None]
+        return kept if self.counted is None else kept & self.counted[..., None]
 
 
 class Ranked(NamedTuple):

@@ -21,14 +21,21 @@ from jaxtyping import Array, Bool, Float
 
 from orl_jax.models.params import combine
 from orl_jax.models.vlm import VLM
-from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, mask_denominator, masked_mean
+from orl_jax.ops.losses import (
+    clipped_policy_loss,
+    kl_estimate,
+    mask_denominator,
+    masked_mean,
+    sampler_weights,
+)
 from orl_jax.rl import rl_metrics
-from orl_jax.rl.accumulation import accumulated
+from orl_jax.rl.accumulation import accumulated, over_minibatches
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.direct import DirectLoss, groups_with_order
 from orl_jax.rl.estimators import Estimator
+from orl_jax.rl.minibatches import minibatch_order, pass_keys
 from orl_jax.rl.policy_loss import PolicyLossSettings
-from orl_jax.rl.scorer import Scorer, States
+from orl_jax.rl.scorer import Scorer, States, strided
 from orl_jax.training.state import TrainState, apply_gradients, checked
 
 
@@ -77,7 +84,8 @@ class GrpoRank:
       optimizer: of the trained parameters.
       loss: see `PolicyLossSettings`.
       direct: a loss of the order in place of the clipped one.
-      updates_per_rollout: updates on the whole rollout, one after the other.
+      updates_per_rollout: passes over the rollout, one after the other.
+      minibatches: updates in each pass, each on a part of the prompts, drawn anew.
 
     Example:
 
@@ -91,6 +99,7 @@ class GrpoRank:
     loss: PolicyLossSettings = PolicyLossSettings()
     updates_per_rollout: int = 1
     direct: DirectLoss | None = None
+    minibatches: int = 1
 
     def step(
         self,
@@ -99,7 +108,7 @@ class GrpoRank:
         banned: Bool[Array, " V"],
         batch: RolloutBatch,
     ) -> tuple[TrainState, dict[str, Array], Ranked]:
-        """Scores the rollout, then updates `updates_per_rollout` times on all of it.
+        """Scores the rollout, then passes over it `updates_per_rollout` times, in `minibatches`.
 
         Args:
           state: `trained` are the adapters, `reference` their frozen copy.
@@ -108,18 +117,31 @@ class GrpoRank:
           batch: whole groups with their judgement.
 
         Returns:
-          The new state (see `checked`), the metrics of the last update by the names that
+          The new state (see `checked`), the metrics of the last pass by the names that
           `metrics.jsonl` has, and what was made of each response.
         """
         scored = self._score(state, frozen, banned, batch)
-        constants = self._constants(state, frozen, banned, batch)
 
-        def update(state: TrainState, _: None) -> tuple[TrainState, tuple]:
-            grads, metrics, ranked, old = self._gradient(constants, scored, state.trained)
+        def update(state: TrainState, part: Scored) -> tuple[TrainState, tuple]:
+            constants = self._constants(state, frozen, banned, part.batch)
+            grads, metrics, ranked, old = self._gradient(constants, part, state.trained)
             metrics["grad_norm"] = optax.tree.norm(grads)
             return apply_gradients(state, grads, self.optimizer), (metrics, ranked, old)
 
-        after, history = jax.lax.scan(update, state, length=self.updates_per_rollout)
+        def one_pass(state: TrainState, key: Array) -> tuple[TrainState, tuple]:
+            if self.minibatches == 1:
+                return update(state, scored)
+            order = minibatch_order(key, batch)
+            parts = jax.tree.map(
+                lambda x: strided(x[order], order.size // self.minibatches), scored
+            )
+            state, (metrics, *seen) = jax.lax.scan(update, state, parts)
+            back = jnp.argsort(order)
+            seen = jax.tree.map(lambda x: x[back], self.scorer.join(seen))
+            return state, (over_minibatches(metrics), *seen)
+
+        keys = pass_keys(state, self.updates_per_rollout)
+        after, history = jax.lax.scan(one_pass, state, keys)
         metrics, ranked, old = jax.tree.map(lambda values: values[-1], history)
         metrics |= rl_metrics.of_ranks(ranked, batch)
         metrics |= rl_metrics.of_sampler(batch.responses, old)
@@ -138,7 +160,7 @@ class GrpoRank:
             found = scorer.policy_log_prob(reference, banned, batch)
         # With one update, the old policy is the current one and is scored with it.
         old = batch.old_log_prob
-        if old is None and self.updates_per_rollout > 1:
+        if old is None and self.updates_per_rollout * self.minibatches > 1:
             old = scorer.policy_log_prob(combine(frozen, state.trained), banned, batch)
         return Scored(batch, found, old)
 
@@ -199,9 +221,11 @@ class GrpoRank:
         old = jax.lax.stop_gradient(current.log_prob) if old is None else old
         reference = self._reference(constants, part)
         ranked = self.estimator(old, batch, reference)
+        cap, sampled = settings.importance_cap, batch.responses.log_prob
         policy = clipped_policy_loss(
             current.log_prob, old, ranked.advantages, mask,
-            clip_low=settings.clip_low, clip_high=settings.clip_high,
+            clip_low=settings.clip_low, clip_high=settings.clip_high, clip_dual=settings.clip_dual,
+            weights=sampler_weights(old, sampled, cap) if cap else None,
             normalisation=settings.normalisation, denominator=denominator,
         )  # fmt: skip
         if self.direct:

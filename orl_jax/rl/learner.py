@@ -117,7 +117,7 @@ class Learner:
             with clock("oracle"):
                 answer = pending.answer()
             with clock("score"):
-                rollout = self._judged(pending.batch, answer.rankings)
+                rollout = self._judged(pending, answer.rankings)
             with clock("update"):
                 state, values, ranked = self._update(state, rollout)
         if (step + 1) % self.settings.rollouts_every == 0 or step == 0:
@@ -190,16 +190,20 @@ class Learner:
         answer = self._asker.begin(make_requests(items, texts, self.settings.videos))
         return PendingRollout(items, rollout, lengths, texts, answer)
 
-    def _judged(self, rollout: RolloutBatch, rankings: list[Ranking]) -> RolloutBatch:
-        """The rollout with what the Oracle says about it."""
+    def _judged(self, pending: PendingRollout, rankings: list[Ranking]) -> RolloutBatch:
+        """The rollout with what the Oracle says about it, and which responses train."""
         if self.settings.needs_scores and any(r.valid and not r.scores for r in rankings):
             raise UserError(
                 f"config.rl.algorithm is {self.settings.needs_scores}, which needs scores, and the "
                 f"Oracle {self.settings.oracle} gives only an order; choose grpo_rank, or an "
                 "Oracle that gives scores"
             )
-        judgement = self.policy.layout.rows(Judgement.of(rankings))
-        return rollout._replace(judgement=judgement)
+        rows = self.policy.layout.rows
+        rollout = pending.batch._replace(judgement=rows(Judgement.of(rankings)))
+        if not self.settings.leave_out_truncated:
+            return rollout
+        ended = [[not truncated for _, truncated in group] for group in pending.texts]
+        return rollout._replace(counted=rows(np.array(ended)))
 
     def _update(
         self, state: TrainState, batch: RolloutBatch

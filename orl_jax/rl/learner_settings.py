@@ -21,6 +21,7 @@ class LearnerSettings:
       reference_refresh: "never" | "epoch": when the reference becomes the current policy.
       needs_scores: the algorithm that needs an Oracle's scores, or "".
       oracle: its name, for messages.
+      leave_out_truncated: whether responses without an end token train nothing.
       overlap, lag: what runs while the Oracle is asked; see `orl_jax.rl.learner`.
     """
 
@@ -33,6 +34,7 @@ class LearnerSettings:
     reference_refresh: str = "never"
     needs_scores: str = ""
     oracle: str = ""
+    leave_out_truncated: bool = False
     overlap: bool = False
     lag: bool = False
 
@@ -50,6 +52,7 @@ class LearnerSettings:
             reference_refresh=rl.reference_refresh,
             needs_scores=rl.algorithm if rl.algorithm in NEED_SCORES else "",
             oracle=oracle.name,
+            leave_out_truncated=rl.truncated == "leave_out",
             overlap=oracle.overlap,
             lag=bool(oracle.lag),
         )

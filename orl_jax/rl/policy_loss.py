@@ -13,6 +13,8 @@ class PolicyLossSettings:
 
     Attributes:
       clip_low, clip_high: the importance ratio is clipped to [1 - clip_low, 1 + clip_high].
+      clip_dual: bounds the loss of negative advantages; 0 is off; see `ops.losses`.
+      importance_cap: of the weights that correct for the sampler's rounding; 0 is off.
       kl_coefficient: weight of the KL to the reference.
       kl_estimator: "k2" | "k3" | "exact" (over the vocabulary); "k1" only with a coefficient of 0,
         to log it: its expected gradient is 0. The others with a coefficient of 0 are not computed.
@@ -29,6 +31,8 @@ class PolicyLossSettings:
     kl_estimator: str = "k3"
     entropy_coefficient: float = 0.0
     normalisation: str = "token"
+    clip_dual: float = 0.0
+    importance_cap: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kl_estimator == "k1" and self.kl_coefficient:
@@ -47,6 +51,8 @@ class PolicyLossSettings:
             kl_estimator=rl.kl_estimator,
             entropy_coefficient=rl.entropy_coefficient,
             normalisation=rl.normalisation,
+            clip_dual=rl.clip_dual,
+            importance_cap=rl.importance_cap,
         )
 
     @property

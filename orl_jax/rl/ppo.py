@@ -44,6 +44,7 @@ from orl_jax.rl import rl_metrics
 from orl_jax.rl.accumulation import accumulated
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import penalties_of
+from orl_jax.rl.minibatches import minibatch_order, pass_keys
 from orl_jax.rl.scorer import Scorer, strided
 from orl_jax.training.state import TrainState, apply_gradients, checked
 
@@ -145,16 +146,13 @@ class Ppo:
             return apply_gradients(state, grads, self.optimizer), metrics
 
         def one_pass(state: TrainState, key: Array) -> tuple[TrainState, dict[str, Array]]:
-            order = jax.random.permutation(key, batch.judgement.valid.shape[0])
+            order = minibatch_order(key, batch)
             size = order.size // self.settings.minibatches
             parts = jax.tree.map(lambda x: strided(x[order], size), (batch, constants))
             return jax.lax.scan(update, state, parts)
 
-        # A number that the sampler, which folds in the index of a token, never reaches.
-        key = jax.random.fold_in(state.step_key(), 2**31 - 1)
-        after, history = jax.lax.scan(
-            one_pass, state, jax.random.split(key, self.settings.updates_per_rollout)
-        )
+        keys = pass_keys(state, self.settings.updates_per_rollout)
+        after, history = jax.lax.scan(one_pass, state, keys)
         metrics = jax.tree.map(lambda values: values[-1, -1], history)
         metrics["value/explained"] = explained(constants.values, constants.returns, kept)
         ranked = self._ranked(constants, batch)

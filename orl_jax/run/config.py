@@ -45,8 +45,10 @@ def validate(config: ConfigDict) -> None:
     algorithm, oracle = lookup(config, "rl.algorithm"), lookup(config, "oracle.name")
     if algorithm == "ppo":
         _check_divides(config, "rl.ppo.minibatches", "rl.batch_size")
-        _check_minibatch(config)
+        _check_minibatch(config, "rl.ppo.minibatches")
     else:
+        _check_divides(config, "rl.minibatches", "rl.batch_size")
+        _check_minibatch(config, "rl.minibatches")
         _check_kl(config)
     if algorithm in NEED_SCORES and oracle in GIVE_NO_SCORES:
         raise UserError(
@@ -187,18 +189,17 @@ def _check_divides(config: ConfigDict, part_key: str, whole_key: str) -> None:
     )
 
 
-def _check_minibatch(config: ConfigDict) -> None:
-    """PPO updates on minibatches, so a micro-batch is a part of one."""
-    keys = ("rl.batch_size", "rl.ppo.minibatches", "rl.micro_batch")
+def _check_minibatch(config: ConfigDict, minibatches: str) -> None:
+    """Updates are on minibatches, so a micro-batch is a part of one."""
+    keys = ("rl.batch_size", minibatches, "rl.micro_batch")
     batch, parts, micro = (lookup(config, key) for key in keys)
     if MISSING in (batch, parts, micro) or not micro or batch // parts % micro == 0:
         return
     size = batch // parts
     divisors = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
     raise UserError(
-        f"config.rl.micro_batch is {micro}; with PPO it must divide the {size} prompts of a "
-        f"minibatch, config.rl.batch_size / config.rl.ppo.minibatches: choose one of {divisors}, "
-        "or 0"
+        f"config.rl.micro_batch is {micro}; it must divide the {size} prompts of a minibatch, "
+        f"config.rl.batch_size / config.{minibatches}: choose one of {divisors}, or 0"
     )
 
 

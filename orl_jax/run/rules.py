@@ -39,6 +39,10 @@ def _optimizer_rules(section: str) -> tuple[Rule, ...]:
         at_least(f"{section}.warmup_steps", 0, 10),
         one_of(f"{section}.schedule", ("cosine", "constant")),
         at_least(f"{section}.weight_decay", 0, 0.01),
+        *(
+            Rule(f"{section}.{beta}", lambda v: 0 <= v < 1, "in [0, 1)", usual)
+            for beta, usual in (("beta1", 0.9), ("beta2", 0.999))
+        ),
         above(f"{section}.max_grad_norm", 0, 1.0),
     )
 
@@ -170,12 +174,14 @@ RULES = (
     at_least("rl.group_size", 2, 5, ": a single answer has no rank"),
     at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
     at_least("rl.updates_per_rollout", 1, 1),
+    at_least("rl.minibatches", 1, 1),
     one_of("rl.algorithm", ("grpo_rank", "grpo", "ppo", "direct")),
     above("rl.temperature", 0, 1.0),
     at_least("rl.top_k", 0, 0, ": tokens; 0 is all"),
     Rule("rl.top_p", lambda v: 0 < v <= 1, "in (0, 1]", 1.0),
     Rule("rl.min_p", lambda v: 0 <= v < 1, "in [0, 1)", 0.0),
     at_least("rl.max_response_tokens", 1, 12),
+    one_of("rl.truncated", ("keep", "leave_out")),
     one_of("rl.advantage.form", ("signed", "printed", "linear", "zscore")),
     fraction("rl.advantage.mix", 0.0),
     one_of("rl.advantage.predicted", ("sum", "mean", "ratio")),
@@ -191,6 +197,8 @@ RULES = (
     at_least("rl.ppo.kl_reward", 0, 0.1),
     Rule("rl.clip_low", lambda v: 0 < v <= 1, "in (0, 1]", 0.2),
     above("rl.clip_high", 0, 0.2),
+    Rule("rl.clip_dual", lambda v: v == 0 or 1 < v < math.inf, "0 (off) or above 1", 3.0),
+    Rule("rl.importance_cap", lambda v: v == 0 or 1 < v < math.inf, "0 (off) or above 1", 2.0),
     at_least("rl.kl_coefficient", 0, 0.02),
     one_of("rl.kl_estimator", ("k3", "k2", "exact", "k1")),
     at_least("rl.entropy_coefficient", 0, 0.0),

@@ -52,6 +52,8 @@ _ORACLE = {
     "embedding": {"model": "", "batch_size": 64, "near": "reference"},
 }
 
+_ADAM = {"rates": [], "beta1": 0.9, "beta2": 0.999}
+
 # Keys that a section gets, if the configuration has that section.
 ADDED: dict[str, dict[str, Any]] = {
     "data": {"framing": "crop", "cache_mb": 0, "features": ""},
@@ -82,11 +84,15 @@ ADDED: dict[str, dict[str, Any]] = {
         "dtype": "float32",
         **_QUANTISATION,
     },
-    **{stage: {"rates": []} for stage in ("vision", "sft", "reward", "ranker", "rl")},
+    **{stage: dict(_ADAM) for stage in ("vision", "sft", "reward", "ranker")},
     "rl": {
-        "rates": [],
+        **_ADAM,
         "epochs": 0,
         "direct": {"loss": "dpo", "beta": 0.1},
+        "truncated": "keep",
+        "minibatches": 1,
+        "clip_dual": 0.0,
+        "importance_cap": 0.0,
         "top_k": 0,
         "top_p": 1.0,
         "min_p": 0.0,

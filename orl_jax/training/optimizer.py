@@ -22,6 +22,7 @@ class OptimizerSettings:
       warmup_steps: updates of a linear warm-up from 0.
       schedule: after the warm-up: "cosine", to a tenth | "constant".
       weight_decay: of AdamW.
+      beta1, beta2: of AdamW: decay of the running means of gradients and of their squares.
       max_grad_norm: gradients with a larger norm are scaled down to it.
       rates: pairs (regex, factor) that scale the learning rate of parameters by their path.
     """
@@ -32,6 +33,8 @@ class OptimizerSettings:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     rates: tuple[tuple[str, float], ...] = ()
+    beta1: float = 0.9
+    beta2: float = 0.999
 
     @classmethod
     def of(cls, section: ConfigDict) -> "OptimizerSettings":
@@ -43,6 +46,8 @@ class OptimizerSettings:
             weight_decay=section.weight_decay,
             max_grad_norm=section.max_grad_norm,
             rates=tuple((regex, factor) for regex, factor in section.rates),
+            beta1=section.beta1,
+            beta2=section.beta2,
         )
 
 
@@ -74,7 +79,7 @@ def make_optimizer(
     """AdamW under a schedule; see `make_schedule`."""
     parts = [
         optax.clip_by_global_norm(settings.max_grad_norm),
-        optax.adamw(schedule, weight_decay=settings.weight_decay),
+        optax.adamw(schedule, settings.beta1, settings.beta2, weight_decay=settings.weight_decay),
     ]
     if settings.rates:
         parts.append(scale_by_path(settings.rates))

@@ -15,6 +15,7 @@ from orl_jax.ops.losses import (
     kl_estimate,
     mask_denominator,
     masked_mean,
+    sampler_weights,
 )
 
 compiled = settings(deadline=None, max_examples=60)  # a new shape compiles, which takes time
@@ -46,6 +47,25 @@ def test_clipped_loss_by_hand(mode):
     assert float(out.clip_low_fraction) == 0.25
     assert float(out.clip_high_fraction) == 0.25
     assert float(out.tokens) == 4
+
+
+def test_bounds_and_weights_by_hand():
+    # A = -1 and ratios 0.5, 1.5, 4: -0.8, -1.5, -4; bounded at 3: -3. A = 2: 1, 2.56, 2.56.
+    ratio = jnp.array([[0.5, 1.5, 4.0], [0.5, 1.5, 4.0]])
+    old, advantages = jnp.full((2, 3), -1.0), jnp.array([-1.0, 2.0])
+    loss = functools.partial(loss_of, old + jnp.log(ratio), old, advantages, jnp.ones((2, 3)))
+    assert float(loss().loss) == pytest.approx((6.3 - 6.12) / 6, abs=1e-6)
+    assert float(loss(clip_dual=3.0).loss) == pytest.approx((5.3 - 6.12) / 6, abs=1e-6)
+    weights = jnp.array([[1.0, 2.0, 0.0], [0.0, 0.0, 0.5]])
+    expected = -(-0.8 - 2 * 1.5 + 0.5 * 2.56) / 6
+    assert float(loss(weights=weights).loss) == pytest.approx(expected, abs=1e-6)
+
+
+def test_sampler_weights_by_hand():
+    found = sampler_weights(jnp.array([-1.0, -1.0, -1.0]), jnp.array([-1.5, -3.0, -0.5]), 2.0)
+    np.testing.assert_allclose(found, [np.exp(0.5), 2.0, np.exp(-0.5)], rtol=1e-6)
+    far = sampler_weights(jnp.array([0.0]), jnp.array([-1e9]), 2.0)  # no overflow
+    assert float(far[0]) == pytest.approx(2.0)
 
 
 def test_clipping_stops_the_gradient():

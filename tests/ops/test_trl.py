@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from orl_jax.ops.advantages import standardised_advantages
-from orl_jax.ops.losses import clipped_policy_loss, kl_estimate, masked_mean
+from orl_jax.ops.losses import (
+    clipped_policy_loss,
+    kl_estimate,
+    masked_mean,
+    sampler_weights,
+)
 
 torch = pytest.importorskip("torch", reason="parity: pip install -e .[torch]")
 trainer = pytest.importorskip("trl.trainer.grpo_trainer", reason="parity: pip install -e .[peers]")
@@ -32,7 +37,7 @@ def tensors():
     return [np.asarray(value, np.float32) for value in values]
 
 
-def loss_of_trl(tensors, loss_type):
+def loss_of_trl(tensors, loss_type, delta=None, weights=None):
     """TRL's loss and its gradient with respect to the log-probabilities."""
     flat = [torch.tensor(x.reshape(B * G, *x.shape[2:])) for x in tensors]
     log_prob, old, reference, entropy, advantages, mask = flat
@@ -41,10 +46,11 @@ def loss_of_trl(tensors, loss_type):
         _get_per_token_logps_and_entropies=lambda *_, **__: (log_prob, entropy, None),
         aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None,
         importance_sampling_level="token", beta=BETA, loss_type=loss_type,
-        epsilon_low=LOW, epsilon_high=HIGH, use_vllm=False, max_completion_length=T,
+        epsilon_low=LOW, epsilon_high=HIGH, max_completion_length=T,
+        use_vllm=weights is not None, vllm_importance_sampling_correction=True,
         current_gradient_accumulation_steps=1, model=types.SimpleNamespace(training=True),
         args=types.SimpleNamespace(
-            use_bias_correction_kl=False, delta=None, steps_per_generation=1
+            use_bias_correction_kl=False, delta=delta, steps_per_generation=1
         ),
         _entropy_bonus_enabled=True, use_adaptive_entropy=False, entropy_coef=ENTROPY,
         accelerator=types.SimpleNamespace(
@@ -59,16 +65,18 @@ def loss_of_trl(tensors, loss_type):
         "completion_mask": mask, "advantages": advantages, "old_per_token_logps": old,
         "ref_per_token_logps": reference, "num_items_in_batch": mask.sum(),
     }  # fmt: skip
+    if weights is not None:
+        inputs["importance_sampling_ratio"] = torch.tensor(np.array(weights).reshape(B * G, T))
     loss = trainer.GRPOTrainer._compute_loss(itself, None, inputs)
     loss.backward()
     return float(loss.detach()), log_prob.grad.numpy().reshape(B, G, T)
 
 
-def our_loss(log_prob, old, reference, entropy, advantages, mask, normalisation):
+def our_loss(log_prob, old, reference, entropy, advantages, mask, normalisation, **options):
     """The loss as `GrpoRank` composes it; TRL's entropy term is always a mean over tokens."""
     policy = clipped_policy_loss(
         log_prob, old, advantages, mask,
-        clip_low=LOW, clip_high=HIGH, normalisation=normalisation,
+        clip_low=LOW, clip_high=HIGH, normalisation=normalisation, **options,
     )  # fmt: skip
     kl = masked_mean(kl_estimate(log_prob, reference, "k3", mask), mask, normalisation)
     return policy.loss + BETA * kl - ENTROPY * masked_mean(entropy, mask)
@@ -82,6 +90,38 @@ def test_loss_and_gradient_match_trl(tensors, loss_type):
     assert float(ours[0]) == pytest.approx(expected, abs=1e-5)
     np.testing.assert_allclose(ours[1], gradient, atol=1e-5)
     assert np.abs(gradient).max() > 1e-3
+
+
+def test_the_bound_of_negative_advantages_is_the_delta_of_trl(tensors):
+    log_prob, old, *rest = tensors
+    apart = [old + 4 * (log_prob - old), old, *rest]  # ratios above 1.5
+    expected, gradient = loss_of_trl(apart, "dapo", delta=1.5)
+    arrays = [jnp.asarray(x) for x in apart]
+    ours = jax.value_and_grad(lambda *x: our_loss(*x, "token", clip_dual=1.5))(*arrays)
+    assert float(ours[0]) == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(ours[1], gradient, atol=1e-5)
+    assert abs(expected - loss_of_trl(apart, "dapo")[0]) > 1e-3
+
+
+def test_truncated_importance_sampling_matches_trl(tensors):
+    """TRL's trainer computes the weights before the loss; they are factors of the policy's term."""
+    log_prob, old, reference, entropy, advantages, mask = (jnp.asarray(x) for x in tensors)
+    sampled = old + 0.4 * jnp.array(np.random.default_rng(7).normal(size=old.shape), jnp.float32)
+    weights = sampler_weights(old, sampled, 1.5)
+    np.testing.assert_allclose(weights, np.minimum(np.exp(old - sampled), 1.5), rtol=1e-6)
+    assert 0.1 < float((weights > 1.499).mean()) < 0.5
+
+    def ours(log_prob):
+        policy = clipped_policy_loss(
+            log_prob, old, advantages, mask, clip_low=LOW, clip_high=HIGH, weights=weights
+        )
+        kl = masked_mean(kl_estimate(log_prob, reference, "k3", mask), mask)
+        return policy.loss + BETA * kl - ENTROPY * masked_mean(entropy, mask)
+
+    expected, gradient = loss_of_trl(tensors, "dapo", weights=weights)
+    value, slope = jax.value_and_grad(ours)(log_prob)
+    assert float(value) == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(slope, gradient, atol=1e-5)
 
 
 def test_advantages_match_trl():

@@ -33,6 +33,7 @@ from orl_jax.rl.batch import Judgement, RolloutBatch
 from orl_jax.rl.direct import DirectLoss
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.grpo_rank import GrpoRank
+from orl_jax.rl.minibatches import minibatch_order, pass_keys
 from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.rl.ppo import PpoSettings
 from orl_jax.rl.scorer import Scorer
@@ -53,10 +54,19 @@ ADAM = make_optimizer(OptimizerSettings(0.02), optax.constant_schedule(0.02))
 
 
 def make_step(
-    optimizer=SGD, donate=(), estimator=SIGNED, updates=1, loss=LOSS, direct=None, **scorer
+    optimizer=SGD,
+    donate=(),
+    estimator=SIGNED,
+    updates=1,
+    loss=LOSS,
+    direct=None,
+    minibatches=1,
+    **scorer,
 ):
     given = {"temperature": 0.7, "micro_batch": 2, "vocabulary_chunk": 5} | scorer
-    algorithm = GrpoRank(Scorer(make_vlm(), **given), estimator, optimizer, loss, updates, direct)
+    algorithm = GrpoRank(
+        Scorer(make_vlm(), **given), estimator, optimizer, loss, updates, direct, minibatches
+    )
     return jax.jit(algorithm.step, donate_argnums=donate)
 
 
@@ -250,6 +260,43 @@ def test_gradients_of_micro_batches_add_up_and_a_trained_adapter_learns_too(step
     assert np.mean(np.array(moved) > 1e-6) > 0.9
 
 
+def test_minibatches_are_updates_one_after_the_other(step):
+    """Two passes of two minibatches are four updates on two prompts each."""
+    state, frozen, batch, _, (_, old, _) = constants()
+    batch = judged(batch, valid=jnp.ones(B, bool))
+    whole = make_step(updates=2, minibatches=2, micro_batch=1)
+    after, metrics, ranked = whole(state, frozen, BANNED, batch)
+    once = make_step(micro_batch=1)
+    expected, ratios = state, []
+    for key in pass_keys(state, 2):
+        order = minibatch_order(key, batch)
+        for part in range(2):
+            some = jax.tree.map(lambda x: x[order[part::2]], batch._replace(old_log_prob=old))  # noqa: B023
+            expected, found, _ = once(expected, frozen, BANNED, some)
+            ratios.append(float(found["ratio/max"]))
+    for path, value in flatten(expected.trained).items():
+        np.testing.assert_allclose(flatten(after.trained)[path], value, atol=1e-5, err_msg=path)
+    assert float(metrics["ratio/max"]) == pytest.approx(max(ratios[2:]), abs=1e-4)
+    one = step(state, frozen, BANNED, batch)[2]  # in the order of the batch, as in one update
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-5), ranked, one)
+    assert int(after.step) == int(state.step) + 1
+
+
+def test_responses_that_do_not_count_are_in_no_sum(step):
+    state, frozen, batch, *_ = constants()
+    counted = jnp.ones((B, G), bool).at[0, 1].set(False).at[3].set(False)
+    after, metrics, ranked = step(state, frozen, BANNED, batch._replace(counted=counted))
+    kept = (batch.responses.mask & counted[..., None]) & batch.judgement.valid[:, None, None]
+    masked = batch._replace(responses=batch.responses._replace(mask=kept))
+    expected, other, _ = step(state, frozen, BANNED, masked)
+    assert float(metrics["kl"]) == pytest.approx(float(other["kl"]), abs=1e-6)
+    whole = step(state, frozen, BANNED, batch)[2]
+    np.testing.assert_array_equal(ranked.advantages, whole.advantages)  # paid like all
+    assert float(metrics["kl"]) != pytest.approx(
+        float(step(state, frozen, BANNED, batch)[1]["kl"]), abs=1e-6
+    )
+
+
 def test_invalid_groups_have_no_influence(step):
     state, frozen = make_state(drift=0.1)
     batch = make_batch()
@@ -374,6 +421,7 @@ def test_settings_are_those_of_the_config():
     config = demo.get_config().unlock()
     config.model.vocabulary_chunk = 7
     config.rl.update(
+        clip_dual=3.0, importance_cap=2.0, minibatches=4,
         temperature=0.9, micro_batch=8, clip_low=0.1, clip_high=0.3, kl_coefficient=0.5,
         kl_estimator="exact", entropy_coefficient=0.25, normalisation="constant",
         updates_per_rollout=2, top_k=20, top_p=0.9, min_p=0.1,
@@ -391,8 +439,9 @@ def test_settings_are_those_of_the_config():
         ),
         Estimator("grpo_rank", "printed", mix=0.75, discount="product", predicted="mean"),
         SGD,
-        PolicyLossSettings(0.1, 0.3, 0.5, "exact", 0.25, "constant"),
+        PolicyLossSettings(0.1, 0.3, 0.5, "exact", 0.25, "constant", 3.0, 2.0),
         updates_per_rollout=2,
+        minibatches=4,
     )
     config.rl.algorithm = "grpo"
     assert make_algorithm(config, model, SGD, **given).estimator.form == "standardised"

@@ -72,7 +72,7 @@ def by_hand(config, workdir, steps):
             # before update `step`, by the policy before update `step - 1`
             sampler = jax.tree.map(np.array, states[max(step - 1, 0)])
             pending = learner._take(sampler, step, next(batches))
-            rollout = learner._judged(pending.batch, pending.answer().rankings)
+            rollout = learner._judged(pending, pending.answer().rankings)
             old = policy.score(sampler, frozen, banned, rollout)
             batch = rollout._replace(old_log_prob=old)
             state = jax.tree.map(lambda x: jax.device_put(np.array(x)), states[-1])

@@ -118,7 +118,7 @@ def test_a_micro_batch_of_ppo_divides_its_minibatch() -> None:
     rules.validate(config)
     config.rl.micro_batch = 6
     assert message(config) == (
-        "config.rl.micro_batch is 6; with PPO it must divide the 4 prompts of a minibatch, "
+        "config.rl.micro_batch is 6; it must divide the 4 prompts of a minibatch, "
         "config.rl.batch_size / config.rl.ppo.minibatches: choose one of 1, 2, 4, or 0"
     )
 

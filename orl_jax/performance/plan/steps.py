@@ -32,6 +32,7 @@ from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.performance.plan.run_shapes import RunShapes
 from orl_jax.performance.plan.shapes import Shapes
 from orl_jax.rl import device_policy
+from orl_jax.rl.algorithms import updates_per_step
 from orl_jax.training import sft
 from orl_jax.training.optimizer import OptimizerSettings, make_schedule
 
@@ -211,7 +212,7 @@ def _score(resident: RunShapes) -> Step:
     """Log-probabilities of one policy, without gradient, as all algorithms take them."""
     settings, score = resident.shapes.config.rl, resident.algorithm.scorer.policy_log_prob
     # The reference, and the old policy where that is not the current one.
-    calls = 1 + (settings.algorithm == "ppo" or settings.updates_per_rollout > 1)
+    calls = 1 + (settings.algorithm == "ppo" or updates_per_step(settings) > 1)
     function = jax.jit(score, out_shardings=resident.shapes.layout.batch)
     args = (resident.params, resident.banned, resident.batch)
     alive = (resident.always, resident.batch)
