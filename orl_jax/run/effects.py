@@ -56,6 +56,9 @@ POOLED = (
 )  # fmt: skip
 
 
+SAMPLED = ("rl.temperature", "rl.top_k", "rl.top_p", "rl.min_p")
+
+
 def _of_oracle(section: str, *scripts: str) -> tuple[Condition, ...]:
     return (
         *(
@@ -74,10 +77,21 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(("rl.grpo",), (Need("rl.algorithm", ("grpo",)),)),
     Condition(("rl.advantage",), (Need("rl.algorithm", ("grpo_rank",)),)),
     Condition(("rl.advantage.mix",), (Need("rl.advantage.form", ("signed",)),)),
-    Condition(("rl.advantage.discount",), (Need("rl.advantage.form", ("signed", "printed")),)),
     Condition(
-        ("rl.kl_coefficient", "rl.kl_estimator", "rl.normalisation"),
-        (Need("rl.algorithm", ("grpo_rank", "grpo")),),
+        ("rl.advantage.discount", "rl.advantage.predicted"),
+        (Need("rl.advantage.form", ("signed", "printed")),),
+    ),
+    Condition(("rl.direct",), (Need("rl.algorithm", ("direct",)),)),
+    Condition(("rl.direct.beta",), (Need("rl.direct.loss", (), ("best_of",)),)),
+    Condition(
+        ("rl.kl_coefficient", "rl.kl_estimator", "rl.normalisation", "rl.minibatches"),
+        (Need("rl.algorithm", ("grpo_rank", "grpo", "direct")),),
+    ),
+    Condition(
+        ("rl.clip_dual", "rl.importance_cap"), (Need("rl.algorithm", ("grpo_rank", "grpo")),)
+    ),
+    Condition(
+        ("rl.clip_low", "rl.clip_high", "rl.truncated"), (Need("rl.algorithm", (), ("direct",)),)
     ),
     Condition(("rl.steps",), (Need("rl.epochs", (0,)),)),
     *_of_oracle("oracle", "train_rl", "demo", "audit_oracle"),
@@ -86,13 +100,13 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(("monitors.type_fall",), (Need("rl.validate_every", (), (0,)),)),
     Condition(("evaluation",), (Need("rl.validate_every", (), (0,)),), ("train_rl",)),
     Condition(
-        ("evaluation", "rl.temperature", "rl.max_response_tokens"),
+        ("evaluation", *SAMPLED, "rl.max_response_tokens"),
         (Need("sft.validate_every", (), (0,)),),
         ("train_sft",),
     ),
     Condition(("evaluation.samples",), (Need("evaluation.choice", ("letter",)),)),
     Condition(
-        ("rl.temperature",),
+        SAMPLED,
         (Need("evaluation.choice", ("letter",)), Need("evaluation.samples", (), (0,))),
         ("train_sft",),
     ),

@@ -42,8 +42,8 @@ SCRIPTS: dict[str, Script] = {
     ),
     "train_vision": Script((*_MODEL, "seed", "data.scenes.frames", "vision", "checkpoint")),
     "train_sft": Script(
-        (*_MODEL, "seed", "sft", "checkpoint", "evaluation", "rl.temperature",
-         "rl.max_response_tokens"),
+        (*_MODEL, "seed", "sft", "checkpoint", "evaluation", "rl.temperature", "rl.top_k",
+         "rl.top_p", "rl.min_p", "rl.max_response_tokens"),
         _VALIDATION,
     ),
     "make_preferences": Script(

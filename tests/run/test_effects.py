@@ -21,7 +21,7 @@ from orl_jax.run.scripts import SCRIPTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = f"--config={ROOT}/configs/demo.py:tiny"
-PPO, GRPO = "rl.algorithm=ppo", "rl.algorithm=grpo"
+PPO, GRPO, DIRECT = "rl.algorithm=ppo", "rl.algorithm=grpo", "rl.algorithm=direct"
 LINEAR, PRINTED = "rl.advantage.form=linear", "rl.advantage.form=printed"
 # script, what sets the mode, the override without effect, words of the line
 REFUSED = [
@@ -63,6 +63,13 @@ REFUSED = [
     ("train_rl", PPO, "rl.kl_coefficient=0.1", "rl.algorithm is 'ppo'"),
     ("train_rl", PPO, "rl.kl_estimator=k2", "rl.algorithm is 'ppo'"),
     ("train_rl", PPO, "rl.normalisation=constant", "rl.algorithm is 'ppo'"),
+    ("train_rl", "", "rl.direct.loss=lipo", "set --config.rl.algorithm=direct"),
+    ("train_rl", DIRECT, "rl.clip_low=0.1", "rl.algorithm is 'direct'"),
+    ("train_rl", DIRECT, "rl.truncated=leave_out", "rl.algorithm is 'direct'"),
+    ("train_rl", DIRECT, "rl.importance_cap=2.0", "rl.algorithm is 'direct'"),
+    ("train_rl", PPO, "rl.minibatches=2", "rl.algorithm is 'ppo'"),
+    ("train_rl", PPO, "rl.clip_dual=3.0", "rl.algorithm is 'ppo'"),
+    ("train_rl", LINEAR, "rl.advantage.predicted=mean", "rl.advantage.form is 'linear'"),
     ("train_rl", PRINTED, "rl.advantage.mix=0.5", "set --config.rl.advantage.form=signed"),
     ("train_rl", LINEAR, "rl.advantage.mix=0.5", "rl.advantage.form is 'linear'"),
     ("train_rl", LINEAR, "rl.advantage.discount=product", "rl.advantage.form is 'linear'"),
@@ -112,7 +119,9 @@ READ = [
     ("train_sft", "rl.max_response_tokens=8", "optimizer.max_grad_norm=0.5", "model.lora.rank=4"),
     ("train_sft", "sft.lora=True", "model.layers.dtype=bfloat16", "checkpoint.keep=3"),
     ("train_rl", PPO, "rl.ppo.gamma=0.9", "rl.micro_batch=0", "rl.steps=9", "data.features=x"),
-    ("train_rl", GRPO, "rl.grpo.form=centred", "rl.kl_estimator=k2"),
+    ("train_rl", GRPO, "rl.grpo.form=centred", "rl.kl_estimator=k2", "rl.clip_dual=3.0"),
+    ("train_rl", DIRECT, "rl.direct.loss=lipo", "rl.direct.beta=0.5", "rl.kl_coefficient=0.0"),
+    ("train_rl", PPO, "rl.truncated=leave_out", "rl.top_p=0.9"),
     ("train_rl", PRINTED, "rl.advantage.discount=product"),
     ("train_rl", "oracle.name=noisy", "oracle.inner=coarse", "oracle.swap_probability=0.1"),
     ("train_rl", "oracle.name=noisy", "oracle.inner=ensemble", "oracle.members=('graded',)",
