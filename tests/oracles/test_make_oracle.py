@@ -108,7 +108,7 @@ def test_oracles_from_outside_the_package():
     assert wrapped.inner.settings == OracleSettings.of(section | {"inner": "reward"})
     with pytest.raises(
         UserError,
-        match="'gpt'; choose one of reference, graded, served, recorded, embedding, reward",
+        match="'gpt'; choose one of reference, graded, facts, served, recorded, embedding, reward",
     ):
         make_oracle(SECTION | {"name": "gpt"}, extra)
     with pytest.raises(ValueError, match="extra redefines the Oracle 'noisy'"):
@@ -129,7 +129,7 @@ def test_an_error_from_outside_passes_unchanged(change):
     [
         (
             {"name": "gpt"},
-            "'gpt'; choose one of reference, graded, served, recorded, embedding, ens",
+            "'gpt'; choose one of reference, graded, facts, served, recorded, embedding, ens",
         ),
         ({"name": None}, "oracle.name is None"),
         ({"inner": "gpt"}, "'gpt'; choose one of reference"),
