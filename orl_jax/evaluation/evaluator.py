@@ -77,9 +77,8 @@ class Evaluator:
     def validation(self, params: dict[str, Any]) -> dict[str, float]:
         """Metrics of the first `validation_items` of the validation split."""
         result = summarise(self.predict(params, self._validation))
-        metrics = {"validation/accuracy": result["accuracy"]}
-        if "sampled_accuracy" in result:
-            metrics["validation/sampled_accuracy"] = result["sampled_accuracy"]
+        numbers = {name: value for name, value in result.items() if isinstance(value, float)}
+        metrics = {f"validation/{name}": value for name, value in numbers.items()}
         for name, category in result["categories"].items():
             metrics[f"validation/category/{name}"] = category["accuracy"]
         return metrics

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from orl_jax.data.text.answer_text import is_correct
+from orl_jax.data.world import description, facts
 from orl_jax.evaluation.scoring.video_mme import LETTERS, strict_letter
 from orl_jax.run.files import write_json_lines
 
@@ -25,7 +26,8 @@ class Prediction:
     Attributes:
       response: the greedy answer, or the chosen letter if options were weighed.
       correct: whether it equals the reference or a paraphrase; for a multiple-choice question,
-        whether the one letter that it names is right (`strict_letter`).
+        whether the one letter that it names is right (`strict_letter`); for a description of the
+        embedded world, whether it states all facts of the reference and no wrong one.
       samples: sampled answers.
       samples_correct: the share of them that is right, or the probability of the right option if
         options were weighed; None without either.
@@ -115,6 +117,8 @@ def is_right(item: Mapping[str, Any], response: str) -> bool:
     options = options_of(item)
     if options and item["answer"] in tuple(LETTERS):
         return strict_letter(response, options) == item["answer"]
+    if item["task_type"] == description.TASK_TYPE and facts.statements(item["answer"]):
+        return facts.compare(response, item["answer"]).score == 1
     return is_correct(response, item["answer"], item["paraphrases"])
 
 

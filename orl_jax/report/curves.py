@@ -43,6 +43,7 @@ _UNIT = (0.0, 1.0)
 _ACCURACY = (
     ("validation/accuracy", "greedy", "rl"),
     ("validation/sampled_accuracy", "sampled", "accent"),
+    ("validation/fact_score", "fact score", "good"),
 )
 _SFT_ACCURACY = tuple((key, label, colour.replace("rl", "sft")) for key, label, colour in _ACCURACY)
 

@@ -17,6 +17,7 @@ SPLIT_TITLES = {"test": "test", "composition": "held-out composition"}
 ALL = "all"
 # In the order of preference: the name in results.json, and how it is said.
 MEASURES = {"accuracy": "greedy", "sampled_accuracy": "sampled"}
+FACTS = {"fact_score": "fact score, greedy", "sampled_fact_score": "fact score, sampled"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Row:
       name: the task type.
       n: number of items.
       greedy, sampled: model ("sft", "control", "rl") -> accuracy in [0, 1], or None.
+      facts: the same of each measure of `FACTS`, which only descriptions have.
     """
 
     name: str
     n: int
     greedy: Mapping[str, Number | None]
     sampled: Mapping[str, Number | None]
+    facts: Mapping[str, Mapping[str, Number | None]] = dataclasses.field(default_factory=dict)
 
     @property
     def small(self) -> bool:
@@ -41,7 +44,7 @@ class Row:
 
     def change(self, measure: str = "greedy", model: str = "rl") -> Number | None:
         """Accuracy of `model` minus that of SFT, in [-1, 1]; None where either is missing."""
-        values = getattr(self, measure)
+        values = self.facts[measure] if measure in self.facts else getattr(self, measure)
         before, after = values.get("sft"), values.get(model)
         return None if before is None or after is None else after - before
 
@@ -136,9 +139,10 @@ def _split(evaluation: Mapping[str, Any] | None, split: str) -> Mapping[str, Any
 
 
 def _row(name: str, cells: Mapping[str, Mapping[str, Any]]) -> Row:
-    values = {m: {model: cell.get(m) for model, cell in cells.items()} for m in MEASURES}
+    values = {m: {model: cell.get(m) for model, cell in cells.items()} for m in (*MEASURES, *FACTS)}
     n = max(int(cell.get("n") or 0) for cell in cells.values())
-    return Row(name, n, greedy=values["accuracy"], sampled=values["sampled_accuracy"])
+    facts = {name: values[name] for name in FACTS}
+    return Row(name, n, values["accuracy"], values["sampled_accuracy"], facts)
 
 
 def _block(rows: list[Row], models: list[str]) -> Iterator[Line]:
@@ -149,10 +153,13 @@ def _block(rows: list[Row], models: list[str]) -> Iterator[Line]:
     yield _line("all, greedy", rows[-1], "greedy", models)
     if any(value is not None for value in rows[-1].sampled.values()):
         yield _line("all, sampled", rows[-1], "sampled", models)
+    for measure, title in FACTS.items():
+        if any(value is not None for value in rows[-1].facts[measure].values()):
+            yield _line(title, rows[-1], measure, models)
 
 
 def _line(name: str, row: Row, measure: str, models: list[str]) -> list[str]:
-    values = getattr(row, measure)
+    values = row.facts[measure] if measure in row.facts else getattr(row, measure)
     change = row.change(measure)
     points = "-" if change is None else f"{100 * change:+.1f}"
     n = f"{row.n}{'*' if row.small else ' '}"
