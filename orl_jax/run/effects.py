@@ -40,6 +40,7 @@ class Condition(NamedTuple):
     scripts: tuple[str, ...] = ()
 
 
+WORLDS = ("shapes", "describe")  # the embedded ones, which are drawn and not read
 WRAPPERS = ("noisy", "reversed", "top", "coarse", "delayed", "distorted")
 # Key of an Oracle's section -> the Oracles that read it.
 ORACLE_KEYS = {
@@ -150,12 +151,11 @@ CONDITIONS: tuple[Condition, ...] = (
         tuple(
             f"source.{key}" for key in ("folder", "videos", "missing_videos", "validation_share")
         ),
-        (Need("source.name", (), ("shapes",)),),
+        (Need("source.name", (), WORLDS),),
     ),
-    Condition(
-        ("data.scenes", "data.workers"), (Need("source.name", ("shapes",)),), ("prepare_data",)
-    ),
-    Condition(("data.tokenizer",), (Need("source.name", (), ("shapes",)),), ("prepare_data",)),
+    Condition(("data.scenes", "data.workers"), (Need("source.name", WORLDS),), ("prepare_data",)),
+    Condition(("data.descriptions",), (Need("source.name", ("describe",)),)),
+    Condition(("data.tokenizer",), (Need("source.name", (), WORLDS),), ("prepare_data",)),
 )
 WITHOUT_CONDITIONS = ("compare",)  # its arms change algorithms and Oracles
 Lookup = Callable[[str], Any]  # of a dotted key: its value; None where it is missing

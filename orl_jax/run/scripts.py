@@ -38,7 +38,8 @@ class Script(NamedTuple):
 
 SCRIPTS: dict[str, Script] = {
     "prepare_data": Script(
-        ("data.folder", "data.tokenizer", "data.workers", "data.scenes", "source")
+        ("data.folder", "data.tokenizer", "data.workers", "data.scenes", "data.descriptions",
+         "source")
     ),
     "train_vision": Script((*_MODEL, "seed", "data.scenes.frames", "vision", "checkpoint")),
     "train_sft": Script(
@@ -62,8 +63,8 @@ SCRIPTS: dict[str, Script] = {
         _VALIDATION,
     ),
     "demo": Script(
-        (*_MODEL, "seed", "data.scenes", "data.features", "source", "vision", "sft", "rl",
-         "oracle", "monitors", "control", "checkpoint", "evaluation"),
+        (*_MODEL, "seed", "data.scenes", "data.descriptions", "data.features", "source", "vision",
+         "sft", "rl", "oracle", "monitors", "control", "checkpoint", "evaluation"),
         {"sft.init_from": "the demo's SFT begins from its own vision checkpoint"},
     ),
     "compare": Script(

@@ -10,6 +10,7 @@ import pytest
 
 import scripts
 from orl_jax import oracles
+from orl_jax.data.benchmarks import registry
 from orl_jax.models.qformer import QFormerAdapter
 from orl_jax.models.vlm_settings import _POOL
 from orl_jax.oracles.settings import OracleSettings
@@ -29,6 +30,7 @@ REFUSED = [
     ("prepare_data", "", "sft.steps=9", "here: prepare_data.py reads only config.data.folder"),
     ("prepare_data", "", "data.frames=4", "it is for train_vision"),
     ("prepare_data", "", "source.folder=x", "source.name is 'shapes'"),
+    ("prepare_data", "source.name=describe", "data.tokenizer=x", "source.name is 'describe'"),
     ("prepare_data", "source.name=own", "data.scenes.train=9", "set --config.source.name=shapes"),
     ("train_vision", "", "sft.steps=9", "reads other keys (docs/settings.md)"),
     ("train_vision", "", "data.scenes.train=9", "it is for prepare_data"),
@@ -177,6 +179,7 @@ def test_every_script_names_itself(name):
 
 def test_names_agree_with_their_owners():
     assert set(effects.WRAPPERS) == set(oracles.WRAPPERS)
+    assert effects.WORLDS == registry.WORLDS
     known = {*oracles.ORACLES, *oracles.WRAPPERS, *TRAINED, "ensemble"}
     assert {name for names in effects.ORACLE_KEYS.values() for name in names} <= known
     always = {"name", "policy", "halt_above", "pause_seconds", "overlap", "lag"}
@@ -189,12 +192,16 @@ def test_names_agree_with_their_owners():
 def test_every_key_is_in_the_tables_and_all_that_they_name_exist():
     demo = runpy.run_path(f"{ROOT}/configs/demo.py")["get_config"]()
     compare = runpy.run_path(f"{ROOT}/configs/compare.py")["get_config"]("forms")
-    known = {*rules.keys(demo), *rules.keys(compare)}
+    describe = runpy.run_path(f"{ROOT}/configs/describe.py")["get_config"]()
+    known = {*rules.keys(demo), *rules.keys(compare), *rules.keys(describe)}
     named = {key for script in SCRIPTS.values() for key in (*script.reads, *script.but)}
     named |= {key for condition in effects.CONDITIONS for key in condition.keys}
     assert named <= known
     shared = ("optimizer.", "server.", "score_model.")
-    leaves = [k for k in known if not hasattr(rules.lookup(compare, k), "keys")]
+    leaves = [
+        key for key in known
+        if not any(hasattr(rules.lookup(config, key), "keys") for config in (compare, describe))
+    ]  # fmt: skip
     inherited = {key for script in SCRIPTS.values() for key in script.but}  # without a use there
     for key in leaves:
         if not key.startswith(shared) and key not in inherited:
