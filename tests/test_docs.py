@@ -16,7 +16,9 @@ PAGES = [*GUIDES, ROOT / "CHANGELOG.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"\b(?:orl_jax|scripts|configs|tests)(?:/\w+)+\.(?:py|css|md)\b")
 OVERRIDE = re.compile(r"--config\.([a-z]\w*(?:\.[a-z]\w*)*)")
-CONFIGS = ("demo.py", "describe.py", "imported.py", "compare.py", "experiments.py", "video_llama2_7b.py")
+CONFIGS = (
+    "demo.py", "describe.py", "imported.py", "compare.py", "experiments.py", "video_llama2_7b.py",
+)  # fmt: skip
 PLACEHOLDERS = {"section.key"}
 COMMAND = re.compile(r"scripts/(\w+\.py)((?:[^\n]|(?<=\\)\n)*)")  # with continued lines
 DEFINED = re.compile(r"DEFINE_\w+\(\s*\"(\w+)\"")
