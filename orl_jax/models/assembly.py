@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Bool, PRNGKeyArray
 from ml_collections import ConfigDict
 
@@ -123,14 +124,21 @@ def draw_params(model: VLM, dtype: str, key: PRNGKeyArray) -> dict[str, Array]:
 
 def _draw_some(model: VLM, dtype: str, paths: Sequence[str], key: PRNGKeyArray) -> dict[str, Array]:
     """Some of `draw_params`; the others are compiled away."""
-    drawn = draw_params(model, dtype, key)  # once: tracing the model takes seconds
+    traced, shapes = _traced_draw(model, dtype)
+    drawn = dict(zip(sorted(shapes), jaxpr_as_fun(traced)(key), strict=True))
     return {path: drawn[path] for path in paths}
 
 
-@lru_cache(maxsize=8)
 def shapes_of_params(model: VLM, dtype: str) -> dict[str, jax.ShapeDtypeStruct]:
     """What `draw_params` returns, without drawing; not to be changed."""
-    return jax.eval_shape(partial(draw_params, model, dtype), jax.random.key(0))
+    return _traced_draw(model, dtype)[1]
+
+
+@lru_cache(maxsize=8)
+def _traced_draw(model: VLM, dtype: str) -> tuple[ClosedJaxpr, dict[str, jax.ShapeDtypeStruct]]:
+    """`draw_params` as a program, and what it returns. Tracing the model takes seconds: once."""
+    draw = partial(draw_params, model, dtype)
+    return jax.make_jaxpr(draw, return_shape=True)(jax.random.key(0))
 
 
 def stored_config(

@@ -1,15 +1,20 @@
 """Tables of trained parameters: all are covered, none is lost, errors name the parameter."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import FRAMES, make_prompts, make_vlm
 
 from configs import demo
+from orl_jax.models import assembly
 from orl_jax.models.params import combine, count, flatten, masters, missing, partition
+from orl_jax.models.sharding.layout import Layout
 from orl_jax.run.errors import UserError
 
 TREE = {
@@ -129,3 +134,13 @@ def test_sft_of_the_demo_trains_all_but_the_encoder(shapes):
     _, frozen = partition(shapes, demo.get_config().sft.trainable)
     assert set(frozen) == {"vision"}
     assert flatten(frozen["vision"]).keys() == flatten(shapes["vision"]).keys()
+
+
+def test_drawing_traces_the_model_once(monkeypatch):
+    draw, traced = assembly.draw_params, []
+    monkeypatch.setattr(assembly, "draw_params", lambda *a: traced.append(a) or draw(*a))
+    model, layout = make_vlm(width=4), Layout.of({"data": 1})
+    params = assembly.initial_params(assembly.Assembly(model, None, layout, "float16"), 3)
+    assert len(traced) == 1
+    drawn = jax.jit(partial(draw, model, "float16"))(jax.random.key(3))
+    same(params, unflatten_dict(drawn, sep="/"))

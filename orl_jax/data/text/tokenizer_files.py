@@ -88,8 +88,6 @@ def _read(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     ranks the merges of a `tokenizer.model` by id, not by score, and so splits "two  spaces" in
     another way than the model was trained with.
     """
-    from transformers import AutoTokenizer  # imported here, as it imports torch if installed
-
     whole, pieces = (folder / name for name in ("tokenizer.json", "tokenizer.model"))
     if pieces.exists() and not whole.exists() and not importlib.util.find_spec("sentencepiece"):
         raise UserError(f"{pieces} needs the package sentencepiece: pip install sentencepiece")
@@ -99,4 +97,6 @@ def _read(folder: pathlib.Path) -> PreTrainedTokenizerBase:
             tokenizer.add_bos_token = True  # the default of LLaMA's class: begin with <s>
         if tokenizer.eos_token_id is not None:
             return tokenizer  # without one, only the class knows the special tokens, as for GPT-2
+    from transformers import AutoTokenizer  # only here: it imports torch, which takes seconds
+
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)

@@ -168,6 +168,14 @@ def test_a_sentencepiece_model_needs_its_package(tmp_path, monkeypatch):
         load_tokenizer(tmp_path)
 
 
+def test_its_own_file_is_read_without_the_models_of_transformers(tmp_path, monkeypatch):
+    """They import torch, where that is installed: seconds of every start."""
+    saved = build_word_tokenizer(TEXTS)
+    saved.save_pretrained(tmp_path)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert load_tokenizer(tmp_path).get_vocab() == saved.get_vocab()
+
+
 def test_special_tokens_that_only_the_class_knows(tmp_path):
     """GPT-2's own folder names none; its class does, and they must not be lost."""
     byte_level("gpt2").backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
