@@ -41,7 +41,7 @@ class World:
 
     story = False  # whether scenes are drawn with several events
 
-    def items(self, scene: Scene, rng: np.random.Generator) -> list[dict[str, Any]]:
+    def items(self, split: str, scene: Scene, rng: np.random.Generator) -> list[dict[str, Any]]:
         """The questions about a scene with their answers, without ids and video."""
         return [_item(question, rng, self) for question in questions(scene, rng)]
 
@@ -53,11 +53,12 @@ class LongWorld(World):
     The two shares of wrong answers are here of the facts of a description.
 
     Raises:
-      UserError: a share of its own is not between 0 and 1.
+      UserError: a share of its own is not between 0 and 1, or `tellings` is below 1.
     """
 
     cut_share: float  # of the SFT descriptions: sentences at the end are left out
     short_share: float  # of the clips: with the six short questions as well
+    tellings: int  # descriptions of a clip of train, each in other words; of other splits one
 
     story = True
 
@@ -69,12 +70,18 @@ class LongWorld(World):
                     f"config.data.descriptions.{name} is {value!r}; it must be between 0 and 1. "
                     f"For example --config.data.descriptions.{name}=0.2"
                 )
+        if self.tellings < 1:
+            raise UserError(
+                f"config.data.descriptions.tellings is {self.tellings}; it must be at least 1. "
+                "For example --config.data.descriptions.tellings=3"
+            )
 
-    def items(self, scene: Scene, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """A description, then the short questions."""
+    def items(self, split: str, scene: Scene, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """Descriptions, then the short questions."""
         shares = (self.systematic_share, self.random_share, self.cut_share)
-        found = [description(scene, rng, *shares)]
-        return found + (super().items(scene, rng) if rng.random() < self.short_share else [])
+        count = self.tellings if split == "train" else 1
+        found = [description(scene, rng, *shares) for _ in range(count)]
+        return found + (super().items(split, scene, rng) if rng.random() < self.short_share else [])
 
 
 def rng_of(seed: int, split: str, index: int) -> np.random.Generator:
@@ -114,7 +121,7 @@ def make_clip(world: World, split: str, folder: str, index: int) -> list[dict[st
     text = scene_to_json(scene)
     return [
         {"item_id": f"{split}/{index:05d}-{number}", "video": video, "scene": text} | item
-        for number, item in enumerate(world.items(scene, rng))
+        for number, item in enumerate(world.items(split, scene, rng))
     ]
 
 

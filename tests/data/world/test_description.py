@@ -26,7 +26,7 @@ from orl_jax.run.errors import UserError
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 SIZES = {"seed": 3, "train": 4, "validation": 1, "test": 1, "composition": 1, "frames": 4,
          "rate": 8, "size": 32, "systematic_share": 0.5, "random_share": 0.1}  # fmt: skip
-LONG = LongWorld(**SIZES, cut_share=0.2, short_share=0.5)
+LONG = LongWorld(**SIZES, cut_share=0.2, short_share=0.5, tellings=2)
 # A red circle moves right in the upper row; a blue square appears late at the right; a white cross
 # vanishes early at the left.
 SCENE = Scene(
@@ -175,10 +175,12 @@ def test_the_long_world_is_deterministic_and_may_ask_short_questions(tmp_path):
     kinds = collections.defaultdict(list)
     for item in again:
         kinds[item["video"]].append(item["task_type"])
-    assert all(types[0] == TASK_TYPE for types in kinds.values())
-    assert {len(types) > 1 for types in kinds.values()} == {False, True}
-    assert {name for types in kinds.values() for name in types[1:]} <= set(TASK_TYPES)
-    assert again[0]["question"] == QUESTION
+    assert all(types[:2] == [TASK_TYPE] * 2 for types in kinds.values())
+    assert {len(types) > 2 for types in kinds.values()} == {False, True}
+    assert {name for types in kinds.values() for name in types[2:]} <= set(TASK_TYPES)
+    assert again[0]["question"] == QUESTION and again[0]["answer"] != again[1]["answer"]
+    assert compare(again[0]["answer"], again[1]["answer"]).score == 1.0
+    assert [item["task_type"] for item in open_split(folder, "test")].count(TASK_TYPE) == 1
     with pytest.raises(UserError, match=r"cut_share=0.2, the config says None; delete the folder"):
         build(folder, World(**SIZES))
     (tmp_path / "short").mkdir()
@@ -192,6 +194,11 @@ def test_the_long_world_is_deterministic_and_may_ask_short_questions(tmp_path):
 def test_shares_are_shares(name, value):
     with pytest.raises(UserError, match=f"data.descriptions.{name} is {value!r}; it must be"):
         dataclasses.replace(LONG, **{name: value})
+
+
+def test_a_clip_is_told_at_least_once():
+    with pytest.raises(UserError, match=r"descriptions\.tellings is 0; it must be at least 1"):
+        dataclasses.replace(LONG, tellings=0)
 
 
 def test_the_demos_config_refuses_descriptions(tmp_path):
