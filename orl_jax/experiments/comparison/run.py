@@ -20,6 +20,7 @@ from orl_jax.run.metrics import read_metrics
 from orl_jax.training import sft
 
 CURVES = ("validation/accuracy", "validation/sampled_accuracy")
+FACT_CURVES = ("validation/fact_score", "validation/sampled_fact_score")  # of descriptions
 DIRECTION = "advantage/oracle_correlation"
 LAST = ("kl", "entropy", "response/length_mean", "monitor/alarms")
 
@@ -84,7 +85,8 @@ def _history(job: Job) -> dict[str, Any]:
     """Learning curves, the first step's direction, the last step's state, the alarms' names."""
     rows = read_metrics(job.folder, job.stage)
     steps = [row for row in rows if "loss" in row]
-    curves = {name: [(row["step"], row[name]) for row in rows if name in row] for name in CURVES}
+    names = CURVES + tuple(name for name in FACT_CURVES if any(name in row for row in rows))
+    curves = {name: [(row["step"], row[name]) for row in rows if name in row] for name in names}
     directions = [row[DIRECTION] for row in steps if DIRECTION in row]
     return {
         "curves": curves,

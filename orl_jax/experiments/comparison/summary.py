@@ -8,6 +8,7 @@ import numpy as np
 
 from orl_jax.report.statistics import interval
 
+MEASURES = ("accuracy", "sampled_accuracy", "fact_score", "sampled_fact_score", "words")
 _over_seeds = functools.partial(interval, resamples=10_000)
 
 
@@ -23,22 +24,26 @@ def summarise(
       baseline: the arm that the others are compared with, seed by seed; None against itself.
 
     Returns:
-      {"start", "split", "arms": {name: {"seeds", "splits": {split: {"accuracy": interval, …}},
-      "categories", "against_baseline", …}}}.
+      {"start", "split", "measure", "arms": {name: {"seeds", "splits": {split: {"accuracy":
+      interval, …}}, "categories", "against_baseline", …}}}. The measure of the categories and of
+      "against_baseline" is "accuracy", or "fact_score" where the split has it (descriptions).
     """
     arms: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         arms.setdefault(result["arm"], []).append(result)
     reference = {run["seed"]: run for run in arms.get(baseline, [])}
+    measure = "fact_score" if "fact_score" in start[split] else "accuracy"
     return {
         "start": start,
         "split": split,
+        "measure": measure,
         "baseline": baseline,
         "arms": {
             name: _arm(
                 sorted(runs, key=lambda run: run["seed"]),
                 reference if name != baseline else {},
                 split,
+                measure,
             )
             for name, runs in arms.items()
         },
@@ -46,10 +51,10 @@ def summarise(
 
 
 def _arm(
-    runs: list[dict[str, Any]], reference: dict[int, dict[str, Any]], split: str
+    runs: list[dict[str, Any]], reference: dict[int, dict[str, Any]], split: str, measure: str
 ) -> dict[str, Any]:
     paired = [
-        _accuracy(run, split) - _accuracy(reference[run["seed"]], split)
+        run["splits"][split][measure] - reference[run["seed"]]["splits"][split][measure]
         for run in runs
         if run["seed"] in reference
     ]
@@ -61,16 +66,15 @@ def _arm(
         "splits": {
             name: {
                 key: _over_seeds([run["splits"][name][key] for run in runs])
-                for key in ("accuracy", "sampled_accuracy")
+                for key in MEASURES
                 if key in runs[0]["splits"][name]
             }
             for name in runs[0]["splits"]
         },
         "categories": {
-            name: _over_seeds(
-                [run["splits"][split]["categories"][name]["accuracy"] for run in runs]
-            )
+            name: _over_seeds([run["splits"][split]["categories"][name][measure] for run in runs])
             for name in names
+            if measure in runs[0]["splits"][split]["categories"][name]
         },
         "against_baseline": _over_seeds(paired) if paired else None,
         "first_direction": _mean_of(run["first_direction"] for run in runs),
@@ -78,10 +82,6 @@ def _arm(
         "alarms": _alarms(runs),
         "curves": _curves(runs),
     }
-
-
-def _accuracy(run: dict[str, Any], split: str) -> float:
-    return run["splits"][split]["accuracy"]
 
 
 def _mean_of(values: Any) -> float | None:

@@ -14,26 +14,26 @@ def to_markdown(summary: dict[str, Any]) -> str:
 
 
 def _overall(summary: dict[str, Any]) -> str:
-    split, start = summary["split"], summary["start"]
+    split, start, measure = summary["split"], summary["start"], summary["measure"]
     others = [name for name in start if name != split]
     columns = [
-        "arm", "seeds", f"{split} [95 %]", "sampled", *others, f"against {summary['baseline']}",
-        "KL", "entropy", "direction", "alarms (runs, first step)",
+        "arm", "seeds", f"{split}{_named(measure)} [95 %]", "sampled", *others,
+        f"against {summary['baseline']}", "KL", "entropy", "direction", "alarms (runs, first step)",
     ]  # fmt: skip
     rows = [
         [
-            "start", NOTHING, _percent(start[split]["accuracy"]),
-            _percent(start[split].get("sampled_accuracy")),
-            *(_percent(start[name]["accuracy"]) for name in others), *[NOTHING] * 5,
+            "start", NOTHING, _percent(start[split][measure]),
+            _percent(start[split].get(f"sampled_{measure}")),
+            *(_percent(start[name].get(measure)) for name in others), *[NOTHING] * 5,
         ]
     ]  # fmt: skip
     for name, arm in summary["arms"].items():
         of_split = arm["splits"][split]
         rows.append(
             [
-                name, str(len(arm["seeds"])), _interval(of_split["accuracy"]),
-                _percent(of_split.get("sampled_accuracy", {}).get("mean")),
-                *(_percent(arm["splits"][other]["accuracy"]["mean"]) for other in others),
+                name, str(len(arm["seeds"])), _interval(of_split[measure]),
+                _percent(of_split.get(f"sampled_{measure}", {}).get("mean")),
+                *(_percent(arm["splits"][other].get(measure, {}).get("mean")) for other in others),
                 _interval(arm["against_baseline"], signed=True),
                 _number(arm["last"].get("kl"), 3), _number(arm["last"].get("entropy"), 3),
                 _number(arm["first_direction"], 2, signed=True), _alarms(arm["alarms"]),
@@ -44,13 +44,20 @@ def _overall(summary: dict[str, Any]) -> str:
 
 def _by_type(summary: dict[str, Any]) -> str:
     """Change of every task type from the start, in points."""
+    measure = summary["measure"]
     types = summary["start"][summary["split"]]["categories"]
+    types = {name: found for name, found in types.items() if measure in found}
     columns = ["change from the start, points", *(f"{t} ({types[t]['n']})" for t in types)]
-    rows = [["start", *(_percent(types[t]["accuracy"]) for t in types)]]
+    rows = [["start", *(_percent(types[t][measure]) for t in types)]]
     for name, arm in summary["arms"].items():
-        changes = [arm["categories"][t]["mean"] - types[t]["accuracy"] for t in types]
+        changes = [arm["categories"][t]["mean"] - types[t][measure] for t in types]
         rows.append([name, *(f"{100 * change:+.1f}" for change in changes)])
     return "\n".join(markdown(columns, rows))
+
+
+def _named(measure: str) -> str:
+    """Accuracy needs no name."""
+    return "" if measure == "accuracy" else f", {measure.replace('_', ' ')}"
 
 
 def _percent(share: float | None) -> str:

@@ -79,6 +79,32 @@ def test_table_has_every_arm_in_per_cent(summary):
     assert len({line.count("|") for line in overall.splitlines()}) == 1
 
 
+def with_facts(found, score):
+    facts = {"fact_score": score, "sampled_fact_score": score - 0.1, "words": 40.0}
+    return found | facts | {"categories": {"scene description": share(0.0) | facts}}
+
+
+def test_descriptions_are_compared_by_their_fact_scores(tmp_path):
+    start = {"test": with_facts(START["test"], 0.5)}
+    runs = [
+        found | {"splits": {"test": with_facts(found["splits"]["test"], score)}}
+        for found, score in zip(RESULTS[:4], (0.8, 0.9, 0.4, 0.6), strict=True)
+    ]
+    for found in runs:
+        found["curves"] = found["curves"] | {"validation/fact_score": [(0, 0.5), (10, 0.6)]}
+    summary = summarise(runs, start, "test", "signed 0")
+    assert summary["measure"] == "fact_score"
+    assert summary["arms"]["printed"]["against_baseline"]["mean"] == pytest.approx(-0.35)
+    assert summary["arms"]["printed"]["splits"]["test"]["words"]["mean"] == 40.0
+    overall, by_type = to_markdown(summary).strip().split("\n\n")
+    printed = next(line for line in overall.splitlines() if line.startswith("| printed"))
+    cells = [cell.strip() for cell in printed.strip("| ").split(" | ")]
+    assert "test, fact score [95 %]" in overall
+    assert (cells[2], cells[3]) == ("50.0 [40.0, 60.0]", "40.0")
+    assert "scene description" in by_type and "+35.0" in by_type  # 0.85 against 0.5
+    draw(summary, tmp_path / "comparison.png")
+
+
 def test_one_seed_has_a_mean_and_no_interval(tmp_path):
     summary = summarise(RESULTS[::2], START, "test", "signed 0")
     printed = next(x for x in to_markdown(summary).splitlines() if x.startswith("| printed"))
