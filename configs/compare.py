@@ -1,4 +1,5 @@
-"""The comparisons of docs/results/experiments.md: `configs/compare.py:GROUP`, on the demo's world.
+"""The comparisons of docs/results/experiments.md: `configs/compare.py:GROUP`, on the demo's world,
+or `configs/compare.py:describe,GROUP` on that of long answers, by fact scores.
 
     forms     GRPO_rank in its forms, GOPO, GRPO, PPO, and controls with more SFT
     oracles   the default form under worse Oracles
@@ -20,7 +21,7 @@ from ml_collections import ConfigDict
 
 from orl_jax.run.errors import UserError
 
-DEMO = Path(__file__).with_name("demo.py")
+HERE = Path(__file__).parent
 SIGNED = "signed 0"  # the default's name
 
 
@@ -171,19 +172,39 @@ BASELINES = {
 }
 
 
-def get_config(group: str = "forms") -> ConfigDict:
-    """The demo's config with a section `compare`.
+def asking(oracle: str, arms: tuple) -> tuple:
+    """The arms, with the world's own Oracle in the place of the rule for short answers."""
+    return tuple(
+        (name, stage, tuple(
+            (key, oracle if (key, value) == ("oracle.name", "reference") else value)
+            for key, value in overrides
+        ))
+        for name, stage, overrides in arms
+    )  # fmt: skip
+
+
+def get_config(argument: str = "forms") -> ConfigDict:
+    """The demo's config, or that of `configs/describe.py`, with a section `compare`.
+
+    Args:
+      argument: GROUP or "describe,GROUP".
 
     Raises:
       UserError: an unknown group.
     """
+    world = "describe" if argument.startswith("describe,") else "demo"
+    group = argument.removeprefix("describe,")
     if group not in (*GROUPS, "tiny"):
-        raise UserError(f"configs/compare.py:{group} is not one of {', '.join(GROUPS)}, tiny")
-    config = runpy.run_path(str(DEMO))["get_config"]("tiny" if group == "tiny" else "").unlock()
+        raise UserError(
+            f"configs/compare.py:{argument} is not one of {', '.join(GROUPS)}, tiny, alone or "
+            "after describe,"
+        )
+    file = runpy.run_path(str(HERE / f"{world}.py"))
+    config = file["get_config"]("tiny" if group == "tiny" else "").unlock()
     config.compare = ConfigDict(
         {
-            "start": "runs/demo/checkpoints/sft",
-            "arms": GROUPS.get(group, forms)(),
+            "start": f"runs/{world}/checkpoints/sft",
+            "arms": asking(config.oracle.name, GROUPS.get(group, forms)()),
             "seeds": SEEDS.get(group, (0, 1)),
             "queries": 5_760,  # answers that the Oracle ranks in an RL run
             "answers": 160,  # in a step: prompts x group size

@@ -41,7 +41,7 @@ def get_config(size: str = "") -> ConfigDict:
     # with short questions.
     config.sft.update(curriculum=((1.0, (1, 2)),), questions=3)
     config.rl.max_response_tokens = 80
-    config.oracle.name = "facts"
+    config.oracle.update(name="facts", inner="facts")
     config.preferences.oracle.inner = "facts"
     if not size:
         config.sft.batch_size = 16

@@ -6,7 +6,7 @@ import runpy
 import pytest
 
 from orl_jax.experiments.comparison.arms import config_of, make_jobs
-from orl_jax.oracles import make_oracle
+from orl_jax.oracles import FactsOracle, make_oracle
 from orl_jax.run import config as rules
 from orl_jax.run.errors import UserError
 
@@ -17,7 +17,9 @@ def load(group):
     return runpy.run_path(str(CONFIG))["get_config"](group)
 
 
-@pytest.mark.parametrize("group", ["forms", "rivals", "rates", "oracles", "sizes", "tiny"])
+@pytest.mark.parametrize(
+    "group", ["forms", "rivals", "rates", "oracles", "sizes", "tiny", "describe,forms"]
+)
 def test_every_arm_is_a_valid_config_at_equal_queries(group):
     config = load(group)
     rules.validate(config)
@@ -77,6 +79,19 @@ def test_mistakes_are_named():
             make_jobs(wrong, "runs/x")
     with pytest.raises(UserError, match="is not one of forms"):
         load("nothing")
+
+
+def test_on_descriptions_the_rule_is_the_oracle_that_counts_facts():
+    config = load("describe,forms")
+    assert config.source.name == "describe" and config.compare.start.startswith("runs/describe/")
+    names = {
+        name: make_oracle({"name": settings.oracle.name, "inner": settings.oracle.inner})
+        for name in ("GRPO, calibrated", "GRPO, miscalibrated")
+        for job in make_jobs(config, "runs/x") if job.arm == name
+        for settings in [config_of(config, job)]
+    }  # fmt: skip
+    assert isinstance(names["GRPO, calibrated"], FactsOracle)
+    assert isinstance(names["GRPO, miscalibrated"].inner, FactsOracle)
 
 
 def test_the_printed_config_changes_the_form_alone():
