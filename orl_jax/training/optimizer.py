@@ -51,7 +51,6 @@ class OptimizerSettings:
         )
 
 
-@functools.cache  # equal settings give one object, so that a step jitted with it is found again
 def make_schedule(settings: OptimizerSettings, updates: int) -> optax.Schedule:
     """The learning rate by update: linear warm-up, then cosine to a tenth or constant.
 
@@ -61,15 +60,23 @@ def make_schedule(settings: OptimizerSettings, updates: int) -> optax.Schedule:
 
     Example: `make_schedule(OptimizerSettings(1e-3, warmup_steps=10), 100)(10)` is 1e-3.
     """
-    peak = settings.learning_rate
     warmup = min(settings.warmup_steps, max(updates - 1, 0))
     if settings.schedule == "constant":
-        return optax.join_schedules(
-            [optax.linear_schedule(0.0, peak, warmup), optax.constant_schedule(peak)], [warmup]
-        )
-    return optax.warmup_cosine_decay_schedule(
-        0.0, peak, warmup, max(updates, warmup + 1), 0.1 * peak
+        return _constant(settings.learning_rate, warmup)
+    return _cosine(settings.learning_rate, warmup, max(updates, warmup + 1))
+
+
+# Equal numbers give one object, so that a step jitted with it is found again.
+@functools.cache
+def _constant(peak: float, warmup: int) -> optax.Schedule:
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, peak, warmup), optax.constant_schedule(peak)], [warmup]
     )
+
+
+@functools.cache
+def _cosine(peak: float, warmup: int, updates: int) -> optax.Schedule:
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, updates, 0.1 * peak)
 
 
 @functools.cache

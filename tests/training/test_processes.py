@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import signal
 import socket
@@ -26,10 +25,8 @@ PATIENCE = 240  # seconds that anything may take here
 
 
 @pytest.fixture(scope="module")
-def launch(run, tmp_path_factory):
+def launch(run):
     """Starts `count` processes of `scripts/train_rl.py` on one workdir; they end with the test."""
-    cache = str(tmp_path_factory.mktemp("programs"))
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
     with contextlib.ExitStack() as stack:
 
         def launch(count, workdir, **overrides):
@@ -45,7 +42,7 @@ def launch(run, tmp_path_factory):
             parts = [[str(word) for word in part] for part in each]
             processes = [
                 subprocess.Popen(
-                    [*command, *part], cwd=ROOT, env=environment, text=True,
+                    [*command, *part], cwd=ROOT, text=True,
                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 )
                 for part in parts
@@ -58,7 +55,9 @@ def launch(run, tmp_path_factory):
 
 
 def start_of(run):
-    return {"data.folder": run[0].data.folder, "rl.init_from": f"{run[1]}/checkpoints/sft"}
+    start = {"data.folder": run[0].data.folder, "rl.init_from": f"{run[1]}/checkpoints/sft"}
+    # One program, whatever the number of steps.
+    return start | {"rl.schedule": "constant", "rl.warmup_steps": 2}
 
 
 def train_alone(run, workdir, **overrides):
