@@ -18,13 +18,14 @@ def _overall(summary: dict[str, Any]) -> str:
     others = [name for name in start if name != split]
     columns = [
         "arm", "seeds", f"{split}{_named(measure)} [95 %]", "sampled", *others,
-        f"against {summary['baseline']}", "KL", "entropy", "direction", "alarms (runs, first step)",
+        f"against {summary['baseline']}", "KL", "entropy", "tokens",
+        "direction", "alarms (runs, first step)",
     ]  # fmt: skip
     rows = [
         [
             "start", NOTHING, _percent(start[split][measure]),
             _percent(start[split].get(f"sampled_{measure}")),
-            *(_percent(start[name].get(measure)) for name in others), *[NOTHING] * 5,
+            *(_percent(start[name].get(measure)) for name in others), *[NOTHING] * 6,
         ]
     ]  # fmt: skip
     for name, arm in summary["arms"].items():
@@ -36,6 +37,7 @@ def _overall(summary: dict[str, Any]) -> str:
                 *(_percent(arm["splits"][other].get(measure, {}).get("mean")) for other in others),
                 _interval(arm["against_baseline"], signed=True),
                 _number(arm["last"].get("kl"), 3), _number(arm["last"].get("entropy"), 3),
+                _number(arm["last"].get("response/length_mean"), 1),
                 _number(arm["first_direction"], 2, signed=True), _alarms(arm["alarms"]),
             ]
         )  # fmt: skip

@@ -8,6 +8,8 @@ from orl_jax.experiments.comparison.picture import draw
 from orl_jax.experiments.comparison.summary import summarise
 from orl_jax.experiments.comparison.table import to_markdown
 
+LAST = {"kl": 0.02, "entropy": 0.3, "response/length_mean": 37.25}
+
 
 def share(accuracy, n=100):
     return {"n": n, "accuracy": accuracy, "sampled_accuracy": accuracy - 0.1}
@@ -22,7 +24,7 @@ def result(arm, seed, accuracy, stage="rl", alarms=None):
         "curves": {"validation/accuracy": [(0, 0.5), (10 + (stage == "sft") * seed, accuracy)],
                    "validation/sampled_accuracy": []},
         "first_direction": 0.9 if stage == "rl" else None,
-        "last": {"kl": 0.02, "entropy": 0.3} if stage == "rl" else {},
+        "last": LAST if stage == "rl" else {},
         "alarms": alarms or {},
     }  # fmt: skip
 
@@ -72,8 +74,8 @@ def test_table_has_every_arm_in_per_cent(summary):
     assert rows["start"][2] == "50.0"
     assert rows["printed"][2:4] == ["41.0 [40.0, 42.0]", "31.0"]
     assert rows["printed"][4] == "-31.0 [-32.0, -30.0]"
-    assert rows["printed"][7] == "+0.90"
-    assert "wrong_direction (2, 1)" in rows["printed"][8]
+    assert rows["printed"][7:9] == ["37.2", "+0.90"]
+    assert "wrong_direction (2, 1)" in rows["printed"][9]
     assert rows["more SFT"][5] == "–"
     assert "counting (50)" in by_type and "+6.0" in by_type  # 0.46 against 0.40
     assert len({line.count("|") for line in overall.splitlines()}) == 1
