@@ -21,6 +21,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
 from orl_jax.data.text.prompt_encoder import PromptEncoder
+from orl_jax.data.video_sample import digests
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.models import assembly as assemblies
 from orl_jax.models.params import combine, masters, partition, policy_of
@@ -181,8 +182,11 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
         log_every=settings.log_every,
         validate_every=settings.validate_every,
         base=assemblies.base_reference(workdir, base),
-        identity=identity(assembly.encoder.digest, digest(kind.items), locate(base)),
-    )
+        identity=identity(
+            assembly.encoder.digest, digest(kind.items), locate(base),
+            digests(kind.items, config.data.folder),
+        ),
+    )  # fmt: skip
     with load(training, Plan(**rows)) as batches:
         state = loop.run(stage, Saving.of(config), workdir, state, batches)
     if processes.is_writer():

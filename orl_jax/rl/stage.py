@@ -23,6 +23,7 @@ from orl_jax.data.loader import Loader
 from orl_jax.data.look_ahead import LookAhead
 from orl_jax.data.source import Items, open_split
 from orl_jax.data.text.known_words import check_words
+from orl_jax.data.video_sample import digests
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.evaluator import Evaluator
 from orl_jax.evaluation.settings import EvaluationSettings
@@ -116,10 +117,13 @@ def _opened(
             seconds=rl.seconds,
             validate_every=rl.validate_every,
             base=assemblies.base_reference(workdir, base),
-            identity=identity(assembly.encoder.digest, items.digest, locate(base)),
+            identity=identity(
+                assembly.encoder.digest, items.digest, locate(base),
+                digests(items, config.data.folder),
+            ),
             monitors=Monitors(Limits.of(config.monitors)),
             sections=("rl", "oracle"),
-        )
+        )  # fmt: skip
         yield stage, learner.start(), ahead
 
 

@@ -66,7 +66,7 @@ def parse(default_config: str | None) -> ConfigDict:
         raise UserError(f"a flag cannot be read: {error}") from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags are written --name=value")
-    _check_workdir(FLAGS.workdir)
+    _check_workdir(FLAGS.workdir, FLAGS["workdir"].present > 0)
     return rules.up_to_date(FLAGS.config)
 
 
@@ -99,13 +99,15 @@ def changed(before: ConfigDict, after: ConfigDict) -> list[str]:
     ]  # fmt: skip
 
 
-def _check_workdir(workdir: str | None) -> None:
+def _check_workdir(workdir: str | None, is_given: bool) -> None:
     if not workdir:
         raise UserError("--workdir is missing; for example --workdir=runs/demo")
     if os.path.exists(workdir) and not os.path.isdir(workdir):
         raise UserError(f"--workdir={workdir} is a file; name a folder")
     if not os.path.isdir(workdir) and (trouble := _cannot_be_made(workdir)):
         raise UserError(f"--workdir={workdir:.300} cannot be made ({trouble}); name another folder")
+    if is_given and os.path.isdir(workdir) and not os.access(workdir, os.W_OK):
+        raise UserError(f"--workdir={workdir:.300} may not be written to; name another folder")
 
 
 def _cannot_be_made(folder: str) -> str:

@@ -124,14 +124,28 @@ def unsealed(row: Mapping[str, Any]) -> Entry | None:
     return entry if row.get(_SEAL, None) in (None, _digest(entry)) else None
 
 
+def warn_of_unsealed(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+    """Warns of rows without a seal, with their number: they count, and nothing shows a change.
+
+    Not asking them again is what their owner expects, who may have paid for the answers.
+    """
+    if count := sum(row.get(_SEAL) is None for row in rows):
+        _log.warning(
+            "%d lines of %s have no digest, as earlier versions wrote them: they count, and a "
+            "change by hand would not show; delete them to have them made again", count, path
+        )  # fmt: skip
+
+
 def journal_entries(path: str | os.PathLike[str]) -> list[Entry]:
     """The entries of a journal that can be believed; what is left out is counted in a warning.
 
     Left out are lines that are not JSON (a kill cut them off), have no text under "key", or were
-    changed since they were written, by hand or by a fault of the disk.
+    changed since they were written, by hand or by a fault of the disk. Lines without a seal count,
+    and are counted in a warning of their own.
     """
-    rows, _ = readable_json_lines(path)
-    entries = [unsealed(row) for row in rows if isinstance(row.get("key"), str)]
+    rows = [row for row in readable_json_lines(path)[0] if isinstance(row.get("key"), str)]
+    entries = [unsealed(row) for row in rows]
+    warn_of_unsealed(rows, path)
     if changed := sum(entry is None for entry in entries):
         _log.warning(
             "%d lines of %s were changed since they were written and do not count", changed, path

@@ -8,6 +8,7 @@ lack some of this, are compared in what they have.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from orl_jax.run.checkpoint import BASE, Checkpoints, Location
@@ -28,18 +29,25 @@ PLACES = (
     "sft.init_from", "reward.init_from", "ranker.init_from",
 )  # fmt: skip
 SHARED = ("seed", "data", "model")  # sections of every stage
-TOKENIZER, ITEMS = "tokenizer", "items"
+TOKENIZER, ITEMS, VIDEOS = "tokenizer", "items", "videos"
 
 
-def identity(tokenizer: str, items: str, base: Location | None = None) -> dict[str, Any]:
+def identity(
+    tokenizer: str,
+    items: str,
+    base: Location | None = None,
+    videos: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
     """What a checkpoint keeps of what it was trained with, next to its configuration.
 
     Args:
       tokenizer: digest of its content.
       items: digest of the training data.
       base: the checkpoint that the stage began from.
+      videos: digests of some videos of the training data by name, of `data.video_sample`.
     """
-    return {TOKENIZER: tokenizer, ITEMS: items, BASE: base.identity if base else None}
+    where = base.identity if base else None
+    return {TOKENIZER: tokenizer, ITEMS: items, BASE: where, VIDEOS: dict(videos)}
 
 
 def digest(items: Sequence[Mapping[str, Any]]) -> str:
@@ -100,12 +108,24 @@ def _check_identity(folder: Any, extra: Mapping[str, Any], now: Mapping[str, Any
                 f"{folder} was trained with {words}, by its content ({extra[name]}, now "
                 f"{now[name]}); {remedy}, or choose another --workdir"
             )
+    _check_videos(folder, extra.get(VIDEOS) or {}, now.get(VIDEOS) or {})
     before, after = extra.get(BASE), now.get(BASE)
     if before and after and before != after:
         raise UserError(
             f"{folder} began from {_shown(before)} ({extra.get('base')}), init_from now means "
             f"{_shown(after)}; name the former with its step (…/{before['stage']}/"
             f"{before['step']}), or choose another --workdir"
+        )
+
+
+def _check_videos(folder: Any, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Of the videos that could be read both times, none may have changed."""
+    changed = [name for name in before if now.get(name, before[name]) != before[name]]
+    if changed:
+        raise UserError(
+            f"{folder} was trained with other videos: {changed[0]} has changed since, and "
+            f"{len(changed) - 1} more of the {len(before)} that are compared; put the former back, "
+            "or choose another --workdir"
         )
 
 

@@ -22,6 +22,7 @@ from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
 from orl_jax.data.source import open_split, select
 from orl_jax.data.text.known_words import check_words
+from orl_jax.data.video_sample import digests
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.lesson import LessonReader, group_by_video
 from orl_jax.evaluation.evaluator import Evaluator
@@ -159,6 +160,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
             lessons = layout.rows(Lessons.from_batch(batch))
             return step(state, frozen, banned, lessons)
 
+    items = open_split(config.data.folder, "train")
     stage = loop.Stage(
         name="sft",
         train_step=sft_step,
@@ -169,8 +171,8 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
         validate_every=settings.validate_every,
         base=assemblies.base_reference(workdir, base) if base else "",
         identity=identity(
-            assembly.encoder.digest, open_split(config.data.folder, "train").digest,
-            locate(base) if base else None,
+            assembly.encoder.digest, items.digest, locate(base) if base else None,
+            digests(items, config.data.folder),
         ),
     )  # fmt: skip
     with make_curriculum(config, assembly, cache) as batches:

@@ -21,6 +21,7 @@ from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
 from orl_jax.data.source import open_split
+from orl_jax.data.video_sample import digests
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.scene import COLOURS
 from orl_jax.data.world.scene_example import SceneReader
@@ -157,9 +158,12 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         return (encoder_step if in_encoder_phase else adapter_step)(state, clips)
 
     steps, log_every = settings.steps, settings.log_every
+    items = open_split(config.data.folder, "train")
     stage = loop.Stage(
         "vision", vision_step, validate=None, steps=steps, log_every=log_every,
-        identity=identity(assembly.encoder.digest, open_split(config.data.folder, "train").digest),
+        identity=identity(
+            assembly.encoder.digest, items.digest, videos=digests(items, config.data.folder)
+        ),
     )  # fmt: skip
     with make_loader(config, assembly) as batches:
         return loop.run(stage, Saving.of(config), workdir, state, batches)

@@ -22,14 +22,19 @@ from orl_jax.oracles import RankRequest, ask
 from orl_jax.run.errors import UserError
 
 REQUEST = RankRequest("p0", "Where?", ("It moves up slowly.", "Up", "It moves up."))
+BOMB = 200_000_000
 KEY = "sk-Secret/0123+456"
 SETTINGS = {"model": "judge", "attempts": 1, "timeout": 1.0, "deadline": 20.0}
 
 
 def zipped(size, times=1):
-    """A completion padded to `size` bytes, packed some times."""
-    data = json.dumps({"choices": [{"message": {"content": "x" * size}}]}).encode()
-    for _ in range(times):
+    """A completion padded to `size` bytes, packed some times; it is never in memory unpacked."""
+    packing = zlib.compressobj(1, wbits=31)
+    data = packing.compress(b'{"choices": [{"message": {"content": "')
+    for _ in range(size // 1000):
+        data += packing.compress(b"x" * 1000)
+    data += packing.compress(b'"}}]}') + packing.flush()
+    for _ in range(times - 1):
         data = gzip.compress(data)
     return data
 
@@ -37,28 +42,31 @@ def zipped(size, times=1):
 @pytest.mark.parametrize(
     ("data", "encoding", "reason"),
     [
-        (zipped(50_000_000), "gzip", "too long a body: over 4000000 bytes when unpacked"),
-        (zipped(50_000_000, 2), "gzip, gzip", "encoded body: 'gzip, gzip'"),
-        (zipped(50_000_000, 2), "gzip", "no completion"),
+        (zipped(BOMB), "gzip", "too long a body: over 4000000 bytes when unpacked"),
+        (zipped(BOMB, 2), "gzip, gzip", "encoded body: 'gzip, gzip'"),
+        (zipped(BOMB, 2), "gzip", "no completion"),
+        (b"x" * 5_000_000, "identity", "too long a body: over 4000000 bytes"),
         (b"x" * 100, "br", "encoded body"),
         (b"x" * 100, "gzip", "connection failed: RemoteProtocolError"),
-        (zipped(50)[:-9], "gzip", "connection failed: RemoteProtocolError"),
+        (zipped(5000)[:-9], "gzip", "connection failed: RemoteProtocolError"),
     ],
-    ids=["bomb", "bomb in a bomb", "bomb unnamed", "brotli", "no gzip", "half"],
+    ids=["bomb", "bomb in a bomb", "bomb unnamed", "long", "brotli", "no gzip", "half"],
 )
 def test_packed_bodies_are_bounded(oracle, data, encoding, reason):
     def reply(body, wire):
         wire.send(200, data, Content_Encoding=encoding)
 
     with served(reply) as (address, _):
-        start, before = time.monotonic(), peak_memory()
+        start, before = time.monotonic(), peak_memory(afresh=True)
         (ranking,) = oracle(address).rank([REQUEST])
         assert reason in ranking.reason
         assert time.monotonic() - start < 5 and peak_memory() - before < 100e6
 
 
-def peak_memory():
-    """Bytes of this process at their most."""
+def peak_memory(afresh=False):
+    """Bytes of this process at their most, since the last time that it was counted afresh."""
+    if afresh:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return 1000 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
@@ -202,7 +210,10 @@ def test_absurd_usage_is_not_counted(oracle, usage, caplog):
 )  # fmt: skip
 def test_any_body_gives_a_line(oracle, body, tmp_path):
     with served(lambda _, wire: wire.send(200, body)) as (address, _):
-        (ranking,) = ask(oracle(address), [REQUEST])
+        judge = oracle(address)
+        (ranking,) = ask(judge, [REQUEST])
+        (bare,) = judge.rank([REQUEST])  # `ask` would make a line of any exception
+    assert bare.reason.startswith(("no completion", "empty reply", "no order"))
     assert not ranking.valid and 0 < len(ranking.reason) <= 300
     (tmp_path / "kept").write_text(ranking.reason, encoding="utf-8")
 
@@ -258,8 +269,11 @@ def test_the_key_is_not_kept_of_a_valid_reply(oracle, monkeypatch):
 
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with served(reply) as (address, _):
-        (ranking,) = ask(oracle(address), [REQUEST])
+        judge = oracle(address)
+        (ranking,) = ask(judge, [REQUEST])
+        (bare,) = judge.rank([REQUEST])  # as a judge of predictions asks: nothing is in between
     assert ranking.valid and ranking.raw.startswith("[hidden key]: {")
+    assert bare.valid and KEY not in bare.raw
 
 
 def test_a_key_that_no_header_holds_is_refused_without_showing_it(oracle, monkeypatch):

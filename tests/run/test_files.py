@@ -106,6 +106,14 @@ def test_a_line_that_was_changed_by_hand_does_not_count(tmp_path, caplog):
         found = {entry["key"]: entry["score"] for entry in journal}
     assert found == {"a": 1, "c": 1, "d": 2}
     assert f"1 lines of {path} were changed since they were written" in caplog.text
+    assert caplog.text.count(f"1 lines of {path} have no digest") == 1
+
+
+def test_a_journal_of_this_version_warns_of_nothing(tmp_path, caplog):
+    for _ in range(2):
+        with Journal(tmp_path / "a.jsonl") as journal:
+            journal.add({"key": "a"})
+    assert not caplog.text
 
 
 def test_a_journal_in_place_of_which_is_something_else(tmp_path):

@@ -1,5 +1,6 @@
 """A lock: one owner, who is named, and none after a death."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -75,3 +76,12 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
         Lock(tmp_path / "none" / "a.jsonl")
     with pytest.raises(UserError, match="cannot be locked: .*File name too long"):
         Lock(tmp_path / ("a" * 252))
+
+
+def test_a_read_only_disk_is_named(tmp_path, monkeypatch):
+    def refuse(path, *_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(UserError, match=r"\.lock cannot be made \(Read-only file system\)"):
+        Lock(tmp_path)

@@ -61,7 +61,7 @@ def checkpoints(tmp_path_factory):
         sft.save(4, {"w": np.ones(2)}, {})
     base = locate(f"{folder}/checkpoints/sft/2")
     with Checkpoints(folder, "rl") as rl:
-        now = identity("words", "items", base)
+        now = identity("words", "items", base, {"a.mp4": "1", "b.mp4": "2", "c.mp4": "3"})
         rl.save(1, {"w": np.zeros(2)}, {"config": CONFIG, "base": "checkpoints/sft/2", **now})
         yield rl
 
@@ -105,8 +105,11 @@ def test_what_the_config_names_is_compared_by_content(checkpoints):
     sft = checkpoints.folder.parent / "sft"
     same = identity("words", "items", locate(f"{sft}/2"))
     check_same(checkpoints, RL, CONFIG, same)
+    check_same(checkpoints, RL, CONFIG, same | {"videos": {"a.mp4": "1", "new.mp4": "4"}})
     check_same(checkpoints, RL, CONFIG, {})  # nothing is known, as of an earlier version
+    videos = {"a.mp4": "1", "b.mp4": "9", "new.mp4": "4"}  # c.mp4 cannot be read now
     for other, words in (
+        ({"videos": videos}, r"other videos: b.mp4 has changed since, and 0 more of the 3"),
         ({"tokenizer": "permuted"}, "another tokenizer.*words, now permuted"),
         ({"items": "others"}, "other training data"),
         (identity("words", "items", locate(str(sft))), r"from sft step 2 .*means sft step 4"),

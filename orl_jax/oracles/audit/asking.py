@@ -25,7 +25,7 @@ from orl_jax.oracles.protocol import Oracle, RankRequest, ask
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.wrappers.wrapper import generator
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import read_json_lines, sealed, unsealed
+from orl_jax.run.files import read_json_lines, sealed, unsealed, warn_of_unsealed
 from orl_jax.run.reading import read_bytes
 
 BATCH = 16  # groups a call; what is lost when the audit is killed
@@ -115,7 +115,9 @@ def read_replies(path: Path) -> dict[Ask, Reply]:
     if not path.exists():
         return {}
     os.truncate(path, read_bytes(path, "choose another --workdir").rfind(b"\n") + 1)
-    return dict(_checked(row, f"{path}, line {number},") for number, row in read_json_lines(path))
+    lines = read_json_lines(path)
+    warn_of_unsealed((line.row for line in lines), path)
+    return dict(_checked(row, f"{path}, line {number},") for number, row in lines)
 
 
 def _checked(row: Mapping[str, Any], place: str) -> tuple[Ask, Reply]:

@@ -65,8 +65,24 @@ def test_elsewhere_nothing_is_served_without_the_token(tmp_path, output):
         start, _, token = server.address.partition("/?token=")
         assert start == f"http://0.0.0.0:{page.port}" and len(token) > 20
         cookie = f"token_{page.port}={token}"
-        wrong = ("", "token=", f"token_{page.port}=x", f"token_1={token}", "\x01;=", "ü")
-        for path in ("/", "/page.js", "/groups/0", "/videos/0", "/?token=x", f"/x?token={token}"):
+        wrong = (
+            "",
+            "token=",
+            f"token_{page.port}=x",
+            f"token_1={token}",
+            "\x01;=",
+            "a,b=1",
+            f"token_{page.port}=ü",
+        )
+        for path in (
+            "/",
+            "/page.js",
+            "/groups/0",
+            "/videos/0",
+            "/?token=x",
+            "/?token=%C3%BC",
+            f"/x?token={token}",
+        ):
             for each in wrong:
                 assert page.get(path, Cookie=each)[0] == 403
         assert page.post("/groups/0", ORDER)[0] == 403
