@@ -91,18 +91,21 @@ def test_arrays_of_a_batch(folder):
     assert batch["valid"].all()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_rows_belong_together(folder, workers):
+def assert_rows_belong_together(folder, batch: dict) -> None:
     """Video, question and answer of a row belong to its item."""
-    with loader(folder, workers=workers) as source:
+    for row, number in enumerate(numbers(batch)):
+        expected = read_frames(folder / f"{number}.mp4", ClipFormat(F, SIZE))
+        np.testing.assert_array_equal(batch["frames"][row], expected)
+        ids, mask = ENCODER.encode_prompt(f"What is number {number}?")
+        np.testing.assert_array_equal(batch["prompt_ids"][row], ids)
+        np.testing.assert_array_equal(batch["prompt_mask"][row], mask)
+        assert ENCODER.decode(batch["response_ids"][row]) == ("It is blue.", False)
+
+
+def test_rows_belong_together(folder):
+    with loader(folder) as source:
         for batch in take(source, 3):
-            for row, number in enumerate(numbers(batch)):
-                expected = read_frames(folder / f"{number}.mp4", ClipFormat(F, SIZE))
-                np.testing.assert_array_equal(batch["frames"][row], expected)
-                ids, mask = ENCODER.encode_prompt(f"What is number {number}?")
-                np.testing.assert_array_equal(batch["prompt_ids"][row], ids)
-                np.testing.assert_array_equal(batch["prompt_mask"][row], mask)
-                assert ENCODER.decode(batch["response_ids"][row]) == ("It is blue.", False)
+            assert_rows_belong_together(folder, batch)
 
 
 def test_answers(folder):
@@ -143,6 +146,7 @@ def test_finite_epochs_drop_an_incomplete_batch(folder, workers):
         assert seen == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 0, 1], [2, 3, 4, 5, 6, 7]]
         assert next(source, None) is None
         end = source.get_state()
+    workers = min(workers, 1)  # starting one takes seconds
     with loader(folder, shuffle=False, epochs=2, batch_size=6, workers=workers) as again:
         again.set_state(end)
         assert next(again, None) is None
@@ -150,7 +154,7 @@ def test_finite_epochs_drop_an_incomplete_batch(folder, workers):
 
 @pytest.mark.parametrize(
     ("before", "after", "bad", "stops"),
-    [(0, 0, (), (0, 1, 3)), (0, 0, BAD, (0, 1, 3)), (2, 2, BAD, (2,)), (0, 1, BAD, (2,))],
+    [(0, 0, (), (0, 1, 3)), (0, 0, BAD, (0, 1, 3)), (2, 1, BAD, (2,)), (0, 1, BAD, (2,))],
 )
 def test_resuming_is_exact(folder, before, after, bad, stops):
     """Also if the number of workers changes, and with bad videos around the stop."""
@@ -191,7 +195,7 @@ def test_a_state_for_another_order_is_refused(folder, settings, named):
         loader(folder, items()[:5]).set_state(state)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_bad_videos_are_skipped_and_counted(folder, caplog, workers):
     data = items(BAD)
     good = [number for number in range(N) if number not in BAD]
@@ -230,13 +234,17 @@ def test_policy_raise_names_the_path(folder, workers):
 
 def test_workers_leave_interrupts_to_the_main_process(folder):
     """Ctrl-C reaches all processes; the main one must still get its batch and save."""
-    with loader(folder, workers=1, shuffle=False) as source:
+    with loader(folder, workers=2, shuffle=False) as source:
         before = set(multiprocessing.active_children())
-        next(source)
+        for batch in take(source, 3):
+            assert_rows_belong_together(folder, batch)
         for worker in set(multiprocessing.active_children()) - before:
             os.kill(worker.pid, signal.SIGINT)
         # More than was read ahead: eight batches.
-        assert [numbers(batch) for batch in take(source, 15)][-1] == [0, 1, 2, 3]
+        rest = take(source, 13)
+        assert numbers(rest[-1]) == [0, 1, 2, 3]
+        for batch in rest:
+            assert_rows_belong_together(folder, batch)
 
 
 @pytest.mark.parametrize("epochs", [None, 1, 3])
