@@ -218,26 +218,46 @@ def test_the_script_with_enough_memory(tmp_path):
     assert plan["steps"][0]["total"] > 36864 / 2
 
 
-def test_the_script_with_too_little_memory():
-    done = script("--steps=encode", "--memory=0.0001", "--top=0")
-    assert done.returncode == 1
-    assert "failed: encode does not fit" in done.stderr
-    assert "Does not fit: encode needs most" in done.stdout
-    assert "--config.model.vision.frames_at_a_time=1" in done.stdout
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """Runs the script on one device, which is what this process has: (status, output, errors)."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")  # the script sets it
+
+    def run(*flags):
+        config = f"--config={ROOT / 'configs' / 'demo.py'}:tiny"
+        return scripts.status_of(
+            "plan_memory", config, "--target=cpu", *flags
+        ), *capsys.readouterr()
+
+    return run
+
+
+def test_the_script_with_too_little_memory(here):
+    status, out, err = here("--steps=encode", "--memory=0.0001", "--top=0")
+    assert status == 1
+    assert "failed: encode does not fit" in err
+    assert "Does not fit: encode needs most" in out
+    assert "--config.model.vision.frames_at_a_time=1" in out
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (["--steps=encode,dream"], "there is no step 'dream'; choose some of initialise"),
-        (["--devices=3", "--config.mesh.data=2"], "which takes 2 devices or a multiple"),
-        (["--config.mesh.data=3", "--steps=encode"], "rl.batch_size is 4, which does not divide"),
+        (["--devices=1", "--config.mesh.data=2"], "which takes 2 devices or a multiple"),
     ],
 )
-def test_refusals(flags, words):
-    done = script(*flags)
+def test_refusals(flags, words, here):
+    status, out, err = here(*flags)
+    assert (status, out) == (2, "")
+    assert words in err and "Traceback" not in err
+
+
+def test_rows_that_do_not_divide_over_the_devices_are_refused():
+    done = script("--config.mesh.data=3", "--steps=encode")
     assert (done.returncode, done.stdout) == (2, "")
-    assert words in done.stderr and "Traceback" not in done.stderr
+    assert "rl.batch_size is 4, which does not divide" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -248,10 +268,9 @@ def test_refusals(flags, words):
         ("--json=/no/such/folder/a.json", "its folder does not exist"),
     ],
 )
-def test_bad_flags_are_refused_before_jax_starts(flag, words, capsys):
-    config = f"--config={ROOT / 'configs' / 'demo.py'}:tiny"
-    assert scripts.status_of("plan_memory", config, "--target=cpu", flag) == 2
-    out, err = capsys.readouterr()
+def test_bad_flags_are_refused_before_jax_starts(flag, words, here):
+    status, out, err = here(flag)
+    assert status == 2
     assert out == "" and words in err and "Traceback" not in err
 
 
