@@ -12,6 +12,7 @@ import pytest
 from fault_server import served
 from judge_cases import honest, shown, write_predictions
 
+import scripts
 from orl_jax.evaluation.scoring.protocols import Protocol, comparison, score
 from orl_jax.evaluation.scoring.table import comparison_table, table
 
@@ -22,11 +23,11 @@ def command(*arguments):
     return [sys.executable, str(ROOT / "scripts/score.py"), *map(str, arguments)]
 
 
-def run(*arguments):
-    here = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        command(*arguments), cwd=ROOT, env=here, capture_output=True, text=True, timeout=120
-    )
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs the script: (status, output, errors)."""
+    monkeypatch.chdir(ROOT)
+    return lambda *arguments: (scripts.status_of("score", *arguments), *capsys.readouterr())
 
 
 def test_the_table(tmp_path):
@@ -53,13 +54,13 @@ def test_the_table_of_a_comparison(tmp_path):
     assert lines[1].endswith("right only here 3, only there 0, p = 0.25")
 
 
-def test_the_script_scores_compares_and_keeps_other_scores(tmp_path):
+def test_the_script_scores_compares_and_keeps_other_scores(tmp_path, run):
     one = write_predictions(tmp_path / "one.jsonl", ["Red", "Blue"])
     two = write_predictions(tmp_path / "two.jsonl", ["Blue", "Blue"])
-    done = run(f"--predictions={one}", f"--against={two}")
-    assert done.returncode == 0, done.stderr
-    assert "p = 1" in done.stdout and "scores are in" in done.stdout
-    assert run(f"--predictions={two}", "--protocol=text").returncode == 0
+    status, out, err = run(f"--predictions={one}", f"--against={two}")
+    assert status == 0, err
+    assert "p = 1" in out and "scores are in" in out
+    assert run(f"--predictions={two}", "--protocol=text")[0] == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["one.jsonl"]["text"]["all"]["exact"]["mean"] == 0.5
     assert scores["two.jsonl"]["text"]["all"]["exact"]["mean"] == 0.0
@@ -67,17 +68,17 @@ def test_the_script_scores_compares_and_keeps_other_scores(tmp_path):
     assert against["measures"]["exact"]["mcnemar"]["p"] == 1.0
 
 
-def test_bad_usage_is_one_line(tmp_path):
-    bad = run(f"--predictions={tmp_path / 'none.jsonl'}")
-    assert bad.returncode == 2 and bad.stderr.count("\n") == 1 and "cannot be read" in bad.stderr
+def test_bad_usage_is_one_line(tmp_path, run):
+    status, _, err = run(f"--predictions={tmp_path / 'none.jsonl'}")
+    assert status == 2 and err.count("\n") == 1 and "cannot be read" in err
     path = write_predictions(tmp_path / "p.jsonl", ["Red"])
     (tmp_path / "scores.json").write_text("[1]")
-    bad = run(f"--predictions={path}")
-    assert bad.returncode == 2 and "holds no scores; choose another --output" in bad.stderr
+    status, _, err = run(f"--predictions={path}")
+    assert status == 2 and "holds no scores; choose another --output" in err
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
-def test_the_same_command_goes_on_after_a_kill_and_asks_nothing_twice(tmp_path, stop):
+def test_the_same_command_goes_on_after_a_kill_and_asks_nothing_twice(tmp_path, stop, run):
     path = write_predictions(tmp_path / "p.jsonl", [f"red {place}" for place in range(12)])
     waits, reached, answered = threading.Event(), threading.Event(), []
 
@@ -103,9 +104,9 @@ def test_the_same_command_goes_on_after_a_kill_and_asks_nothing_twice(tmp_path, 
         waits.set()
         assert process.wait(30) != 0
         assert len(answered) < 12
-        done = run(*one)
-    assert done.returncode == 0, done.stderr
+        status, out, err = run(*one)
+    assert status == 0, err
     assert sorted(answered) == sorted(f"red {place}" for place in range(12))
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["p.jsonl"]["judge"]["all"]["accuracy"]["n"] == 12
-    assert "12 parsed, 0 unparsed, 0 refused, 0 failed" in done.stdout
+    assert "12 parsed, 0 unparsed, 0 refused, 0 failed" in out
