@@ -136,6 +136,21 @@ def test_a_broken_file_is_set_aside(cache, content, caplog):
         assert "and a new one is begun" in caplog.text
 
 
+def test_a_file_that_is_broken_further_in_is_set_aside_when_it_is_used(cache, caplog):
+    for number in range(300):
+        cache.put(str(number), ["x" * 100])
+    folder, page = cache._path.parent, 4096
+    cache.close()
+    data = (folder / FILE).read_bytes()
+    (folder / FILE).write_bytes(data[:page] + b"\xff" * (len(data) - page))  # its first page opens
+    new = DiskCache(str(folder), NAME)
+    assert not caplog.text
+    assert new.get("7", is_list) is None and "and a new one is begun" in caplog.text
+    new.put("7", [1.0])
+    assert new.get("7", is_list) == [1.0]
+    new.close()
+
+
 @pytest.mark.parametrize(
     "statement",
     [
