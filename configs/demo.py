@@ -230,6 +230,7 @@ def sft() -> dict:
         "steps": 800,
         "seconds": 0.0,  # stop after this time, whatever the steps; 0 for no limit
         "batch_size": 24,  # videos
+        "micro_batch": 0,  # videos at a time in the update, to save memory; 0 is all
         "questions": 6,  # a video, at most
         "learning_rate": 3e-3,
         "warmup_steps": 30,

@@ -29,13 +29,13 @@ from orl_jax.ops.losses import (
     sampler_weights,
 )
 from orl_jax.rl import rl_metrics
-from orl_jax.rl.accumulation import accumulated, over_minibatches
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.direct import DirectLoss, groups_with_order
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.minibatches import minibatch_order, pass_keys
 from orl_jax.rl.policy_loss import PolicyLossSettings
-from orl_jax.rl.scorer import Scorer, States, strided
+from orl_jax.rl.scorer import Scorer, States
+from orl_jax.training.accumulation import accumulated, over_minibatches, strided
 from orl_jax.training.state import TrainState, apply_gradients, checked
 
 

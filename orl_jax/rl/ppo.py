@@ -41,11 +41,11 @@ from orl_jax.ops.losses import (
 )
 from orl_jax.ops.predicted_order import predicted_ranks
 from orl_jax.rl import rl_metrics
-from orl_jax.rl.accumulation import accumulated
 from orl_jax.rl.batch import Ranked, RolloutBatch
 from orl_jax.rl.estimators import penalties_of
 from orl_jax.rl.minibatches import minibatch_order, pass_keys
-from orl_jax.rl.scorer import Scorer, strided
+from orl_jax.rl.scorer import Scorer
+from orl_jax.training.accumulation import accumulated, strided
 from orl_jax.training.state import TrainState, apply_gradients, checked
 
 

@@ -11,12 +11,11 @@ import jax
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
-from orl_jax.models.sharding.constrain import constrain
-from orl_jax.models.sharding.mesh import BATCH
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import TokenLogProbs, exact_kl, token_log_probs
 from orl_jax.ops.truncation import WHOLE, Truncation
 from orl_jax.rl.batch import RolloutBatch
+from orl_jax.training.accumulation import strided
 
 
 class States(NamedTuple):
@@ -119,12 +118,3 @@ class Scorer:
             "banned": banned,
             "chunk_size": self.vocabulary_chunk,
         }
-
-
-def strided(x: Array, size: int) -> Array:
-    """[B, ...] -> [B / size, size, ...]; part p holds the rows p, p + B / size, ...
-
-    Example: `strided(jnp.arange(6), 2)` is [[0, 3], [1, 4], [2, 5]].
-    """
-    parts = x.reshape(size, -1, *x.shape[1:]).swapaxes(0, 1)
-    return constrain(parts, None, BATCH, *(None,) * (x.ndim - 1))

@@ -170,6 +170,7 @@ RULES = (
     at_least("vision.encoder_steps", 0, 400),
     one_of("sft.answers", ("taught", "clean")),
     at_least("sft.questions", 1, 6),
+    at_least("sft.micro_batch", 0, 0, " (videos; 0 is the whole batch)"),
     at_least("rl.epochs", 0, 4),
     at_least("rl.group_size", 2, 5, ": a single answer has no rank"),
     at_least("rl.micro_batch", 0, 0, " (prompts; 0 is the whole batch)"),
@@ -274,6 +275,7 @@ ORACLE_MEANS = (
 # The first must divide the second; 0 means the whole.
 DIVIDES = (
     ("rl.micro_batch", "rl.batch_size"),  # both in prompts, so that groups stay whole
+    ("sft.micro_batch", "sft.batch_size"),
     ("model.vision.frames_at_a_time", "data.frames"),
     ("model.vision.patch_size", "data.image_size"),
     ("model.vision.heads", "model.vision.width"),

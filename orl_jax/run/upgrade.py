@@ -84,7 +84,8 @@ ADDED: dict[str, dict[str, Any]] = {
         "dtype": "float32",
         **_QUANTISATION,
     },
-    **{stage: dict(_ADAM) for stage in ("vision", "sft", "reward", "ranker")},
+    **{stage: dict(_ADAM) for stage in ("vision", "reward", "ranker")},
+    "sft": {**_ADAM, "micro_batch": 0},
     "rl": {
         **_ADAM,
         "epochs": 0,

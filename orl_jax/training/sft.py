@@ -33,11 +33,12 @@ from orl_jax.models.params import combine, masters, partition
 from orl_jax.models.sequences import Prompt, Responses
 from orl_jax.models.vlm import VLM
 from orl_jax.ops.log_probs import token_log_probs
-from orl_jax.ops.losses import masked_mean
+from orl_jax.ops.losses import mask_denominator, masked_mean
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import locate
 from orl_jax.run.clock import span
 from orl_jax.training import loop
+from orl_jax.training.accumulation import accumulated, strided
 from orl_jax.training.curriculum import Curriculum
 from orl_jax.training.optimizer import OptimizerSettings, make_optimizer, make_schedule
 from orl_jax.training.resuming import identity
@@ -75,10 +76,15 @@ def loss(
     frozen: dict[str, Any],
     banned: Bool[Array, " V"],
     lessons: Lessons,
+    denominator: Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Mean negative log-probability of the answer tokens, and the share of them that it got right.
 
     The distribution is the sampler's: banned tokens have probability 0.
+
+    Args:
+      denominator: answer tokens of the whole batch, if these lessons are a part of it; both values
+        are then this part's share.
     """
     variables = {"params": combine(frozen, trained)}
     visual = model.apply(variables, lessons.frames, method=VLM.see)
@@ -89,21 +95,36 @@ def loss(
     tokens = token_log_probs(
         hidden, kernel, lessons.turns.ids, banned=banned, chunk_size=chunk_size
     )
-    value = -masked_mean(tokens.log_prob, lessons.target_mask)
+    mean = partial(masked_mean, mask=lessons.target_mask, denominator=denominator)
+    value = -mean(tokens.log_prob)
     likely = (tokens.log_prob > jnp.log(0.5)).astype(jnp.float32)
-    return value, {"loss": value, "accuracy/token": masked_mean(likely, lessons.target_mask)}
+    return value, {"loss": value, "accuracy/token": mean(likely)}
 
 
 def make_step(
-    model: VLM, optimizer: optax.GradientTransformation, schedule: optax.Schedule, chunk_size: int
+    model: VLM,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    chunk_size: int,
+    micro_batch: int = 0,
 ):
-    """The update, to be jitted: (state, frozen, banned, lessons) -> (state, metrics)."""
-    gradient = jax.value_and_grad(partial(loss, model, chunk_size), has_aux=True)
+    """The update, to be jitted: (state, frozen, banned, lessons) -> (state, metrics).
+
+    Args:
+      micro_batch: videos at a time, to save memory; 0 is all.
+    """
 
     def step(
         state: TrainState, frozen: dict[str, Any], banned: Array, lessons: Lessons
     ) -> tuple[TrainState, dict[str, Array]]:
-        (_, metrics), grads = gradient(state.trained, frozen, banned, lessons)
+        denominator = mask_denominator(lessons.target_mask)
+
+        def share(trained: dict[str, Any], part: Lessons) -> tuple[Array, tuple]:
+            value, metrics = loss(model, chunk_size, trained, frozen, banned, part, denominator)
+            return value, (metrics,)
+
+        parts = jax.tree.map(lambda x: strided(x, micro_batch or x.shape[0]), lessons)
+        grads, metrics, _ = accumulated(share, state.trained, parts)
         metrics |= {
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": schedule(state.step),
@@ -130,6 +151,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     settings = config.sft
     assembly = assemblies.assemble(config, lora=settings.lora)
     layout = assembly.layout
+    layout.check_rows("sft.micro_batch", settings.micro_batch)
     base = settings.init_from
     if not base:
         logging.warning("config.sft.init_from is empty: SFT starts from fresh parameters")
@@ -145,7 +167,13 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     optimizer = make_optimizer(how, schedule)
     state = start(trained, optimizer, config.seed, layout)
     step = layout.jit(
-        make_step(assembly.model, optimizer, schedule, config.model.vocabulary_chunk),
+        make_step(
+            assembly.model,
+            optimizer,
+            schedule,
+            config.model.vocabulary_chunk,
+            settings.micro_batch,
+        ),
         donate_argnums=0,
         out_shardings=(shardings(trained, optimizer, layout), layout.whole),
     )

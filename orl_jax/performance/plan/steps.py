@@ -116,7 +116,7 @@ def _sft(resident: RunShapes) -> Step:
     state = shapes.state(trained, settings, reference=False)
     schedule = make_schedule(OptimizerSettings.of(settings), settings.steps)
     chunk = shapes.config.model.vocabulary_chunk
-    step = sft.make_step(model, shapes.optimizer(settings), schedule, chunk)
+    step = sft.make_step(model, shapes.optimizer(settings), schedule, chunk, settings.micro_batch)
     places = (_places(state), shapes.layout.whole)
     args = (state, frozen, resident.banned, _lessons(shapes))
     return Step("sft", jax.jit(step, donate_argnums=0, out_shardings=places), args, args)

@@ -1,4 +1,4 @@
-"""One gradient from micro-batches: what both algorithms sum up over parts of a batch."""
+"""One gradient from micro-batches: what stages sum up over parts of a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from orl_jax.models.sharding.constrain import constrain
+from orl_jax.models.sharding.mesh import BATCH
 
 Loss = Callable[[dict[str, Any], Any], tuple[Array, tuple]]
 
@@ -20,7 +23,7 @@ def accumulated(
     Args:
       loss: (trained, part) -> (the part's share of the loss, (its shares of the metrics, …)).
       trained: parameters.
-      parts: arrays [micro-batches, prompts of one, ...], see `Scorer.split`.
+      parts: arrays [micro-batches, rows of one, ...], see `strided`.
 
     Returns:
       The gradient, the metrics, and what else the loss gave of each part, [micro-batches, ...].
@@ -38,10 +41,23 @@ def accumulated(
     grads, found = jax.lax.scan(add, zeros, parts, unroll=unroll)
     shares, *seen = found
     metrics = {name: share.sum(axis=0) for name, share in shares.items()}
-    return grads, metrics | {"ratio/max": shares["ratio/max"].max(axis=0)}, tuple(seen)
+    return grads, metrics | _largest(shares), tuple(seen)
 
 
 def over_minibatches(metrics: dict[str, Array]) -> dict[str, Array]:
     """Metrics [minibatches] of one pass to their means; of "ratio/max" the largest."""
-    means = {name: values.mean() for name, values in metrics.items()}
-    return means | {"ratio/max": metrics["ratio/max"].max()}
+    return {name: values.mean() for name, values in metrics.items()} | _largest(metrics)
+
+
+def _largest(metrics: dict[str, Array]) -> dict[str, Array]:
+    name = "ratio/max"
+    return {name: metrics[name].max(axis=0)} if name in metrics else {}
+
+
+def strided(x: Array, size: int) -> Array:
+    """[B, ...] -> [B / size, size, ...]; part p holds the rows p, p + B / size, ...
+
+    Example: `strided(jnp.arange(6), 2)` is [[0, 3], [1, 4], [2, 5]].
+    """
+    parts = x.reshape(size, -1, *x.shape[1:]).swapaxes(0, 1)
+    return constrain(parts, None, BATCH, *(None,) * (x.ndim - 1))
