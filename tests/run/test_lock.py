@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -62,13 +63,17 @@ def test_one_waits_for_the_other(tmp_path):
     def second():
         with Lock(tmp_path, wait=True):
             order.append("second")
+            with pytest.raises(UserError, match="in use"):  # not the file that was deleted
+                Lock(tmp_path)
+            order.append("alone")
 
     thread = threading.Thread(target=second)
     thread.start()
+    time.sleep(0.3)  # it has opened the file by then
     order.append("first")
     first.release()
     thread.join(10)
-    assert order == ["first", "second"]
+    assert order == ["first", "second", "alone"]
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path):

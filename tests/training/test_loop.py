@@ -120,6 +120,13 @@ def test_a_full_disk_ends_the_run_with_the_newest_checkpoint_intact(tmp_path, ca
     assert not list((tmp_path / "checkpoints" / "sft").glob("*tmp*"))
 
 
+def test_what_a_killed_save_left_is_deleted(tmp_path):
+    left = tmp_path / "checkpoints" / "sft" / "3.orbax-checkpoint-tmp"
+    (left / "state").mkdir(parents=True)
+    run(tmp_path)
+    assert not left.exists() and newest(tmp_path)[0] == 6
+
+
 def test_a_second_run_in_a_workdir_is_told_who_uses_it(tmp_path):
     with Lock(tmp_path):
         with pytest.raises(UserError, match=r"in use by process \d+ on .* since .*--workdir"):

@@ -7,7 +7,7 @@ import pytest
 
 from orl_jax.run.checkpoint import Checkpoints, locate
 from orl_jax.run.errors import UserError
-from orl_jax.training.resuming import check_same, differences, identity
+from orl_jax.training.resuming import check_same, differences, identity, may_change
 
 STORED = {"name": "served", "served": {"model": "a", "timeout": 60.0}, "seed": 0}
 
@@ -97,8 +97,8 @@ def test_adapters_count_only_where_there_are_some(checkpoints):
     alpha = changed("model.lora.alpha", 256.0)
     check_same(checkpoints, ("vision",), alpha)
     check_same(checkpoints, ("sft",), alpha)
-    with pytest.raises(UserError, match="lora"):
-        check_same(checkpoints, ("sft",), {**alpha, "sft": {**CONFIG["sft"], "lora": True}})
+    for lora in (True, False):
+        assert may_change("model.lora.rank", ("sft",), {"sft": {"lora": lora}}) == (not lora)
 
 
 def test_what_the_config_names_is_compared_by_content(checkpoints):
