@@ -13,6 +13,7 @@ import pytest
 
 from orl_jax.models.assembly import load_params
 from orl_jax.run.checkpoint import Checkpoints, locate, sums
+from orl_jax.run.checkpoint.location import METADATA
 from orl_jax.run.checkpoint.pins import pin
 from orl_jax.run.errors import Failure, UserError
 
@@ -62,6 +63,16 @@ def test_a_changed_bit_is_named_before_anything_is_read(tmp_path: pathlib.Path) 
         (folder / "extra" / "metadata").write_text('{"config": {"seed": 1}}')
         with pytest.raises(UserError, match="extra/metadata has changed"):
             checkpoints.restore_extra()
+
+
+@pytest.mark.parametrize("name", ["state/manifest.ocdbt", "extra/metadata", METADATA])
+def test_a_pipe_in_place_of_a_file_is_named(tmp_path: pathlib.Path, name: str) -> None:
+    folder = saved(tmp_path, 1)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)  # reading it would take for ever
+    with Checkpoints(str(tmp_path), "sft") as checkpoints:
+        with pytest.raises(UserError, match=f"{folder} is damaged: {name} is no file"):
+            checkpoints.restore_part("trained")
 
 
 def test_an_earlier_version_s_checkpoint_has_no_sums(tmp_path: pathlib.Path) -> None:
