@@ -13,7 +13,13 @@ from orl_jax.run.stop import StopRequested
 
 GRACE_SECONDS = 10.0  # what a call gets to finish once a stop is requested
 _POLL_SECONDS = 0.1
+_left_to_itself: "list[Future[Any]]" = []
 T = TypeVar("T")
+
+
+def any_left() -> bool:
+    """Whether a call that was left to itself is still running."""
+    return not all(future.done() for future in _left_to_itself)
 
 
 class Pending(Generic[T]):
@@ -25,14 +31,19 @@ class Pending(Generic[T]):
     def __init__(self, future: "Future[T]") -> None:
         self._future = future
 
-    def result(self) -> T:
+    def result(self, grace: float | None = None) -> T:
         """Waits for the result.
 
+        Args:
+          grace: seconds that the call gets to finish once a stop is requested; by default
+            `GRACE_SECONDS`.
+
         Raises:
-          StopRequested: a stop was requested, and `GRACE_SECONDS` later there was no result; the
-            call is left to itself.
+          StopRequested: a stop was requested, and that much later there was no result; the call is
+            left to itself.
           BaseException: whatever the call raised.
         """
+        grace = GRACE_SECONDS if grace is None else grace
         deadline = None
         while True:
             try:
@@ -42,8 +53,9 @@ class Pending(Generic[T]):
                     return self._future.result()
             if (signum := stop.requested()) is None:
                 continue
-            deadline = deadline or time.monotonic() + GRACE_SECONDS
+            deadline = deadline or time.monotonic() + grace
             if time.monotonic() >= deadline:
+                _left_to_itself.append(self._future)
                 raise StopRequested(signum)
 
 

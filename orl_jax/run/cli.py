@@ -28,7 +28,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from orl_jax.run import command_line, disk, overrides
+from orl_jax.run import background, command_line, disk, overrides
 from orl_jax.run.command_line import FLAGS
 from orl_jax.run.config import validate
 from orl_jax.run.errors import Failure, TrainingHalted, UserError
@@ -109,9 +109,13 @@ def run(
 
 
 def _others_work() -> bool:
-    """Whether threads are left that the interpreter would wait for, such as calls of an Oracle."""
+    """Whether threads are left that the interpreter would wait for, such as calls of an Oracle.
+
+    Or not wait for, though they are still at work, as a compilation that a stop has cut off.
+    """
     main = threading.main_thread()
-    return any(thread is not main and not thread.daemon for thread in threading.enumerate())
+    waited_for = any(each is not main and not each.daemon for each in threading.enumerate())
+    return waited_for or background.any_left()
 
 
 def _leave_at_once(status: int, notice: str = "interrupted\n") -> NoReturn:

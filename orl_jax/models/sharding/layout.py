@@ -16,6 +16,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from orl_jax.models.sharding.mesh import BATCH, make_mesh
+from orl_jax.models.sharding.program import Program
 from orl_jax.models.sharding.rules import specification
 from orl_jax.run.errors import UserError
 
@@ -96,8 +97,8 @@ class Layout:
         """Arrays of the whole batch as host arrays of this process's rows: undoes `rows`."""
         return jax.tree.map(_local_rows, tree)
 
-    def jit(self, function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        """`jax.jit` with the mesh set, which `constrain` reads.
+    def jit(self, function: Callable[..., Any], **options: Any) -> Program:
+        """`jax.jit` with the mesh set, which `constrain` reads; a stop does not wait for it.
 
         A `functools.partial` is traced and compiled once for equal settings, however often it is
         made: a second run in the same process starts at once.
@@ -109,7 +110,7 @@ class Layout:
         Example: `layout.jit(partial(encode, model), out_shardings=layout.batch)`.
         """
         if not isinstance(function, functools.partial):
-            return _jit(self.mesh, function, options)
+            return Program(function, self.mesh, **options)
         leaves, structure = jax.tree.flatten(options)
         settings = (function.func, function.args, tuple(function.keywords.items()))
         return _jit_once(self.mesh, *settings, tuple(leaves), structure)
@@ -157,22 +158,9 @@ def _jit_once(
     keywords: tuple[tuple[str, Any], ...],
     leaves: tuple[Any, ...],
     structure: jax.tree_util.PyTreeDef,
-) -> Callable[..., Any]:
+) -> Program:
     fixed = functools.partial(function, *args, **dict(keywords))
-    return _jit(mesh, fixed, jax.tree.unflatten(structure, leaves))
-
-
-def _jit(mesh: Mesh, function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    compiled = jax.jit(function, **options)
-    if mesh.size == 1:
-        return compiled
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with jax.set_mesh(mesh):
-            return compiled(*args, **kwargs)
-
-    return call
+    return Program(fixed, mesh, **jax.tree.unflatten(structure, leaves))
 
 
 def _local_rows(array: jax.Array) -> np.ndarray:
