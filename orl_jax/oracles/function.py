@@ -4,15 +4,17 @@ import dataclasses
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from orl_jax.oracles.protocol import RankRequest
 from orl_jax.oracles.ranking import Ranking
-from orl_jax.run.errors import UserError
+from orl_jax.run import stop
+from orl_jax.run.errors import Failure, UserError
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class FunctionOracle:
     """Calls a function for each request.
 
@@ -25,19 +27,44 @@ class FunctionOracle:
     """
 
     function: Callable[[RankRequest], Any]
+    _worked: bool = dataclasses.field(default=False, init=False, repr=False)
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """One ranking per request; invalid where the function raises or returns no order."""
-        return [self._ask(request) for request in requests]
+        """One ranking per request; invalid where the function raises or returns no order.
+
+        Raises:
+          Failure: it has done nothing else so far, in a call with several requests.
+        """
+        return self._unless_broken([self._ask(request) for request in requests])
+
+    def _unless_broken(self, rankings: list[Ranking]) -> list[Ranking]:
+        if not self._worked and len(rankings) > 1:
+            name = getattr(self.function, "__name__", "it")
+            raise Failure(
+                f"the Oracle's function {name} gave no order for any of {len(rankings)} requests, "
+                f"first: {rankings[0].reason}; correct it, then the same command asks again"
+            )
+        return rankings
 
     def _ask(self, request: RankRequest) -> Ranking:
         try:
             said = self.function(request)
         except UserError:
             raise
-        except Exception as error:  # of one request; the others continue
-            return Ranking.invalid(f"{type(error).__name__}: {error}", request.size)
-        return said if isinstance(said, Ranking) else Ranking.from_order(said, request.size)
+        except (Exception, SystemExit) as error:  # of one request; the others continue
+            if isinstance(error, SystemExit) and stop.requested():  # not the function's own
+                raise
+            return Ranking.invalid(f"{type(error).__name__}: {error}{_place(error)}", request.size)
+        meant = isinstance(said, Ranking)
+        ranking = said if meant else Ranking.from_order(said, request.size)
+        self._worked = self._worked or meant or ranking.valid
+        return ranking
+
+
+def _place(error: BaseException) -> str:
+    """Where the user's code was then, for example " (my_oracles.py, line 7)"."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # without the caller above
+    return f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
 
 
 def load_function(name: str) -> Callable[[RankRequest], Any]:

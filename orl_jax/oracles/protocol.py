@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from orl_jax.oracles.ranking import Ranking
+from orl_jax.run import stop
 from orl_jax.run.disk import is_trouble
 from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.outside_text import lines, one_line, storable
@@ -159,8 +160,10 @@ def _call(oracle: Oracle, requests: Sequence[RankRequest], policy: str) -> list[
         return rankings
     except (UserError, Failure):
         raise
-    except Exception as error:  # an Oracle may be any code, or a remote service
+    except (Exception, SystemExit) as error:  # an Oracle may be any code, or a remote service
         if isinstance(error, OSError) and is_trouble(error):  # of its cache: it will fail again
+            raise
+        if isinstance(error, SystemExit) and stop.requested():  # of a signal, not the Oracle's
             raise
         reason = one_line(f"{type(error).__name__}: {error}", _REASON)
         if policy == "raise":

@@ -44,7 +44,7 @@ from orl_jax.rl.learner_settings import LearnerSettings
 from orl_jax.rl.score_oracle import REWARD, TRAINED, checked_checkpoint, device_oracles
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import locate
-from orl_jax.run.errors import UserError
+from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.metrics import read_metrics
 from orl_jax.training import loop
 from orl_jax.training.limits import Limits
@@ -65,6 +65,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
 
     Raises:
       UserError: missing data, tokenizer or checkpoint; rules that train nothing.
+      Failure: after the last step, if the Oracle ranked no group in any of them.
       TrainingHalted: after saving, on an alarm that stops (`config.monitors.stop_on`).
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
@@ -72,7 +73,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     with opened(config, workdir, cache) as (stage, state, batches):
         state = loop.run(stage, Saving.of(config), workdir, state, batches)
     if processes.is_writer():
-        _warn_of_no_signal(workdir)
+        _check_signal(workdir)
     return state
 
 
@@ -127,10 +128,21 @@ def _opened(
         yield stage, learner.start(), ahead
 
 
-def _warn_of_no_signal(workdir: str) -> None:
-    """Warns where no group of the whole run had anything to learn from."""
-    rows = [row for row in read_metrics(workdir, "rl") if "group/no_signal_fraction" in row]
-    if rows and all(row["group/no_signal_fraction"] == 1 for row in rows):
+def _check_signal(workdir: str) -> None:
+    """Says where no group of the whole run had anything to learn from.
+
+    Raises:
+      Failure: the Oracle ranked none of them.
+    """
+    rows = [row for row in read_metrics(workdir, "rl") if "oracle/valid_fraction" in row]
+    silent = [row["oracle/valid_fraction"] == 0 for row in rows]
+    if rows and all(silent):
+        raise Failure(
+            f"nothing was learnt: the Oracle ranked no group in any of {len(rows)} steps; "
+            f"{workdir}/rollouts has the reasons"
+        )
+    tied = [row.get("group/no_signal_fraction") == 1 for row in rows]
+    if rows and all(nothing or same for nothing, same in zip(silent, tied, strict=True)):
         logging.warning(
             "nothing was learnt: the Oracle tied every group of all %d steps; audit it "
             "(scripts/audit_oracle.py), for a ranker try a smaller oracle.tie_margin", len(rows)

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from orl_jax.oracles import EnsembleOracle, Ranking, RankRequest, make_oracle
+from orl_jax.oracles import EnsembleOracle, Ranking, RankRequest, ask, make_oracle
 from orl_jax.oracles.function import FunctionOracle, load_function
-from orl_jax.run.errors import UserError
+from orl_jax.run import stop
+from orl_jax.run.errors import Failure, UserError
 
 REQUEST = RankRequest("p0", "Red?", ("yes", "no", "perhaps"), reference="no")
 
@@ -77,6 +78,28 @@ def test_a_function():
     assert "ZeroDivisionError" in ranking.reason
     said = Ranking.from_scores([0.1, 0.2, 0.3])
     assert FunctionOracle(lambda _: said).rank([REQUEST])[0] is said
+
+
+def test_a_function_that_never_gave_an_order_stops_the_run():
+    broken = FunctionOracle(lambda request: request.answers)
+    words = r"gave no order for any of 2 requests.*no attribute 'answers' \(test_ensemble.py, line"
+    with pytest.raises(Failure, match=words):
+        ask(broken, [REQUEST, REQUEST])
+    assert not ask(broken, [REQUEST])[0].valid  # of a single one, chance may be the reason
+    orders = iter([[0, 1, 2], None, None, None])
+    now_and_then = FunctionOracle(lambda _: next(orders))
+    assert [r.valid for r in ask(now_and_then, [REQUEST] * 2)] == [True, False]
+    assert [r.valid for r in ask(now_and_then, [REQUEST] * 2)] == [False, False]
+    unsure = FunctionOracle(lambda request: Ranking.invalid("cannot tell", request.size))
+    assert [r.reason for r in ask(unsure, [REQUEST] * 2)] == ["cannot tell"] * 2
+
+
+def test_a_function_that_exits_does_not_end_the_run(monkeypatch):
+    leaving = FunctionOracle(lambda _: sys.exit(0))
+    assert ask(leaving, [REQUEST])[0].reason.startswith("SystemExit: 0")
+    monkeypatch.setattr(stop, "requested", lambda: 15)  # by a signal, which ends the script
+    with pytest.raises(SystemExit):
+        ask(leaving, [REQUEST])
 
 
 def test_a_function_by_name(tmp_path, monkeypatch):

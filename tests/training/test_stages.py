@@ -18,7 +18,7 @@ from orl_jax.oracles import ReferenceOracle
 from orl_jax.rl import stage as rl
 from orl_jax.rl.asking import Asker
 from orl_jax.run.checkpoint import Checkpoints
-from orl_jax.run.errors import UserError
+from orl_jax.run.errors import Failure, UserError
 from orl_jax.run.metrics import MetricsWriter, read_metrics
 from orl_jax.run.stop import StopRequested
 from orl_jax.training import sft
@@ -217,17 +217,19 @@ def test_evaluation_restores_a_checkpoint_on_its_own(run, tmp_path):
     assert len(lines) == results["n"]
 
 
-def test_a_failing_oracle_stops_nothing_and_trains_nothing(run, workdir, monkeypatch):
+def test_a_failing_oracle_trains_nothing_and_the_run_has_failed(run, workdir, monkeypatch):
     class Broken:
         def rank(self, requests):
             raise TimeoutError("no answer")
 
     config, _ = run
     monkeypatch.setattr(rl, "make_oracle", lambda *_: Broken())
-    state = rl.train(config, workdir)
+    with pytest.raises(Failure, match="nothing was learnt: .* ranked no group in any of 4 steps"):
+        rl.train(config, workdir)
     rows = [row for row in read_metrics(workdir, "rl") if "loss" in row]
     assert all(row["oracle/valid_fraction"] == 0 and row["loss"] == 0 for row in rows)
-    assert_same(state.trained, state.reference)
+    state = saved(workdir, "rl")[0]
+    assert_same(state["trained"], state["reference"])
 
 
 def test_missing_pieces_are_named(run, tmp_path):
