@@ -26,6 +26,8 @@ from orl_jax.experiments.bandit import (
 from orl_jax.report.environment import environment
 from orl_jax.report.statistics import interval
 from orl_jax.report.tables import markdown
+from orl_jax.run import shortage
+from orl_jax.run.disk import naming
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_json
 from orl_jax.run.stop import exit_on_sigterm
@@ -66,7 +68,8 @@ def main() -> None:
     for setting in SETTINGS:
         print(*_table(setting, results[setting]), sep="\n", end="\n\n")
     write_json(folder / "bandit.json", _record(results))
-    _picture(results).savefig(folder / "bandit.png", dpi=160)
+    with naming(folder / "bandit.png"):
+        _picture(results).savefig(folder / "bandit.png", dpi=160)
     print(f"results are in {folder / 'bandit.json'}, curves in {folder / 'bandit.png'}")
 
 
@@ -203,6 +206,11 @@ def _run() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if (line := shortage.explain(error)) is None:
+            raise
+        print(f"failed: {line}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0

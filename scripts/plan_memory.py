@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from orl_jax.run import cli
+from orl_jax.run.disk import naming
 from orl_jax.run.errors import Failure, UserError
 
 TARGET = flags.DEFINE_string(
@@ -56,7 +57,8 @@ def main(config: ConfigDict, _: str) -> None:
     )
     print(render(plan, TOP.value))
     if JSON.value:
-        pathlib.Path(JSON.value).write_text(plan.to_json() + "\n")
+        with naming(JSON.value):
+            pathlib.Path(JSON.value).write_text(plan.to_json() + "\n")
     if not plan.fits:
         raise Failure(f"{plan.peak.name} does not fit")
 

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from orl_jax.run import cli
+from orl_jax.run.files import write_atomic
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "", "Where to start; by default config.rl.init_from, or WORKDIR/checkpoints/sft."
@@ -40,8 +41,8 @@ def main(config: ConfigDict, workdir: str) -> None:
     )  # fmt: skip
     folder = pathlib.Path(workdir) / recording.FOLDER
     text = page.render(found)
-    (folder / "summary.md").write_text(text, encoding="utf-8")
-    (folder / "summary.json").write_text(found.to_json() + "\n")
+    write_atomic(folder / "summary.md", text)
+    write_atomic(folder / "summary.json", found.to_json() + "\n")
     print(text)
     logging.info("trace: %s", recorded.path)
 

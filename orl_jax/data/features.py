@@ -19,7 +19,7 @@ import numpy as np
 from orl_jax.data.example import ExampleReader
 from orl_jax.data.video import VideoError, video_digest
 from orl_jax.run.disk import naming
-from orl_jax.run.files import Journal
+from orl_jax.run.files import Journal, write_atomic
 from orl_jax.run.lock import Lock
 
 
@@ -52,7 +52,7 @@ class Features:
         text = json.dumps(about, sort_keys=True)
         self.folder = pathlib.Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "about.json").write_text(text + "\n")
+        write_atomic(self.folder / "about.json", text + "\n")
         self._videos = list(videos)
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._load()

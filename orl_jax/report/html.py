@@ -32,6 +32,7 @@ from orl_jax.report.table import (
     paired_change,
 )
 from orl_jax.report.wording import FILTERS
+from orl_jax.run.files import write_atomic
 
 _TEMPLATE = "report.html.jinja"
 _USUAL_IMAGE_SIZE = 64  # pixels per side, where the config does not say
@@ -73,7 +74,7 @@ def write_report(workdir: pathlib.Path | str, *, data_folder: pathlib.Path | str
         _environment().get_template(_TEMPLATE).render(_content(record, pathlib.Path(data_folder)))
     )
     path = record.workdir / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_atomic(path, page)
     return path
 
 

@@ -28,7 +28,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from orl_jax.run import background, command_line, disk, overrides
+from orl_jax.run import background, command_line, overrides, shortage
 from orl_jax.run.command_line import FLAGS
 from orl_jax.run.config import validate
 from orl_jax.run.errors import Failure, TrainingHalted, UserError
@@ -87,10 +87,8 @@ def run(
         if error.errno in _PATH_TROUBLE and error.filename is not None:
             message = f"{error.filename!s:.300}: {error.strerror}; choose another path"
             status = _report(UserError(message), debug=command_line.is_given("debug"))
-        elif disk.is_trouble(error):
-            print(f"failed: {_one_line(disk.line(error))}", file=sys.stderr)
         else:
-            traceback.print_exc()
+            status = _report_unforeseen(error)
     except KeyboardInterrupt:
         _leave_at_once(128 + signal.SIGINT)
     except SystemExit as left:
@@ -102,7 +100,7 @@ def run(
         if _joined() and processes().is_lost(error):
             print(f"failed: {processes().LOST}. ({_one_line(error)[:200]})", file=sys.stderr)
         else:
-            traceback.print_exc()
+            status = _report_unforeseen(error)
     if _joined():
         processes().leave(status)
     sys.exit(status)
@@ -182,6 +180,18 @@ def _report(error: UserError, debug: bool) -> int:
         traceback.print_exc()
     print(f"error: {_one_line(error)}", file=sys.stderr)
     return 2
+
+
+def _report_unforeseen(error: Exception) -> int:
+    """One line where the machine lacks something, else the traceback; the exit status."""
+    line = shortage.explain(error)
+    if isinstance(line, UserError):
+        return _report(line, debug=command_line.is_given("debug"))
+    if line is None or command_line.is_given("debug"):
+        traceback.print_exc()
+    if line is not None:
+        print(f"failed: {_one_line(line)}", file=sys.stderr)
+    return 1
 
 
 def _one_line(error: BaseException) -> str:

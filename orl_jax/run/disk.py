@@ -9,8 +9,8 @@ _TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # What libraries in other languages say in place of an `OSError`.
 _WORDS = tuple(os.strerror(number).lower() for number in _TROUBLE) + ("resource_exhausted",)
 REMEDY = (
-    "make room there, or name another place. The checkpoints saved so far are intact, and the same "
-    "command resumes from the newest"
+    "make room there, or name another place, then give the same command again; what was saved "
+    "before is intact"
 )
 
 
@@ -32,9 +32,13 @@ def is_trouble(error: BaseException) -> bool:
     return isinstance(error, Exception) and any(word in str(error).lower() for word in _WORDS)
 
 
-def line(error: OSError) -> str:
+def line(error: BaseException) -> str:
     """The line for a person.
 
     Example: "runs/demo/metrics.jsonl: No space left on device; make room there, or ...".
     """
-    return f"{error.filename or 'a file'}: {error.strerror}; {REMEDY}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}; {REMEDY}"
+    said = " ".join(str(error).split())
+    short = said if len(said) <= 320 else f"{said[:160]} … {said[-160:]}"
+    return f"a file could not be written ({short}); {REMEDY}"

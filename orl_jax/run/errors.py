@@ -1,5 +1,7 @@
 """Errors that end a script with one line, without a traceback."""
 
+from collections.abc import Iterator
+
 
 class UserError(Exception):
     """Bad usage, configuration or input file: one clear line for a person (value, limit, remedy).
@@ -22,3 +24,10 @@ class TrainingHalted(Failure):
 
     Example: `raise TrainingHalted(alarm.message)`.
     """
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from or while handling, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

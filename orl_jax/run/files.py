@@ -199,8 +199,9 @@ class Journal:
                 self._file.flush()
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file; what a failed write left over is written then."""
+        with naming(self._file.name):
+            self._file.close()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self._entries.values()))

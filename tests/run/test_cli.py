@@ -36,6 +36,10 @@ SCRIPT = '''
             open(workdir + "/a_file/config.json")
         if do == "fail":
             raise ZeroDivisionError("oops")
+        if do == "memory":
+            raise MemoryError
+        if do == "disk":
+            raise RuntimeError("write() failed: No space left on device")
         if do == "log":
             logging.info("ours")
             logging.getLogger("other").info("theirs")
@@ -250,6 +254,14 @@ def test_help_lists_the_flags(folder: Folder) -> None:
     assert result.status == 0 and not result.err
     assert result.out.startswith("A script for the tests.")
     assert all(f"--{name}: " in result.out for name in ("config", "workdir", "debug", "do"))
+
+
+@pytest.mark.parametrize("do, words", [("memory", "out of memory"), ("disk", "make room there")])
+def test_what_the_machine_lacks_is_one_line(folder: Folder, do: str, words: str) -> None:
+    result = folder.run(*GOOD, f"--do={do}")
+    assert (result.status, result.out, result.err.count("\n")) == (1, "", 1)
+    assert result.err.startswith("failed: ") and words in result.err
+    assert "Traceback" in folder.run(*GOOD, f"--do={do}", "--debug").err
 
 
 def _stopped(folder: Folder, do: str, *signals: signal.Signals) -> Result:

@@ -15,6 +15,7 @@ from orl_jax.evaluation.benchmarks.published import ADDRESS
 from orl_jax.evaluation.benchmarks.summary import number, probability, summary
 from orl_jax.report import html
 from orl_jax.report.wording import MINUS
+from orl_jax.run.files import write_atomic
 
 _TEMPLATE = "benchmarks.html.jinja"
 _GROUPS = {
@@ -55,7 +56,7 @@ def write_page(
         "address": ADDRESS,
         "seed": seed,
     }
-    path.write_text(_environment().get_template(_TEMPLATE).render(content), encoding="utf-8")
+    write_atomic(path, _environment().get_template(_TEMPLATE).render(content))
 
 
 def _section(

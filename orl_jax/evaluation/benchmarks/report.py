@@ -14,6 +14,7 @@ from orl_jax.evaluation.benchmarks.notes import notes
 from orl_jax.evaluation.benchmarks.page import write_page
 from orl_jax.evaluation.benchmarks.published import SOURCE
 from orl_jax.report.frames import Frames
+from orl_jax.run.files import write_atomic
 
 
 def write_report(
@@ -50,10 +51,10 @@ def write_report(
         for each in benchmarks
     }
     write_page(page, benchmarks, gallery, baseline=baseline, seed=seed)
-    text.write_text(markdown(benchmarks), encoding="utf-8")
+    write_atomic(text, markdown(benchmarks))
     numbers = {"baseline": baseline, "published": SOURCE, "measures": TITLES}
     numbers |= {"benchmarks": [_numbers(each) for each in benchmarks]}
-    data.write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_atomic(data, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     return [page, text, data]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from orl_jax.evaluation.scoring import records
 from orl_jax.evaluation.scoring.predictions import Item, task_type
 from orl_jax.evaluation.scoring.submission import write_submission
+from orl_jax.run.files import write_atomic
 
 ZERO_SHOT = ("msvd_qa", "msrvtt_qa", "activitynet_qa")
 CONSISTENCY = "consistency"
@@ -75,4 +76,4 @@ def _write_by_type(folder: pathlib.Path, items: Sequence[Item]) -> pathlib.Path 
 def _write(path: pathlib.Path, rows: list[records.Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # In ASCII, as official scripts open files in whatever encoding the machine has.
-    path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_atomic(path, json.dumps(rows, indent=1) + "\n")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orl_jax.run.errors import UserError
+from orl_jax.run.files import write_atomic
 
 OF_VIDEO = ("duration", "domain", "sub_category")
 _OLD = {
@@ -100,7 +101,7 @@ def write_submission(
     path = pathlib.Path(path)
     text = json.dumps(to_submission(items, missing), ensure_ascii=False, indent=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_atomic(path, text + "\n")
 
 
 def _need(item: dict[str, Any], names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from orl_jax.experiments.comparison.arms import make_jobs
 from orl_jax.run.checkpoint import locate
 from orl_jax.run.config import write
 from orl_jax.run.errors import Failure, UserError
-from orl_jax.run.files import write_json
+from orl_jax.run.files import write_atomic, write_json
 from orl_jax.run.reading import read_json
 
 
@@ -34,7 +34,7 @@ def run(config: ConfigDict, workdir: str) -> dict[str, Any]:
     found = summary.summarise(results, start, config.compare.split, config.compare.baseline)
     found["failed"] = failed
     write_json(folder / "results.json", found)
-    (folder / "table.md").write_text(table.to_markdown(found), encoding="utf-8")
+    write_atomic(folder / "table.md", table.to_markdown(found))
     picture.draw(found, folder / "comparison.png", title=f"{len(results)} runs, {workdir}")
     print(table.to_markdown(found))
     print(f"results.json, table.md and comparison.png are in {folder}")

@@ -7,6 +7,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from orl_jax.run.disk import naming
+
 LABELS = {"accuracy": "greedy exact match", "fact_score": "fact score of greedy answers"}
 
 
@@ -29,7 +31,8 @@ def draw(summary: dict[str, Any], path: str | os.PathLike[str], title: str = "")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
 
 
 def _curve(axes: Axes, points: list[dict[str, float]], colour: Any, name: str) -> None:

@@ -24,6 +24,7 @@ from orl_jax.oracles.groups import to_row
 from orl_jax.oracles.protocol import Oracle, RankRequest, ask
 from orl_jax.oracles.ranking import Ranking
 from orl_jax.oracles.wrappers.wrapper import generator
+from orl_jax.run.disk import naming
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import read_json_lines, sealed, unsealed, warn_of_unsealed
 from orl_jax.run.reading import read_bytes
@@ -97,6 +98,7 @@ def ask_all(
     left = [each for each in asks if each not in known]
     done = len(asks) - len(left)
     with (
+        naming(path),
         open(path, "a") as file,
         tqdm(total=len(asks), initial=done, desc="asks") as bar,
     ):

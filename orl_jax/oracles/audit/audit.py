@@ -17,7 +17,7 @@ from orl_jax.oracles.audit.table import audit_table
 from orl_jax.oracles.audit.verdict import checks, verdict
 from orl_jax.run import config as configs
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_json
+from orl_jax.run.files import write_atomic, write_json
 from orl_jax.run.reading import read_text
 from orl_jax.run.rules import ORACLE_MEANS
 
@@ -66,7 +66,7 @@ def audit(
     table = audit_table(results, made)
     title = f"# Audit of the Oracle `{config.oracle.name}`\n\n"
     write_json(folder / "audit.json", results)
-    (folder / "audit.md").write_text(f"{title}{results['verdict']}\n\n{table}\n", encoding="utf-8")
+    write_atomic(folder / "audit.md", f"{title}{results['verdict']}\n\n{table}\n")
     write_page(folder / "audit.html", results, found)
     return results | {"table": table}
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orl_jax.report.tables import markdown
+from orl_jax.run.disk import naming
 from orl_jax.run.errors import UserError
 from orl_jax.run.reading import read_json
 
@@ -84,7 +85,8 @@ def draw_gains(points: Sequence[Point], path: str | os.PathLike[str]) -> None:
     axes.margins(x=0.2, y=0.15)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
 
 
 def _dot(axes: Axes, point: Point, above: bool) -> None:

@@ -16,6 +16,7 @@ from orl_jax.oracles.audit.table import cost_line
 from orl_jax.report import html
 from orl_jax.report.curves import Figure
 from orl_jax.report.wording import MINUS
+from orl_jax.run.files import write_atomic
 
 WORST = 12  # disagreements shown
 _TEMPLATE = "audit.html.jinja"
@@ -41,7 +42,7 @@ def write_page(path: pathlib.Path, results: Mapping[str, Any], found: Sequence[F
         "cost": cost_line(results["costs"]),
     }
     page = _environment().get_template(_TEMPLATE).render(content)
-    path.write_text(page, encoding="utf-8")
+    write_atomic(path, page)
 
 
 def figures(results: Mapping[str, Any], found: Sequence[Finding]) -> list[Figure]:

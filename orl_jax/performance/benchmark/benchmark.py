@@ -30,7 +30,7 @@ from orl_jax.performance.plan.shapes import Shapes, tokens_of
 from orl_jax.rl.estimators import Estimator
 from orl_jax.rl.policy_loss import PolicyLossSettings
 from orl_jax.run.errors import UserError
-from orl_jax.run.files import write_json
+from orl_jax.run.files import write_atomic, write_json
 from orl_jax.run.reading import read_json
 
 PARTS = ("stages", "prefix", "vocabulary", "curves", "peer")
@@ -107,7 +107,7 @@ def run(config: ConfigDict, workdir: str, request: Request) -> dict[str, Any]:
         measured[f"peer {request.peer}" if name == "peer" else name] = part
         found = {**_earlier(file), **measured}  # another process may have written meanwhile
         write_json(file, found)
-    (folder / "benchmark.md").write_text(table.to_markdown(found), encoding="utf-8")
+    write_atomic(folder / "benchmark.md", table.to_markdown(found))
     picture.draw(found, folder / "benchmark.png")
     print(table.to_markdown(measured))
     return found

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orl_jax.performance.benchmark.table import PEER_NAMES, in_order
+from orl_jax.run.disk import naming
 
 _BLUE, _GREY, _ORANGE = "#4477aa", "0.75", "#ee7733"
 
@@ -27,7 +28,8 @@ def draw(found: dict[str, Any], path: str | os.PathLike[str]) -> None:
         panel(axes, part)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, linewidth=0.6)
-    figure.savefig(path)
+    with naming(path):
+        figure.savefig(path)
 
 
 def _stages(axes: Axes, part: dict[str, Any]) -> None:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orl_jax.run import disk
+from orl_jax.run import disk, shortage
 from orl_jax.run.checkpoint.location import METADATA, steps_in
-from orl_jax.run.errors import Failure, UserError
+from orl_jax.run.errors import Failure, UserError, causes
 
 _AFTERMATH = ("Event loop is closed", "Encountered error while reading array index")
 
@@ -43,6 +43,8 @@ def readable(path: Path, trouble: str) -> Iterator[None]:
         yield
     except Exception as error:  # hook and level stay: some reads are still under way
         _drop_pending_reads(error)
+        if any(map(shortage.is_of_memory, causes(error))):  # no fault of the checkpoint
+            raise
         raise UserError(
             f"the checkpoint {path} {trouble} ({type(error).__name__}: {_first(error)}); "
             "check --config, or delete the folder to resume from an older checkpoint"
@@ -68,7 +70,8 @@ def naming_full_disk(stage: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not any(map(disk.is_trouble, _causes(error))):
+        found = list(causes(error))
+        if any(map(shortage.is_of_memory, found)) or not any(map(disk.is_trouble, found)):
             raise
         steps = steps_in(stage)
         newest = f"the newest intact one is of step {steps[-1]}" if steps else "there is none"
@@ -96,15 +99,9 @@ def _drop_pending_reads(error: BaseException | None) -> None:
     """Frees the coroutines that the failure left behind, without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # "coroutine ... was never awaited"
-        for each in _causes(error):
+        for each in causes(error):
             traceback.clear_frames(each.__traceback__)
         gc.collect()
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _first(error: BaseException) -> str:
