@@ -5,8 +5,9 @@ samples depend only on the question: whatever the batch size and wherever an eva
 the answers are the same, up to rounding.
 """
 
+import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.pipeline import batches
-from orl_jax.data.source import Items, Selection, open_split, select
+from orl_jax.data.source import Items, Selection, open_split, select, splits
 from orl_jax.data.text.prompt import asked
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.answering import generate, see, weigh
@@ -73,6 +74,20 @@ class Evaluator:
         self._generate = jit(partial(generate, assembly.model, **decoding(settings, self._encoder)))
         chunk_size = settings.vocabulary_chunk
         self._weigh = jit(partial(weigh, assembly.model, chunk_size=chunk_size))
+
+    def validating(
+        self, params_of: Callable[[Any], dict[str, Any]]
+    ) -> Callable[[Any], dict[str, float]] | None:
+        """The validation of a stage's states; None, with a warning, if the data has no such split.
+
+        Args:
+          params_of: the model's parameters from a state.
+        """
+        folder = self._settings.videos.folder
+        if "validation" in splits(folder):
+            return lambda state: self.validation(params_of(state))
+        logging.warning('%s has no split "validation", so nothing is validated', folder)
+        return None
 
     def validation(self, params: dict[str, Any]) -> dict[str, float]:
         """Metrics of the first `validation_items` of the validation split."""

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
+from orl_jax.data.text.lengths import check_lengths
 from orl_jax.data.text.prompt_encoder import PromptEncoder
 from orl_jax.data.video_sample import digests
 from orl_jax.data.video_settings import VideoSettings
@@ -124,12 +125,14 @@ def train(config: ConfigDict, workdir: str, kind: Kind) -> TrainState:
     """Runs a stage in `workdir`, from the checkpoint that its section's `init_from` names.
 
     Raises:
-      UserError: missing data, tokenizer or checkpoint; too few items to hold some out.
+      UserError: missing data, tokenizer or checkpoint; too few items to hold some out; questions
+        that are too long.
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
     settings = config[kind.section]
     training, held_out = split_by_video(kind.items, settings.held_out, kind.section)
     assembly = assemblies.assemble(config, lora=True)
+    check_lengths(kind.items, assembly.encoder, "", f"the answers of {kind.section}")
     model, layout = assembly.model, assembly.layout
     base = settings.init_from or str(pathlib.Path(workdir) / "checkpoints" / "sft")
     pretrained = assemblies.load_policy(base, assembly)

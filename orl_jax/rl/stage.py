@@ -23,6 +23,7 @@ from orl_jax.data.loader import Loader
 from orl_jax.data.look_ahead import LookAhead
 from orl_jax.data.source import Items, open_split
 from orl_jax.data.text.known_words import check_words
+from orl_jax.data.text.lengths import check_lengths
 from orl_jax.data.video_sample import digests
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.evaluation.evaluator import Evaluator
@@ -102,6 +103,7 @@ def _opened(
     items = open_split(config.data.folder, "train")
     some = [items[index] for index in range(min(len(items), _SOME))]
     check_words(some, assembly.encoder, "", config.data.folder)
+    check_lengths(items, assembly.encoder, "", config.data.folder)
     evaluator = Evaluator(EvaluationSettings.of(config), assembly, cache)
     learner = make_learner(config, assembly, params, asker, workdir, len(items))
     policy, frozen = learner.policy, learner.policy.frozen
@@ -113,7 +115,7 @@ def _opened(
         stage = loop.Stage(
             name="rl",
             train_step=lambda *args: learner.rl_step(*args, following=ahead.peek),
-            validate=lambda state: evaluator.validation(combine(frozen, policy_of(state.trained))),
+            validate=evaluator.validating(lambda s: combine(frozen, policy_of(s.trained))),
             steps=learner.settings.steps,
             seconds=rl.seconds,
             validate_every=rl.validate_every,

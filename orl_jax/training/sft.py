@@ -22,6 +22,7 @@ from orl_jax.data.loader import Loader
 from orl_jax.data.plan import Plan
 from orl_jax.data.source import open_split, select
 from orl_jax.data.text.known_words import check_words
+from orl_jax.data.text.lengths import check_lengths
 from orl_jax.data.video_sample import digests
 from orl_jax.data.video_settings import VideoSettings
 from orl_jax.data.world.lesson import LessonReader, group_by_video
@@ -37,6 +38,7 @@ from orl_jax.ops.losses import mask_denominator, masked_mean
 from orl_jax.run import processes
 from orl_jax.run.checkpoint import locate
 from orl_jax.run.clock import span
+from orl_jax.run.errors import UserError
 from orl_jax.training import loop
 from orl_jax.training.accumulation import accumulated, strided
 from orl_jax.training.curriculum import Curriculum
@@ -145,7 +147,8 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
 
     Raises:
       UserError: missing data, tokenizer or checkpoint; a checkpoint of another tokenizer; answers
-        with words that the tokenizer does not know; random parameters that would stay frozen.
+        with words that the tokenizer does not know; texts that are too long; random parameters
+        that would stay frozen.
       StopRequested: after saving, on SIGTERM or SIGINT.
     """
     settings = config.sft
@@ -192,7 +195,7 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
     stage = loop.Stage(
         name="sft",
         train_step=sft_step,
-        validate=lambda state: evaluator.validation(combine(frozen, state.trained)),
+        validate=evaluator.validating(lambda state: combine(frozen, state.trained)),
         steps=settings.steps,
         seconds=settings.seconds,
         log_every=settings.log_every,
@@ -210,17 +213,33 @@ def train(config: ConfigDict, workdir: str, cache: FrameCache | None = None) -> 
 def make_curriculum(
     config: ConfigDict, assembly: assemblies.Assembly, cache: FrameCache
 ) -> Curriculum:
-    """A loader for each phase of `config.sft.curriculum`: (share of steps, (lowest, highest))."""
+    """A loader for each phase of `config.sft.curriculum`: (share of steps, (lowest, highest)).
+
+    Raises:
+      UserError: words that the tokenizer does not know, texts that are too long, or no items.
+    """
     items = open_split(config.data.folder, "train")
     everything = [items[index] for index in range(len(items))]
-    check_words(everything, assembly.encoder, ANSWERS[config.sft.answers], config.data.folder)
+    for check in (check_words, check_lengths):
+        check(everything, assembly.encoder, ANSWERS[config.sft.answers], config.data.folder)
     shares = list(itertools.accumulate(share for share, _ in config.sft.curriculum))
     phases = []
-    for share, (_, difficulty) in zip(shares, config.sft.curriculum, strict=True):
-        chosen = select(everything, difficulty=tuple(difficulty))
+    for share, (_, (low, high)) in zip(shares, config.sft.curriculum, strict=True):
+        if not any(low <= item["difficulty"] <= high for item in everything):
+            logging.warning(
+                "%s has no question of a difficulty from %d to %d, so this phase of "
+                "sft.curriculum is left out", config.data.folder, low, high,
+            )  # fmt: skip
+            continue
+        chosen = select(everything, difficulty=(low, high))
         lessons = group_by_video([chosen[i] for i in range(len(chosen))], config.sft.questions)
         loader = _loader(config, assembly, cache, lessons)
         phases.append((round(share / shares[-1] * config.sft.steps), loader))
+    if not phases:
+        raise UserError(
+            f"{config.data.folder} has no question of a difficulty in config.sft.curriculum; for "
+            "example --config.sft.curriculum='((1.0, (1, 2)),)' takes all"
+        )
     return Curriculum(phases)
 
 

@@ -16,6 +16,7 @@ from orl_jax.data.prepare import prepare
 from orl_jax.data.source import open_split
 from orl_jax.data.video import ClipFormat, read_frames
 from orl_jax.evaluation import evaluate as module
+from orl_jax.evaluation import evaluator as evaluators
 from orl_jax.evaluation.answered import Answered
 from orl_jax.evaluation.evaluate import evaluate, trained_on
 from orl_jax.evaluation.evaluator import Evaluator
@@ -281,6 +282,15 @@ def test_validation_is_the_same_as_a_prediction(sft):
     metrics = evaluator.validation(params)
     assert metrics["validation/accuracy"] == np.mean([p.correct for p in found])
     assert dataclasses.asdict(found[0])["item_id"] == items[0]["item_id"]
+
+
+def test_data_without_a_validation_split_are_not_validated(sft, monkeypatch, caplog):
+    config, _, assembly, params, _ = sft
+    evaluator = Evaluator(EvaluationSettings.of(config), assembly)
+    assert evaluator.validating(lambda _: params) is not None
+    monkeypatch.setattr(evaluators, "splits", lambda _: ["test", "train"])
+    assert evaluator.validating(lambda _: params) is None
+    assert 'has no split "validation", so nothing is validated' in caplog.text
 
 
 def test_video_mme_with_subtitles_from_its_files_to_its_form(sft, tmp_path):

@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 
+from orl_jax.data.frame_cache import FrameCache
 from orl_jax.data.text.tokenizer import build_word_tokenizer
 from orl_jax.evaluation.evaluate import evaluate
+from orl_jax.models import assembly as assemblies
 from orl_jax.rl import preferences
 from orl_jax.rl import stage as rl
 from orl_jax.rl.policy import Policy
@@ -81,3 +83,24 @@ def test_sft_on_words_that_the_tokenizer_does_not_know_is_refused(run, tmp_path)
     build_word_tokenizer(["What does the dog do?", "It barks."]).save_pretrained(str(folder))
     with pytest.raises(UserError, match="words of the answers can never be said"):
         sft.train(changed(run[0], **{"data.tokenizer": str(folder)}), str(tmp_path / "run"))
+
+
+def test_texts_that_are_too_long_are_refused_before_any_step(run, tmp_path):
+    keys = {"data.prompt_tokens": 16, "rl.init_from": f"{run[1]}/checkpoints/sft"}
+    for stage in (sft, rl):
+        with pytest.raises(UserError, match="different prompts are too long; the longest"):
+            stage.train(changed(run[0], **keys), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_phases_of_the_curriculum_without_questions_are_left_out(run, caplog):
+    def phases(curriculum):
+        config = changed(run[0], **{"sft.curriculum": curriculum, "sft.steps": 10})
+        assembly = assemblies.assemble(config, lora=False)
+        with sft.make_curriculum(config, assembly, FrameCache(0)) as found:
+            return [end for end, _ in found._phases]
+
+    assert phases(((0.2, (3, 4)), (0.3, (1, 1)), (0.5, (1, 2)))) == [5, 10]
+    assert "no question of a difficulty from 3 to 4, so this phase" in caplog.text
+    with pytest.raises(UserError, match="no question of a difficulty in config.sft.curriculum"):
+        phases(((1.0, (3, 4)),))

@@ -48,7 +48,7 @@ def collect(source: BenchmarkSource) -> Collected:
             f"{benchmark.title} (docs/own_data.md)"
         )
     videos = pathlib.Path(source.videos or source.folder)
-    if not os.path.isdir(videos):
+    if source.videos and not os.path.isdir(videos):  # the folder's own message names its key
         raise UserError(
             f"no folder {videos}: set config.source.videos to the videos of {benchmark.title}"
         )

@@ -1,5 +1,6 @@
 """A data set's official files; errors name exactly what is missing or wrong."""
 
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -116,8 +117,8 @@ def text_of(value: Any) -> str:
     """A value as text, stripped of white space; "" for None.
 
     Raises:
-      TypeError: a list or an object, which is no text.
+      TypeError: a list, an object or NaN, which are no text.
     """
-    if isinstance(value, list | dict):
+    if isinstance(value, list | dict) or (isinstance(value, float) and not math.isfinite(value)):
         raise TypeError(f"{value!r:.40}, not a text")
     return "" if value is None else str(value).strip()

@@ -68,6 +68,10 @@ class PromptEncoder:
         """Number of tokens of a question's prompt, visual tokens included, without a limit."""
         return len(self._prompt(question))
 
+    def response_size(self, answer: str) -> int:
+        """Number of tokens of an answer, its end included, without a limit."""
+        return len(self._answer(answer)) + 1
+
     def encode_prompt(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """The prompt of a question, padded on the left.
 

@@ -76,6 +76,8 @@ def test_unsuitable_folders_are_refused(tmp_path, official):
         prepare(config_of("own", tmp_path, folder=""))
     with pytest.raises(UserError, match="no folder .*nowhere: set config.source.videos"):
         prepare(config_of("own", tmp_path, videos=str(tmp_path / "nowhere")))
+    with pytest.raises(UserError, match="no folder .*nowhere: set config.source.folder to the fil"):
+        prepare(config_of("own", tmp_path, folder=str(tmp_path / "nowhere"), videos=""))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no video of your own data is in .*empty"):
         prepare(config_of("own", tmp_path, videos=str(tmp_path / "empty"), missing_videos="drop"))

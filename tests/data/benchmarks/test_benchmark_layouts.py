@@ -334,6 +334,11 @@ def test_own_csv(tmp_path, official):
         ("items.jsonl", "[]", "items.jsonl, line 1, is not a JSON object"),
         ("items.jsonl", '{"question": "a"}', "line 1, names no video"),
         ("items.jsonl", '{"video": "a", "split": "dev"}', 'split "dev" is not one of train, vali'),
+        (
+            "items.jsonl",
+            '{"video": "a", "question": "Q", "answer": NaN}',
+            "has nan, not a text",
+        ),
         ("items.jsonl", '{"video": "a", "difficulty": 3}', "difficulty is 3; it must be 1 or 2"),
         ("items.jsonl", '{"video": "a", "question": "b"}', "no question of .* is left"),
         ("items.csv", "video,question\na,b\n", "items.csv lacks the column answer"),
