@@ -27,6 +27,7 @@ from orl_jax.run.checkpoint import Location, locate
 from orl_jax.run.errors import UserError
 
 SPLITS = ("test", "composition")  # evaluated by default, where present
+INSTEAD = "validation"  # where neither is, as with most data of one's own
 # What an answer depends on besides the checkpoint and the item; not the batch size or the mesh.
 _DATA = ("frames", "image_size", "framing", "prompt_tokens", "response_tokens")
 _EVALUATION = ("samples", "choice", "subtitles", "prompt_tokens", "response_tokens")
@@ -147,6 +148,9 @@ def _tokenizer(stored: ConfigDict, folder: str) -> str:
 def _usual(folder: str) -> tuple[str, ...]:
     there = source.splits(folder)
     usual = tuple(split for split in SPLITS if split in there)
+    if not usual and INSTEAD in there:
+        logging.info("%s has neither %s; evaluating %s", folder, " nor ".join(SPLITS), INSTEAD)
+        usual = (INSTEAD,)
     if not usual:
         raise UserError(
             f"{folder} has neither {' nor '.join(SPLITS)}; name a split of it with --split: "

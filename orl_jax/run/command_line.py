@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pathlib
 import re
 import runpy
 import sys
@@ -43,13 +44,14 @@ def parse(default_config: str | None) -> ConfigDict:
     """The configuration with its overrides, locked; the other flags are in `FLAGS` afterwards.
 
     Args:
-      default_config: the file that is used without `--config`.
+      default_config: the file that is used without `--config`; in the current folder, or else in
+        that of the scripts.
 
     Raises:
       UserError: an unknown flag or key, a value of another type, no config, no workdir.
     """
     if config_path() is None and default_config is not None:
-        sys.argv.insert(1, f"--config={default_config}")
+        sys.argv.insert(1, f"--config={_found(default_config)}")
     _check_arguments()
     path = config_path()
     if path is None:
@@ -68,6 +70,13 @@ def parse(default_config: str | None) -> ConfigDict:
         raise UserError(f"{rest[0]!r} is not a flag; flags are written --name=value")
     _check_workdir(FLAGS.workdir, FLAGS["workdir"].present > 0)
     return rules.up_to_date(FLAGS.config)
+
+
+def _found(default_config: str) -> str:
+    beside = pathlib.Path(sys.argv[0]).absolute().parents[1] / default_config
+    return (
+        str(beside) if not os.path.isfile(default_config) and beside.is_file() else default_config
+    )
 
 
 def overridden() -> dict[str, Any]:

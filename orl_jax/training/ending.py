@@ -12,6 +12,7 @@ _ACCURACY = "validation/accuracy"
 _AS_ORACLE = (
     "scripts/train_rl.py {flags} --config.oracle.name={name} --config.oracle.checkpoint={path}"
 )
+_ORACLES = ("reward", "oracle")
 _NEXT = {
     "vision": "scripts/train_sft.py {flags} --config.sft.init_from={path}",
     "sft": "scripts/train_rl.py {flags}",
@@ -51,5 +52,9 @@ def _next(workdir: str, stage: str, path: str) -> str:
     script = re.search(r"scripts/(\w+)", _NEXT[stage])[1]
     given = shlex.join(overrides.flags_for(script))
     flags = f"{given or '--config=…'} --workdir={shlex.quote(workdir)}"
+    if stage in _ORACLES and os.path.isdir(os.path.join(workdir, "checkpoints", "rl")):
+        base = os.path.join(workdir, "checkpoints", "sft")  # RL there has another Oracle
+        flags = f"{given or '--config=…'} --workdir={shlex.quote(f'{workdir}-{stage}')}"
+        flags += f" --config.rl.init_from={shlex.quote(base)}"
     command = _NEXT[stage].format(flags=flags, path=path, workdir=workdir)
     return f"; next: python {command}"

@@ -268,9 +268,11 @@ def test_unreadable_videos_are_counted_and_left_out(sft, tmp_path, monkeypatch):
 
 def test_other_splits_of_a_data_set_are_named(sft, monkeypatch):
     config, checkpoint, *_ = sft
-    monkeypatch.setattr(module.source, "splits", lambda _: ["train", "validation"])
-    with pytest.raises(UserError, match="--split: train, validation"):
+    monkeypatch.setattr(module.source, "splits", lambda _: ["other", "train"])
+    with pytest.raises(UserError, match="--split: other, train"):
         evaluate(config, checkpoint)
+    monkeypatch.setattr(module.source, "splits", lambda _: ["train", "validation"])
+    assert module._usual(config.data.folder) == ("validation",)
 
 
 def test_validation_is_the_same_as_a_prediction(sft):

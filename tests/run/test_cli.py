@@ -317,6 +317,19 @@ def test_a_workdir_that_cannot_be_made_is_refused_before_any_work(folder, place,
     assert not command_line._cannot_be_made(str(folder.path / "new" / "newer"))
 
 
+def test_the_default_config_is_found_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "configs").mkdir()
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "scripts" / "evaluate.py")])
+    monkeypatch.chdir(tmp_path / "scripts")
+    name = "configs/demo.py"
+    assert command_line._found(name) == name  # it is nowhere, and the message says so
+    (tmp_path / name).touch()
+    assert command_line._found(name) == str(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert command_line._found(name) == name
+
+
 def test_of_two_configs_the_last_counts(folder):
     assert "there is no file none.py" in refused(folder.run(*GOOD, "--config=none.py"))
     assert folder.run("--config=none.py", *GOOD).status == 0
