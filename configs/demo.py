@@ -321,7 +321,7 @@ def monitors() -> dict:
         "entropy_share": 0.1,  # entropy_collapse: of the first window's mean entropy
         "length_factor": 2.0,  # length_drift: against the first window's mean, either way
         # advantage_length: correlation of advantages with length, off the Oracle's own, either way
-        "paid_length": 0.1,
+        "paid_length": 0.05,
         "liked_length": 0.5,  # oracle_length: correlation of the Oracle's order with length
         # wrong_direction: correlation of a step's advantages with the Oracle's order; -1 is off
         "direction_floor": 0.0,

@@ -226,7 +226,7 @@ RULES = (
     at_least("monitors.kl_limit", 0, 0.5),
     fraction("monitors.entropy_share", 0.1),
     Rule("monitors.length_factor", lambda v: v == 0 or 1 < v < math.inf, "0 or above 1", 2.0),
-    fraction("monitors.paid_length", 0.1),
+    fraction("monitors.paid_length", 0.05),
     fraction("monitors.liked_length", 0.5),
     Rule("monitors.direction_floor", lambda v: -1 <= v <= 1, "between -1 (off) and 1", 0.0),
     fraction("monitors.type_fall", 0.1),

@@ -35,7 +35,7 @@ class Limits:
     type_fall: float
     valid_floor: float
     gap_limit: float
-    paid_length: float = 0.1
+    paid_length: float = 0.05
     liked_length: float = 0.5
     stop_on: tuple[str, ...] = ()
 

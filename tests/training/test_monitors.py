@@ -70,8 +70,8 @@ CASES = [
     (column("entropy", 1.5, 0.5, 0.1, 0.08), ("entropy_collapse", 4, 0.09, 0.1)),
     (column(LENGTH, 3.0, 5.0, 11.0, 6.0), ("length_drift", 4, 8.5, 8.0)),
     (column(LENGTH, 3.0, 5.0, 2.0, 1.0), ("length_drift", 4, 1.5, 2.0)),
-    (both(0.12, 0.2, 0.0, 0.0), ("advantage_length", 2, 0.16, 0.1)),
-    (both(-0.2, -0.16, 0.02, 0.0), ("advantage_length", 2, -0.19, 0.1)),
+    (both(0.12, 0.2, 0.0, 0.0), ("advantage_length", 2, 0.16, 0.05)),
+    (both(-0.2, -0.16, 0.02, 0.0), ("advantage_length", 2, -0.19, 0.05)),
     (both(0.5, 0.6, 0.5, 0.52), ("oracle_length", 2, 0.51, 0.5)),
     (column(DIRECTION, 0.0, -0.3), ("wrong_direction", 2, -0.3, 0.0)),
     (column(LEFT, 0.75, 0.7, 0.5), ("type_fall", 3, 0.5, 0.65)),
@@ -147,11 +147,11 @@ def test_rows_without_the_metrics_leave_an_alarm_as_it_was() -> None:
 
 def test_an_oracle_that_likes_length_is_told_from_an_advantage_that_pays_for_it() -> None:
     assert found(both(0.3, 0.3, 0.25, 0.25)) == []  # most of it is the Oracle's
-    assert found(both(0.3, 0.3, 0.05, 0.05)) == [("advantage_length", 2, 0.25, 0.1)]
+    assert found(both(0.3, 0.3, 0.05, 0.05)) == [("advantage_length", 2, 0.25, 0.05)]
     rows = both(-0.9, -0.9, -0.7, -0.7)  # scores may follow length more closely than ranks do
     assert found(rows) == [("oracle_length", 2, -0.7, 0.5)]
     (alarm,) = alarms(both(0.3, 0.3, 0.05, 0.05))
-    assert "is +0.3, the Oracle's own +0.05: a difference beyond 0.1." in alarm.message
+    assert "is +0.3, the Oracle's own +0.05: a difference beyond 0.05." in alarm.message
     assert [a[0] for a in found(both(math.inf, 0.0, math.inf, 0.0))] == [
         "advantage_length", "oracle_length",
     ]  # fmt: skip
