@@ -30,6 +30,7 @@ from orl_jax.run import cli
 from orl_jax.run.command_line import overridden
 from orl_jax.run.config import keys
 from orl_jax.run.errors import UserError
+from orl_jax.run.rules import LONGEST
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "WORKDIR/checkpoints/STAGE[/STEP].")
 VIDEO = flags.DEFINE_string("video", None, "A video file.")
@@ -37,8 +38,9 @@ QUESTION = flags.DEFINE_string(
     "question", None, "One question; by default they are read from standard input."
 )
 MAX_TOKENS = flags.DEFINE_integer(
-    "max_tokens", None, "Most tokens of an answer; by default the checkpoint's.", lower_bound=1
-)
+    "max_tokens", None, "Most tokens of an answer; by default the checkpoint's.", lower_bound=1,
+    upper_bound=LONGEST,
+)  # fmt: skip
 TEMPERATURE = flags.DEFINE_float(
     "temperature", None, "Of sampling; by default 0 (greedy), with --samples 1.", lower_bound=0
 )

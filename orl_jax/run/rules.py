@@ -30,6 +30,7 @@ MONITORS = (
     "type_fall", "oracle_failing", "sampler_mismatch",
 )  # fmt: skip
 STAGES = ("score_model", "vision", "sft", "reward", "ranker", "rl")  # the first is shared
+LONGEST = 65536  # tokens of an answer: the cache of each is allocated whole
 DTYPES = ("float32", "bfloat16")
 
 
@@ -181,7 +182,7 @@ RULES = (
     at_least("rl.top_k", 0, 0, ": tokens; 0 is all"),
     Rule("rl.top_p", lambda v: 0 < v <= 1, "in (0, 1]", 1.0),
     Rule("rl.min_p", lambda v: 0 <= v < 1, "in [0, 1)", 0.0),
-    at_least("rl.max_response_tokens", 1, 12),
+    between("rl.max_response_tokens", 1, LONGEST, 12),
     one_of("rl.truncated", ("keep", "leave_out")),
     one_of("rl.advantage.form", ("signed", "printed", "linear", "zscore")),
     fraction("rl.advantage.mix", 0.0),

@@ -64,6 +64,7 @@ def test_sections_and_keys_may_be_absent() -> None:
         ("rl.algorithm", "dpo"),
         ("rl.batch_size", 0),
         ("rl.group_size", 1),
+        ("rl.max_response_tokens", 10**9),
         ("rl.temperature", 0.0),
         ("rl.temperature", float("nan")),
         ("rl.advantage.mix", 1.5),
