@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from orl_jax.oracles import Oracle, make_oracle
 from orl_jax.oracles.audit.asking import EXPOSED, LISTWISE, PAIRWISE, ask_all, plan
 from orl_jax.oracles.audit.page import write_page
-from orl_jax.oracles.audit.sample import draw_sample
+from orl_jax.oracles.audit.sample import Sample, draw_sample
 from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.audit.summary import findings, summarise
 from orl_jax.oracles.audit.table import audit_table
@@ -18,6 +18,7 @@ from orl_jax.oracles.audit.verdict import checks, verdict
 from orl_jax.run import config as configs
 from orl_jax.run.errors import UserError
 from orl_jax.run.files import write_atomic, write_json
+from orl_jax.run.lock import Lock
 from orl_jax.run.reading import read_text
 from orl_jax.run.rules import ORACLE_MEANS
 
@@ -44,7 +45,8 @@ def audit(
       What `audit.json` holds, with "table" and "verdict" for a person.
 
     Raises:
-      UserError: no groups, no truth, an unknown Oracle, or WORKDIR holds another Oracle's answers.
+      UserError: no groups, no truth, an unknown Oracle, WORKDIR holds another Oracle's answers, or
+        another process uses it.
 
     Example: `print(audit(config, "runs/audit")["verdict"])`.
     """
@@ -52,8 +54,21 @@ def audit(
     sample = draw_sample(settings, config.data.folder)
     oracle = make_oracle(_uncached(config), device_oracles(config))
     oracles = audited(oracle, config.oracle.served.shuffles)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Lock(folder, "wait for its end, or choose another --workdir"):
+        return _audit(config, folder, settings, sample, oracles)
+
+
+def _audit(
+    config: ConfigDict,
+    folder: pathlib.Path,
+    settings: AuditSettings,
+    sample: Sample,
+    oracles: dict[str, Oracle],
+) -> dict[str, Any]:
+    """Asks and writes, in a folder that no other process uses."""
     _check_same_oracle(folder, config)
-    configs.write(config, workdir)
+    configs.write(config, str(folder))
     asks = plan(sample.cases, settings, list(oracles))
     replies = ask_all(oracles, sample.cases, asks, folder / ANSWERS)
     for oracle in oracles.values():

@@ -10,6 +10,7 @@ from orl_jax.oracles.audit.asking import Ask, ask_all, plan, present
 from orl_jax.oracles.audit.settings import AuditSettings
 from orl_jax.oracles.baselines import longest
 from orl_jax.run.errors import UserError
+from orl_jax.run.lock import Lock
 
 
 class Counting:
@@ -107,6 +108,14 @@ def test_answers_of_another_oracle_are_not_mixed_in(groups, tmp_path, monkeypatc
         audit(other, str(tmp_path / "run"))
     same = config(groups, oracle={"name": "judge"}, pairs=0, served={"max_calls": 9})
     assert mean(audit(same, str(tmp_path / "run")), "tau") == pytest.approx(1)
+
+
+def test_a_folder_that_another_process_uses_is_left_as_it_is(groups, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    refused = pytest.raises(UserError, match="in use by process .* choose another --workdir")
+    with Lock(tmp_path, "wait"), refused:
+        audited(longest, groups, tmp_path, monkeypatch, pairs=0)
+    assert (tmp_path / "config.json").read_text() == "{}"
 
 
 def test_what_is_kept_can_be_read_as_groups(groups, tmp_path, monkeypatch):
