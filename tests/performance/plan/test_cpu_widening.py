@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from orl_jax.performance.plan import buffer_assignment
 from orl_jax.performance.plan.buffer_assignment import Value
@@ -95,8 +96,10 @@ def account(tmp_path_factory):
     shape = jax.ShapeDtypeStruct((N, N), jnp.bfloat16)
     lowered = jax.jit(lambda x, w: jnp.tanh(x @ w) @ w).lower(shape, shape)
     jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # jax asks the setting once
     compiled = lowered.compile({"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True})
     jax.config.update("jax_enable_compilation_cache", True)
+    compilation_cache.reset_cache()
     return buffer_assignment.read(folder), compiled.memory_analysis()
 
 
