@@ -173,7 +173,7 @@ BASELINES = {
 
 
 def asking(oracle: str, arms: tuple) -> tuple:
-    """The arms, with the world's own Oracle in the place of the rule for short answers."""
+    """The arms, asking the world's own Oracle instead of the rule for short answers."""
     return tuple(
         (name, stage, tuple(
             (key, oracle if (key, value) == ("oracle.name", "reference") else value)

@@ -73,7 +73,7 @@ def rank_advantages(
     if form == "signed" and mix == 0:
         return centred
     if predicted_ranks is None:
-        raise ValueError(f"form {form!r} with mix {mix:g} needs predicted_ranks")
+        raise ValueError(f"form {form!r} needs predicted_ranks, except signed with mix 0")
     delta = rank_penalties(oracle_ranks, predicted_ranks, form=form, discount=discount)
     if form == "printed":
         return jnp.mean(delta, axis=-1, keepdims=True) - delta

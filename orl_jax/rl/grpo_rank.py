@@ -249,7 +249,7 @@ class GrpoRank:
     def _divergence(
         self, constants: Constants, states: States, log_prob: Array, part: Scored
     ) -> Float[Array, "B G T"]:
-        """KL to the reference at each token; only if it is in the loss over the vocabulary."""
+        """KL to the reference at each token; k3 for the exact one where that is only logged."""
         if self._exact:
             reference = States(part.reference, constants.reference_kernel)
             return self.scorer.exact_kl(states, reference, constants.banned)

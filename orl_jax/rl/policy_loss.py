@@ -17,7 +17,8 @@ class PolicyLossSettings:
       importance_cap: of the weights that correct for the sampler's rounding; 0 is off.
       kl_coefficient: weight of the KL to the reference.
       kl_estimator: "k2" | "k3" | "exact" (over the vocabulary); "k1" only with a coefficient of 0,
-        to log it: its expected gradient is 0. The others with a coefficient of 0 are not computed.
+        to log it: its expected gradient is 0. The others with a coefficient of 0 are computed only
+        if something else reads the reference, and then only logged.
       entropy_coefficient: weight of the entropy.
       normalisation: of means over tokens: "token" | "sequence" | "constant"; see `ops.losses`.
 
